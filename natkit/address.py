@@ -25,9 +25,10 @@ class Family(IntEnum):
 class Address(NamedTuple):
     """An IP address and a port.
 
-    ``host`` is the canonical text of a literal (RFC 5952 for IPv6, a zone kept after ``%``), never a
-    name, so equal addresses compare and hash equal, and the pair goes to the socket module as it is.
-    Build it by :meth:`of`, :meth:`parse` or :meth:`from_packed`; the bare constructor checks nothing.
+    ``host`` is the canonical text of a literal (RFC 5952 for IPv6, a zone kept after ``%``), never
+    a name, so equal addresses compare and hash equal, and the pair goes to the socket module as it
+    is.  Build it by :meth:`of`, :meth:`parse` or :meth:`from_packed`; the bare constructor checks
+    nothing.
     """
 
     host: str
@@ -35,7 +36,7 @@ class Address(NamedTuple):
 
     @classmethod
     def of(cls, host: str, port: int) -> Self:
-        """Canonicalise ``host``; MisuseError when it is no literal or ``port`` is not 0 to 65535."""
+        """Canonicalise ``host``; MisuseError if it is no literal or ``port`` is not 0 to 65535."""
         if not 0 <= port <= 65535:
             raise MisuseError(f"port {port} is not between 0 and 65535")
         try:
@@ -45,7 +46,7 @@ class Address(NamedTuple):
 
     @classmethod
     def parse(cls, text: str, default_port: int | None = None) -> Self:
-        """Read ``192.0.2.1:3478``, ``[2001:db8::1]:3478`` or, with a default port, a bare literal."""
+        """Read ``192.0.2.1:3478``, ``[2001:db8::1]:3478`` or, with a default, a bare literal."""
         host, port = split_host_port(text)
         if port is None:
             port = default_port

@@ -97,7 +97,7 @@ class CloseSocket:
 
 @dataclass(frozen=True, slots=True)
 class Connect(Request):
-    """Open a stream to ``remote``, from ``local`` or any.  Result: the Path of the stream, or Failure."""
+    """Open a stream to ``remote``, from ``local`` or any.  Result: its Path, or Failure."""
 
     transport: Transport
     local: Address | None
@@ -118,8 +118,8 @@ Result = TypeVar("Result", contravariant=True)
 class Machine(Protocol[Event, Result]):
     """What every protocol machine offers its shell.
 
-    ``Event`` is the union of the facts and Requests that it may emit, ``Result`` that of the answers
-    to its Requests.  None of the methods raises because of a peer's bytes.
+    ``Event`` is the union of the facts and Requests that it may emit, ``Result`` that of the
+    answers to its Requests.  None of the methods raises because of a peer's bytes.
     """
 
     def receive(self, data: bytes, path: Path, now: float) -> None:
@@ -131,7 +131,7 @@ class Machine(Protocol[Event, Result]):
         ...
 
     def answer(self, request_id: RequestId, result: Result | Failure, now: float) -> None:
-        """The outcome of a Request; one for a request no longer wanted is dropped by the machine."""
+        """The outcome of a Request; one that is no longer wanted is dropped by the machine."""
         ...
 
     def handle_timer(self, now: float) -> None:

@@ -42,7 +42,7 @@ class Reader:
         """Eight bytes, unsigned."""
         return int.from_bytes(self._take(8), "big")
 
-    def bytes(self, length: int) -> bytes:
+    def raw(self, length: int) -> bytes:
         """The next ``length`` bytes."""
         return self._take(length)
 
@@ -91,7 +91,7 @@ class Writer:
         """Eight bytes, unsigned."""
         self._data += value.to_bytes(8, "big")
 
-    def bytes(self, value: bytes) -> None:
+    def raw(self, value: bytes) -> None:
         """The bytes as they are."""
         self._data += value
 
