@@ -1,0 +1,20 @@
+"""Attributes that implementations send though no RFC defines them; each names its draft."""
+
+from dataclasses import dataclass
+
+from natkit.stun.attributes.shapes import TextAttribute, Unsigned32Attribute
+from natkit.stun.registry import DraftAttributeType
+
+
+@dataclass(frozen=True, slots=True)
+class Origin(TextAttribute):
+    """The web origin on whose behalf the client acts (draft-johnston-tram-stun-origin)."""
+
+    type = DraftAttributeType.ORIGIN
+
+
+@dataclass(frozen=True, slots=True)
+class Nomination(Unsigned32Attribute):
+    """A nomination that beats all lower ones (draft-thatcher-ice-renomination)."""
+
+    type = DraftAttributeType.NOMINATION
