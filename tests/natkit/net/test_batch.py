@@ -1,0 +1,337 @@
+import ctypes
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from natkit.address import Address
+from natkit.errors import MisuseError
+from natkit.net import libc, sockaddr
+from natkit.net.batch import (
+    LARGEST_DATAGRAM,
+    DatagramBatch,
+    DatagramSocket,
+    Endpoint,
+    datagram_batch,
+)
+
+LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+KINDS = [
+    pytest.param(False, id="mmsg", marks=pytest.mark.skipif(not libc.HAVE_MMSG, reason="Linux")),
+    pytest.param(True, id="portable"),
+]
+
+
+@pytest.fixture(params=KINDS)
+def portable(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@pytest.fixture
+def batch(portable: bool) -> DatagramBatch:
+    return datagram_batch(portable=portable)
+
+
+@pytest.fixture(params=[socket.AF_INET, socket.AF_INET6], ids=["ipv4", "ipv6"])
+def family(request: pytest.FixtureRequest) -> socket.AddressFamily:
+    return socket.AddressFamily(request.param)
+
+
+class Ports:
+    """Opens loopback sockets and closes them all."""
+
+    def __init__(self) -> None:
+        self.opened: list[socket.socket] = []
+
+    def __call__(self, family: socket.AddressFamily = socket.AF_INET) -> socket.socket:
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        self.opened.append(sock)
+        sock.bind((LOOPBACK[family], 0))
+        sock.settimeout(5)
+        return sock
+
+
+@pytest.fixture
+def ports() -> Iterator[Ports]:
+    ports = Ports()
+    yield ports
+    for sock in ports.opened:
+        sock.close()
+
+
+def address_of(sock: socket.socket) -> Address:
+    host, port = sock.getsockname()[:2]
+    return Address(host, port)
+
+
+def closed_port(ports: Ports) -> Address:
+    sock = ports()
+    address = address_of(sock)
+    sock.close()
+    return address
+
+
+def test_a_batch_arrives_in_order_with_its_senders(
+    batch: DatagramBatch, ports: Ports, family: socket.AddressFamily
+) -> None:
+    receiver = DatagramSocket(ports(family), batch)
+    senders = [ports(family), ports(family)]
+    sent = []
+    for number in range(20):
+        sender = senders[number % 2]
+        data = bytes([number]) * number
+        sender.sendto(data, receiver.local)
+        sent.append((data, address_of(sender)))
+    assert receiver.receive() == sent
+    assert receiver.receive() == []
+
+
+def test_more_than_a_batch_takes_several(batch: DatagramBatch, ports: Ports) -> None:
+    receiver = DatagramSocket(ports(), batch)
+    sender = ports()
+    for number in range(batch.capacity + 3):
+        sender.sendto(bytes([number]), receiver.local)
+    assert len(receiver.receive()) == batch.capacity
+    assert [data for data, _ in receiver.receive()] == [
+        bytes([batch.capacity + extra]) for extra in range(3)
+    ]
+
+
+def test_sending_more_than_a_batch_keeps_order_and_destinations(
+    batch: DatagramBatch, ports: Ports, family: socket.AddressFamily
+) -> None:
+    sender = DatagramSocket(ports(family), batch)
+    receivers = [ports(family) for _ in range(3)]
+    count = 2 * batch.capacity + 5
+    sender.send(
+        (number.to_bytes(2, "big"), address_of(receivers[number % 3])) for number in range(count)
+    )
+    assert sender.unsent == 0
+    for index, receiver in enumerate(receivers):
+        expected = [number.to_bytes(2, "big") for number in range(index, count, 3)]
+        assert [receiver.recv(100) for _ in expected] == expected
+
+
+def test_one_batch_serves_both_families_in_turn(batch: DatagramBatch, ports: Ports) -> None:
+    pairs = [
+        (DatagramSocket(ports(family), batch), ports(family))
+        for family in (socket.AF_INET, socket.AF_INET6)
+    ]
+    for round_number in range(3):
+        for receiver, sender in pairs:
+            data = bytes([round_number]) * 9
+            sender.sendto(data, receiver.local)
+            assert receiver.receive() == [(data, address_of(sender))]
+            receiver.send([(data, address_of(sender))])
+            assert sender.recvfrom(100) == (data, receiver.socket.getsockname())
+
+
+@pytest.mark.parametrize("size", [0, 1, 1_472, 9_000, 65_507])
+def test_every_size_that_udp_carries_arrives_whole(
+    batch: DatagramBatch, ports: Ports, size: int
+) -> None:
+    assert batch.datagram_size == LARGEST_DATAGRAM
+    left, right = DatagramSocket(ports(), batch), DatagramSocket(ports(), batch)
+    data = bytes(index % 251 for index in range(size))
+    left.send([(data, right.local)])
+    assert right.receive() == [(data, left.local)]
+
+
+def test_a_datagram_longer_than_a_slot_is_dropped_and_counted(portable: bool, ports: Ports) -> None:
+    batch = datagram_batch(datagram_size=100, portable=portable)
+    receiver, sender = DatagramSocket(ports(), batch), ports()
+    for data in (b"a" * 100, b"b" * 101, b"c" * 5_000, b"d"):
+        sender.sendto(data, receiver.local)
+    assert [data for data, _ in receiver.receive()] == [b"a" * 100, b"d"]
+    assert receiver.truncated == 2
+
+
+def test_a_slot_is_never_written_past_its_tailroom(portable: bool, ports: Ports) -> None:
+    batch = datagram_batch(capacity=3, datagram_size=100, headroom=60, portable=portable)
+    endpoint, sender = Endpoint(ports()), ports()
+    batch.buffer[:] = b"\xee" * len(batch.buffer)
+    for _ in range(3):
+        sender.sendto(b"x" * 5_000, address_of(endpoint.socket))
+    assert len(batch.receive(endpoint)) == 3
+    for start in batch.starts:
+        assert batch.buffer[start - 60 : start] == b"\xee" * 60
+        assert batch.buffer[start + 101 : start + 104] == b"\xee" * 3
+
+
+def test_receiving_from_a_later_slot_leaves_the_earlier_ones(
+    batch: DatagramBatch, ports: Ports
+) -> None:
+    first, second, sender = Endpoint(ports()), Endpoint(ports()), ports()
+    sender.sendto(b"first", address_of(first.socket))
+    sender.sendto(b"second", address_of(second.socket))
+    sender.sendto(b"third", address_of(second.socket))
+    assert batch.receive(first) == [5]
+    assert batch.receive(second, 1) == [6, 5]
+    for index, data in enumerate((b"first", b"second", b"third")):
+        start = batch.starts[index]
+        assert batch.buffer[start : start + len(data)] == data
+        assert sockaddr.unpack(batch.sender(first, index)) == address_of(sender)
+
+
+def test_a_datagram_is_sent_from_where_it_was_received(batch: DatagramBatch, ports: Ports) -> None:
+    endpoint, sender, target = Endpoint(ports()), ports(), ports()
+    sender.sendto(b"head:body", address_of(endpoint.socket))
+    assert batch.receive(endpoint) == [9]
+    batch.queue(batch.starts[0] + 5, 4, sockaddr.pack(address_of(target)))
+    assert not batch.flush(endpoint)
+    assert target.recv(100) == b"body"
+
+
+def test_the_queue_is_bounded_by_the_capacity(portable: bool, ports: Ports) -> None:
+    batch = datagram_batch(capacity=2, portable=portable)
+    name = sockaddr.pack(Address("127.0.0.1", 9))
+    batch.queue(0, 0, name)
+    batch.queue(0, 0, name)
+    with pytest.raises(IndexError):
+        batch.queue(0, 0, name)
+
+
+def test_what_can_not_be_sent_is_skipped_and_told_by_its_place(
+    batch: DatagramBatch, ports: Ports
+) -> None:
+    endpoint, target = Endpoint(ports()), ports()
+    good = sockaddr.pack(address_of(target))
+    # Port 0 and the broadcast address are refused; a payload this long can't be sent over IPv4.
+    no_port = sockaddr.pack(Address("127.0.0.1", 0))
+    broadcast = sockaddr.pack(Address("255.255.255.255", 9))
+    batch.queue(batch.starts[0], 1, no_port)
+    batch.queue(batch.starts[0], 1, good)
+    batch.queue(batch.starts[0], 65_520, good)
+    batch.queue(batch.starts[0], 2, good)
+    batch.queue(batch.starts[0], 1, broadcast)
+    assert list(batch.flush(endpoint)) == [0, 2, 4]
+    assert [len(target.recv(10)) for _ in range(2)] == [1, 2]
+    assert not batch.flush(endpoint)
+
+
+def test_icmp_errors_of_a_connected_socket_do_not_stop_it(
+    batch: DatagramBatch, ports: Ports
+) -> None:
+    sock, peer = ports(), ports()
+    nobody = closed_port(ports)
+    sock.connect(nobody)
+    sock.send(b"to nobody")
+    waiting = DatagramSocket(sock, batch)
+    # Loopback delivers the ICMP error at once: it is pending now.
+    assert waiting.receive() == []
+    sock.send(b"to nobody")
+    waiting.send([(b"lost", nobody)])
+    assert waiting.unsent == 1
+    sock.connect(address_of(peer))
+    peer.sendto(b"hello", waiting.local)
+    assert waiting.receive() == [(b"hello", address_of(peer))]
+
+
+def test_a_pending_icmp_error_costs_one_datagram_of_the_batch(
+    batch: DatagramBatch, ports: Ports
+) -> None:
+    sock, target = ports(), ports()
+    sock.connect(closed_port(ports))
+    sock.send(b"to nobody")
+    endpoint = Endpoint(sock)
+    for index in range(4):
+        batch.buffer[batch.starts[index]] = index
+        batch.queue(batch.starts[index], 1, sockaddr.pack(address_of(target)))
+    assert list(batch.flush(endpoint)) == [0]
+    assert [target.recv(10) for _ in range(3)] == [b"\1", b"\2", b"\3"]
+
+
+@pytest.fixture
+def sends_until_full(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Makes both ways of sending let two datagrams go and then find the buffer full.
+
+    Loopback delivers at once, so its send buffers never fill by themselves.
+    """
+    calls: list[int] = []
+
+    def send_many(_: libc.MessageVector, *arguments: int) -> int:
+        calls.append(arguments[-1])
+        return 2 if len(calls) == 1 else -errno.EAGAIN
+
+    def send_one(_: socket.socket, data: memoryview, __: sockaddr.PythonAddress) -> int:
+        calls.append(1)
+        if len(calls) > 2:
+            raise BlockingIOError(errno.EAGAIN, "full")
+        return len(data)
+
+    monkeypatch.setattr(libc.MessageVector, "send", send_many)
+    monkeypatch.setattr(socket.socket, "sendto", send_one)
+    return calls
+
+
+def test_a_full_send_buffer_drops_the_rest_without_trying(
+    batch: DatagramBatch, ports: Ports, portable: bool, sends_until_full: list[int]
+) -> None:
+    endpoint = Endpoint(ports())
+    for _ in range(5):
+        batch.queue(batch.starts[0], 1, sockaddr.pack(Address("127.0.0.1", 9)))
+    assert list(batch.flush(endpoint)) == [2, 3, 4]
+    assert sends_until_full == ([1, 1, 1] if portable else [5, 3])
+
+
+def test_a_closed_socket_is_an_error_not_a_loss(batch: DatagramBatch, ports: Ports) -> None:
+    sock = ports()
+    endpoint = Endpoint(sock)
+    sock.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        batch.receive(endpoint)
+    batch.queue(batch.starts[0], 1, sockaddr.pack(Address("127.0.0.1", 9)))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        batch.flush(endpoint)
+
+
+def test_an_address_of_the_other_family_is_misuse(batch: DatagramBatch, ports: Ports) -> None:
+    sock = DatagramSocket(ports(), batch)
+    with pytest.raises(MisuseError, match=r"can't send to \[::1\]:9"):
+        sock.send([(b"data", Address("::1", 9))])
+
+
+def test_an_oversized_datagram_is_counted_as_unsent(portable: bool, ports: Ports) -> None:
+    batch = datagram_batch(datagram_size=100, portable=portable)
+    sender, receiver = DatagramSocket(ports(), batch), ports()
+    target = address_of(receiver)
+    sender.send([(b"x" * 101, target), (b"y" * 100, target)])
+    assert receiver.recv(200) == b"y" * 100
+    assert sender.unsent == 1
+
+
+def test_the_socket_is_made_non_blocking(batch: DatagramBatch, ports: Ports) -> None:
+    sock = ports()
+    sock.setblocking(True)
+    wrapped = DatagramSocket(sock, batch)
+    assert not sock.getblocking()
+    assert wrapped.fileno() == sock.fileno()
+    wrapped.close()
+    assert sock.fileno() == -1
+
+
+def test_slots_of_full_size_touch_memory_only_where_datagrams_fall(portable: bool) -> None:
+    before = resident_kilobytes()
+    batch = datagram_batch(capacity=1_024, portable=portable)
+    assert len(batch.buffer) > 64 << 20
+    assert resident_kilobytes() - before < 8 << 10
+
+
+def resident_kilobytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGESIZE") // 1024
+
+
+@pytest.mark.skipif(not libc.HAVE_MMSG, reason="Linux's structures")
+def test_the_structures_have_the_sizes_of_this_platform() -> None:
+    word = ctypes.sizeof(ctypes.c_void_p)
+    expected = {8: 64, 4: 32}[word]
+    assert expected == libc._HEADER_SIZE
+    vector = libc.MessageVector(3, {16: 4096, 28: 8192})
+    raw = bytes(vector._headers[28])
+    name, size = struct.unpack_from("PI", raw, 2 * expected)
+    assert (name, size) == (8192 + 2 * 28, 28)
