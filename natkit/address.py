@@ -40,9 +40,12 @@ class Address(NamedTuple):
         if not 0 <= port <= 65535:
             raise MisuseError(f"port {port} is not between 0 and 65535")
         try:
-            return cls(str(ipaddress.ip_address(host)), port)
+            packed = ipaddress.ip_address(host).packed
         except ValueError:
             raise MisuseError(f"{host!r} is not an IP address") from None
+        # Not str(ip): the same text as from_packed gives, for IPv4-mapped addresses too.
+        _, percent, zone = host.partition("%")
+        return cls(cls.from_packed(packed, port).host + percent + zone, port)
 
     @classmethod
     def parse(cls, text: str, default_port: int | None = None) -> Self:
