@@ -1,5 +1,6 @@
 """STUN messages between bytes and values (RFC 8489 §5, §14)."""
 
+import struct
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
@@ -46,6 +47,8 @@ _OBFUSCATED = frozenset(
     if issubclass(attribute, XorAddressAttribute)
 )
 
+# Every attribute of every message passes here, so one call reads its header, not a Reader's four.
+_TYPE_AND_LENGTH = struct.Struct(">HH")
 # Plain numbers: enum members compare and hash more slowly, and every attribute passes here.
 _MESSAGE_INTEGRITY = int(AttributeType.MESSAGE_INTEGRITY)
 _MESSAGE_INTEGRITY_SHA256 = int(AttributeType.MESSAGE_INTEGRITY_SHA256)
@@ -148,9 +151,9 @@ class Message:
         integrity_offset = sha256_offset = 0
         offset = HEADER_LENGTH
         while offset < size:
-            number = int.from_bytes(data[offset : offset + 2], "big")
+            number, length = _TYPE_AND_LENGTH.unpack_from(data, offset)
             start = offset + 4
-            stop = start + int.from_bytes(data[offset + 2 : start], "big")
+            stop = start + length
             if stop > size:
                 raise MalformedMessage(f"attribute 0x{number:04x} runs over the end of the message")
             if number == _FINGERPRINT:
@@ -181,7 +184,7 @@ class Message:
         Raises MisuseError for a value that may not be sent or a message too long for its header.
         """
         transaction_id = self.transaction_id
-        parts = []
+        parts: list[bytes] = []
         for attribute in self.attributes:
             value = attribute.encode()
             if isinstance(attribute, XorAddressAttribute):
@@ -189,8 +192,9 @@ class Message:
             length = len(value)
             if length > MAXIMUM_LENGTH:
                 raise MisuseError(f"attribute 0x{attribute.type:04x} of {length} bytes")
-            header = (attribute.type << 16 | length).to_bytes(4, "big")
-            parts.append(header + value + _PADDING[length & 3])
+            parts.append(_TYPE_AND_LENGTH.pack(attribute.type, length) + value)
+            if length & 3:
+                parts.append(_PADDING[length & 3])
         body = b"".join(parts)
         if integrity is not None:
             body = self._protect(body, integrity)
@@ -203,11 +207,11 @@ class Message:
     def _protect(self, body: bytes, integrity: IntegrityKey) -> bytes:
         """Append the integrity attributes, each over all that stands before it."""
         if integrity.integrity is not Integrity.SHA256:
-            header = (_MESSAGE_INTEGRITY << 16 | MESSAGE_INTEGRITY_LENGTH).to_bytes(4, "big")
+            header = _TYPE_AND_LENGTH.pack(_MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_LENGTH)
             text = self._header(len(body) + 4 + MESSAGE_INTEGRITY_LENGTH) + body
             body += header + hmac_sha1(integrity.key, text)
         if integrity.integrity is not Integrity.SHA1:
-            header = (_MESSAGE_INTEGRITY_SHA256 << 16 | SHA256_LENGTH).to_bytes(4, "big")
+            header = _TYPE_AND_LENGTH.pack(_MESSAGE_INTEGRITY_SHA256, SHA256_LENGTH)
             text = self._header(len(body) + 4 + SHA256_LENGTH) + body
             body += header + hmac_sha256(integrity.key, text)
         return body
@@ -215,7 +219,7 @@ class Message:
     def _header(self, length: int) -> bytes:
         if length > MAXIMUM_LENGTH or not 0 <= self.method <= METHOD_MAXIMUM:
             raise MisuseError(f"a message of method {self.method} and {length} bytes")
-        start = (message_type(self.method, self.message_class) << 16 | length).to_bytes(4, "big")
+        start = _TYPE_AND_LENGTH.pack(message_type(self.method, self.message_class), length)
         if len(self.transaction_id) == TRANSACTION_ID_LENGTH:
             return start + MAGIC_COOKIE_BYTES + self.transaction_id
         if len(self.transaction_id) == CLASSIC_TRANSACTION_ID_LENGTH:

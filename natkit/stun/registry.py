@@ -72,6 +72,9 @@ METHOD_MAXIMUM = 0xFFF
 """Methods have twelve bits (RFC 8489 §5)."""
 
 
+_CLASSES = tuple(MessageClass)
+
+
 def message_type(method: int, message_class: MessageClass) -> int:
     """The first two bytes of a message: method and class bits interleaved (RFC 8489 §5)."""
     return (
@@ -86,7 +89,7 @@ def message_type(method: int, message_class: MessageClass) -> int:
 def split_message_type(number: int) -> tuple[int, MessageClass]:
     """Method and class of a message type whose top two bits are zero (RFC 8489 §5)."""
     method = (number & 0x3E00) >> 2 | (number & 0x00E0) >> 1 | (number & 0x000F)
-    return method, MessageClass((number & 0x0100) >> 7 | (number & 0x0010) >> 4)
+    return method, _CLASSES[(number & 0x0100) >> 7 | (number & 0x0010) >> 4]
 
 
 class AttributeType(IntEnum):
