@@ -1,0 +1,114 @@
+"""What an allocation tells its shell."""
+
+from dataclasses import dataclass
+
+from natkit.address import Address
+from natkit.errors import NatkitError
+
+
+@dataclass(frozen=True, slots=True)
+class Allocated:
+    """The server relays for us at ``relayed``; it sees us at ``mapped``."""
+
+    relayed: Address
+    mapped: Address | None
+    lifetime: float
+
+
+@dataclass(frozen=True, slots=True)
+class AllocateFailed:
+    """There is no allocation; ``allocate`` may be called again.
+
+    ``error`` is an ErrorResponse by its code, TransactionTimeout, UnreachableError when a stream
+    broke, or MalformedMessage when the server's success response was of no use.
+    """
+
+    error: NatkitError
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """The allocation lives for another ``lifetime`` seconds."""
+
+    lifetime: float
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionInstalled:
+    """The server relays between us and every port of ``host``; refreshing goes on by itself."""
+
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionFailed:
+    """There is no permission for ``host`` (any more), and data that waited for it is dropped."""
+
+    host: str
+    error: NatkitError
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelBound:
+    """Data to and from ``peer`` now travels on ``channel``, with four bytes of overhead."""
+
+    peer: Address
+    channel: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelFailed:
+    """No channel is bound to ``peer`` (any more); data travels in indications instead."""
+
+    peer: Address
+    error: NatkitError
+
+
+@dataclass(frozen=True, slots=True)
+class DataReceived:
+    """A datagram from ``peer`` arrived at the relayed address."""
+
+    data: bytes
+    peer: Address
+
+
+@dataclass(frozen=True, slots=True)
+class IcmpReceived:
+    """An ICMP error came back for what we sent to ``peer``; its port may be 0 (RFC 8656 §11.5).
+
+    ``data`` is the four-byte field of the ICMP header, the next hop's MTU as a rule.
+    """
+
+    peer: Address
+    icmp_type: int
+    icmp_code: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationLost:
+    """The allocation is gone and nobody asked for it; ``error`` tells why."""
+
+    error: NatkitError
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationClosed:
+    """``close`` is done; ``confirmed`` when the server said so, else it will forget by itself."""
+
+    confirmed: bool
+
+
+TurnEvent = (
+    Allocated
+    | AllocateFailed
+    | Refreshed
+    | PermissionInstalled
+    | PermissionFailed
+    | ChannelBound
+    | ChannelFailed
+    | DataReceived
+    | IcmpReceived
+    | AllocationLost
+    | AllocationClosed
+)
