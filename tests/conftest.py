@@ -1,0 +1,77 @@
+"""What every test shares: sizes, seeds, and the peers.
+
+Two sizes of one test
+    ``sized(quick=2_000, full=1_000_000)`` is a fixture that gives the first number in ``make test``
+    and the second, times ``SOAK_SCALE``, in ``make soak`` (``SOAK=1``).  A test that asks for it is
+    part of both.  A test that carries ``@pytest.mark.soak`` is part of ``make soak`` only.
+
+Seeds
+    Tests seed their own generators and print the seed.  Hypothesis draws the same examples each
+    time when ``CI=true``; elsewhere it explores, and prints how to repeat what failed.
+"""
+
+import os
+from typing import Protocol
+
+import hypothesis
+import pytest
+
+pytest_plugins = ["tests.peering.plugin"]
+
+SOAKING = os.environ.get("SOAK") == "1"
+SOAK_SCALE = float(os.environ.get("SOAK_SCALE", "1"))
+SOAK_EXAMPLES = 20_000
+"""Hypothesis examples of each property in ``make soak``."""
+
+hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile(
+    "soak",
+    deadline=None,
+    print_blob=True,
+    max_examples=max(1, int(SOAK_EXAMPLES * SOAK_SCALE)),
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+PROFILE = "soak" if SOAKING else "ci" if os.environ.get("CI", "").lower() == "true" else "explore"
+hypothesis.settings.load_profile(PROFILE)
+
+
+class Sized(Protocol):
+    """Type of the ``sized`` fixture."""
+
+    def __call__(self, *, quick: int, full: int) -> int:
+        """``quick`` in ``make test``, ``full`` times ``SOAK_SCALE`` in ``make soak``."""
+        ...
+
+
+@pytest.fixture(scope="session")
+def sized() -> Sized:
+    """Choose between the two sizes of a test."""
+
+    def choose(*, quick: int, full: int) -> int:
+        return max(1, int(full * SOAK_SCALE)) if SOAKING else quick
+
+    return choose
+
+
+def pytest_report_header() -> list[str]:
+    """Say which sizes and seeds are used."""
+    size = f"full, times {SOAK_SCALE:g}" if SOAKING else "quick"
+    drawn = "the same examples each time" if PROFILE == "ci" else "new examples"
+    return [f"sizes: {size}; hypothesis profile: {PROFILE} ({drawn})"]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests of ``make soak`` elsewhere; mark the sized ones as part of it."""
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        if not SOAKING and item.get_closest_marker("soak") is not None:
+            left_out.append(item)
+            continue
+        if isinstance(item, pytest.Function) and "sized" in item.fixturenames:
+            item.add_marker("soak")
+        kept.append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept

@@ -1,0 +1,91 @@
+"""coturn's turnserver on loopback."""
+
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from natkit.address import Address
+from tests.peering.ports import free_block, free_port
+from tests.peering.process import PeerFailed, PeerProcess
+from tests.peering.roster import program_path
+
+RELAY_PORTS = 200
+"""How many relay ports it gets; the widest test opens some 50 pairs."""
+PROBE_TIMEOUT = 0.2
+BINDING_REQUEST = bytes.fromhex("0001 0000 2112a442") + b"natkit-probe"
+"""RFC 8489 §5: a Binding request without attributes; spelled out, as no codec is trusted here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coturn:
+    """A running turnserver; ``address`` listens for UDP and TCP."""
+
+    address: Address
+    username: str
+    password: str
+    realm: str
+    relay_ports: range
+    process: PeerProcess
+
+    def log(self) -> str:
+        """What it wrote so far."""
+        return self.process.log()
+
+
+def start(directory: Path, *extra_arguments: str, host: str = "127.0.0.1") -> Coturn:
+    """Start one with long-term credentials, loopback peers allowed, and wait until it answers."""
+    program = program_path("turnserver")
+    if program is None:
+        raise PeerFailed("turnserver is not installed")
+    port = free_port(host)
+    relay_ports = free_block(host, RELAY_PORTS)
+    username, password, realm = "alice", secrets.token_hex(8), "example.org"
+    process = PeerProcess(
+        "coturn",
+        [
+            program,
+            "-n",
+            f"--listening-ip={host}",
+            f"--relay-ip={host}",
+            f"--listening-port={port}",
+            f"--min-port={relay_ports.start}",
+            f"--max-port={relay_ports.stop - 1}",
+            "--lt-cred-mech",
+            f"--user={username}:{password}",
+            f"--realm={realm}",
+            "--allow-loopback-peers",
+            "--no-tls",
+            "--no-dtls",
+            "--no-cli",
+            "--verbose",
+            "--log-file=stdout",
+            "--simple-log",
+            f"--pidfile={directory / 'turnserver.pid'}",
+            f"--userdb={directory / 'turndb'}",
+            *extra_arguments,
+        ],
+        directory,
+    )
+    server = Coturn(Address(host, port), username, password, realm, relay_ports, process)
+    try:
+        process.wait_until(lambda: _answers(server.address))
+    except BaseException:
+        process.stop()
+        raise
+    return server
+
+
+def _answers(address: Address) -> bool:
+    return _answers_by(address, socket.SOCK_DGRAM) and _answers_by(address, socket.SOCK_STREAM)
+
+
+def _answers_by(address: Address, kind: socket.SocketKind) -> bool:
+    with socket.socket(address.family.socket_family, kind) as probe:
+        probe.settimeout(PROBE_TIMEOUT)
+        try:
+            probe.connect(address)
+            probe.send(BINDING_REQUEST)
+            return probe.recv(2048)[8:20] == BINDING_REQUEST[8:20]
+        except OSError:
+            return False

@@ -1,0 +1,95 @@
+"""What peers there are, and whether this machine has them."""
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from packaging.version import Version
+
+ROSTER = Path(__file__).parent.parent / "peers.toml"
+SYSTEM_PATH = "/usr/sbin:/sbin"
+"""Where Debian keeps servers; not on the PATH of users other than root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One entry of ``peers.toml``; exactly one of ``probe`` and ``distribution`` is set."""
+
+    name: str
+    minimum: Version
+    package: str | None = None
+    probe: Sequence[str] = ()
+    distribution: str | None = None
+
+    @property
+    def remedy(self) -> str:
+        """What to do when the peer is missing."""
+        if self.package is not None:
+            return f"apt-get install {self.package}, or make test PEERS=install"
+        return f"{self.distribution} belongs to requirements/dev.txt: run make test"
+
+    def version(self) -> Version | None:
+        """The version found here, or None."""
+        if self.distribution is not None:
+            try:
+                return Version(metadata.version(self.distribution))
+            except metadata.PackageNotFoundError:
+                return None
+        program = program_path(self.probe[0])
+        if program is None:
+            return None
+        answer = subprocess.run(
+            [program, *self.probe[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        found = re.search(r"\d+(?:\.\d+)+", answer.stdout)
+        return Version(found.group()) if found else None
+
+    def fault(self) -> str | None:
+        """Why tests cannot use the peer, in one line; None when they can."""
+        version = self.version()
+        if version is None:
+            return f"{self.name} is not installed ({self.remedy})"
+        if version < self.minimum:
+            return f"{self.name} {version} is older than {self.minimum} ({self.remedy})"
+        return None
+
+
+@cache
+def peers() -> dict[str, Peer]:
+    """The roster by name."""
+    with ROSTER.open("rb") as file:
+        entries = tomllib.load(file)["peer"]
+    return {
+        entry["name"]: Peer(
+            name=entry["name"],
+            minimum=Version(entry["minimum"]),
+            package=entry.get("package"),
+            probe=tuple(entry.get("probe", ())),
+            distribution=entry.get("distribution"),
+        )
+        for entry in entries
+    }
+
+
+@cache
+def fault(name: str) -> str | None:
+    """Why the peer of that name cannot be used, asked once a run; None when it can."""
+    return peers()[name].fault()
+
+
+def program_path(program: str) -> str | None:
+    """The full path of an installed program, or None."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_PATH}")
