@@ -12,6 +12,7 @@ from tests.simnet.simulation import Simulation, SimulationError
 from tests.simnet.stream import Stream, StreamState
 
 FIRST_EPHEMERAL_PORT = 49152
+WILDCARDS = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}
 
 
 class Receiver(Interface):
@@ -68,7 +69,11 @@ class Host:
     # ── datagrams ───────────────────────────────────────────────────────────────────────────────
 
     def bind(self, local: Address, receiver: Receiver) -> Address:
-        """Open a datagram socket; port 0 is any free one.  Raises AddressUnavailable."""
+        """Open a datagram socket; port 0 is any free one.  Raises AddressUnavailable.
+
+        A socket of the wildcard address hears all of the host's addresses of its family, and sends
+        from the first one.
+        """
         local = self._free(local, self._sockets.keys())
         self._sockets[local] = receiver
         return local
@@ -89,7 +94,8 @@ class Host:
             raise SimulationError(f"{self.name} has no socket at {local} to send from")
         if local.family is not remote.family:
             raise SimulationError(f"{local} cannot send to {remote}: not the same family")
-        self._send(Packet(Protocol.UDP, local, remote, data))
+        source = self.address(local.port, local.family) if _is_wildcard(local) else local
+        self._send(Packet(Protocol.UDP, source, remote, data))
 
     # ── streams ─────────────────────────────────────────────────────────────────────────────────
 
@@ -105,8 +111,8 @@ class Host:
 
     def connect(self, local: Address | None, remote: Address) -> Stream:
         """Begin a stream; set its callbacks at once.  Raises AddressUnavailable."""
-        if local is None:
-            local = self.address(0, remote.family)
+        if local is None or _is_wildcard(local):
+            local = self.address(local.port if local else 0, remote.family)
         for place, stream in list(self._streams.items()):
             if stream.is_forgotten:
                 del self._streams[place]
@@ -124,12 +130,15 @@ class Host:
         if isinstance(packet.payload, Segment):
             self._receive_segment(packet, packet.payload)
             return
-        receiver = self._sockets.get(packet.destination)
-        if receiver is None:
-            self.note("port unreachable", packet)
-            return
-        self.note("received", packet)
-        receiver.datagram(packet.payload, packet.destination, packet.source)
+        exact = packet.destination
+        wildcard = Address(WILDCARDS[exact.family], exact.port)
+        for local in (exact, wildcard):
+            receiver = self._sockets.get(local)
+            if receiver is not None:
+                self.note("received", packet)
+                receiver.datagram(packet.payload, local, packet.source)
+                return
+        self.note("port unreachable", packet)
 
     def note(self, what: str, subject: object) -> None:
         """Add to the trace."""
@@ -185,14 +194,27 @@ class Host:
             self._realm.send(packet, self, self.link)
 
     def _free(self, local: Address, taken: Collection[Address]) -> Address:
-        if not self.owns(local.host):
+        if not self.owns(local.host) and not _is_wildcard(local):
             raise AddressUnavailable(f"{self.name} does not have {local.host}", in_use=False)
         if local.port == 0:
             return next(
                 candidate
                 for port in self._ports
-                if (candidate := Address(local.host, port)) not in taken
+                if not _conflicts(candidate := Address(local.host, port), taken)
             )
-        if local in taken:
+        if _conflicts(local, taken):
             raise AddressUnavailable(f"{local} is in use", in_use=True)
         return local
+
+
+def _is_wildcard(local: Address) -> bool:
+    return local.host in WILDCARDS.values()
+
+
+def _conflicts(local: Address, taken: Collection[Address]) -> bool:
+    return local in taken or any(
+        other.port == local.port
+        and other.family is local.family
+        and (_is_wildcard(other) or _is_wildcard(local))
+        for other in taken
+    )

@@ -163,6 +163,32 @@ def test_an_address_in_use_is_a_failure_that_says_so() -> None:
     assert desk.answers() == [(1, Failure(f"{desk.local} is in use", address_in_use=True))]
 
 
+@pytest.mark.parametrize("wildcard", ["0.0.0.0", "::"])
+def test_a_wildcard_socket_hears_every_address_and_sends_from_the_first(wildcard: str) -> None:
+    desk = Desk()
+    family = Address(wildcard, 0).family
+    two = desk.network.host("two", "203.0.113.7", "203.0.113.8", "2001:db8::7", "2001:db8::8")
+    peer_host = desk.network.host("far", "203.0.113.9", "2001:db8::9")
+    peer = Endpoint(peer_host, family=family)
+    machine = Scripted()
+    machine.replies = True
+    shell = Shell(two, machine)
+    local = shell.bind(Address(wildcard, 0))
+    mine = [Address(host, local.port) for host in two.addresses]
+    reachable = [address for address in mine if address.family is family]
+    for address in reachable:
+        peer.send(b"x", address)
+    desk.settle()
+    assert machine.said("receive") == [(b"x", Path(Transport.UDP, local, peer.address))] * 2
+    assert peer.received == [(b"x", reachable[0])] * 2
+    machine.events.append(OpenSocket(1, reachable[1]))
+    shell.call(lambda _: None)
+    desk.settle()
+    [(_, refused)] = machine.said("answer")
+    assert isinstance(refused, Failure)
+    assert refused.address_in_use
+
+
 def test_an_address_of_another_host_is_a_failure() -> None:
     desk = Desk()
     desk.drain(OpenSocket(1, Address("203.0.113.99", 0)))
