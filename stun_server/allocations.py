@@ -1,0 +1,263 @@
+"""The server's state: allocations with their permissions and channels, and reserved ports.
+
+Everything that changes an allocation goes through :class:`Allocations`.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from natkit.address import Address
+from natkit.machine import CloseSocket, Path
+from natkit.stun.registry import StunError
+from natkit.timers import TimerQueue
+from stun_server.answers import Answer, Answers
+from stun_server.authentication import Credential
+from stun_server.events import AllocationClosed, CloseReason
+from stun_server.outcome import Refusal
+from stun_server.settings import Settings
+
+PERMISSION_LIFETIME = 300.0
+"""Seconds (RFC 8656 §9)."""
+
+CHANNEL_LIFETIME = 600.0
+"""Seconds (RFC 8656 §12)."""
+
+RESERVATION_LIFETIME = 30.0
+"""Seconds that a port waits for who holds its token (RFC 8656 §7.2)."""
+
+
+@dataclass(slots=True)
+class Permission:
+    """Data may pass between the client and a host; ``only_relayed`` as in PermissionInstalled."""
+
+    until: float
+    only_relayed: bool
+
+
+@dataclass(slots=True)
+class Channel:
+    """A number that stands for a peer (RFC 8656 §12); ``only_relayed`` as in ChannelBound."""
+
+    number: int
+    peer: Address
+    until: float
+    only_relayed: bool
+
+
+@dataclass(slots=True, eq=False)
+class Allocation:
+    """One relayed address and the client that owns it (RFC 8656 §6)."""
+
+    allocation_id: int
+    client: Path
+    relayed: Address
+    credential: Credential
+    until: float
+    permissions: dict[str, Permission]
+    channels: dict[int, Channel]
+    channels_by_peer: dict[Address, Channel]
+    answers: list[Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A bound port without an owner; ``username`` is whose quota it burdens."""
+
+    relayed: Address
+    username: str
+
+
+class Allocations:
+    """Finds allocations by client and by relayed address, and keeps the limits of Settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.answers = Answers()
+        self._settings = settings
+        self._by_client: dict[Path, Allocation] = {}
+        self._by_relayed: dict[Address, Allocation] = {}
+        self._reservations: dict[bytes, Reservation] = {}
+        self._reserved: set[Address] = set()
+        self._held: dict[str, int] = {}
+        self._held_in_all = 0
+        self._last_id = 0
+        self._expiry: TimerQueue[Path] = TimerQueue()
+        self._reservation_expiry: TimerQueue[bytes] = TimerQueue()
+
+    def __len__(self) -> int:
+        return len(self._by_client)
+
+    def __iter__(self) -> Iterator[Allocation]:
+        return iter(self._by_client.values())
+
+    def of_client(self, path: Path) -> Allocation | None:
+        """The allocation of a 5-tuple."""
+        return self._by_client.get(path)
+
+    def of_relayed(self, address: Address) -> Allocation | None:
+        """The allocation that owns a relayed address; also tells whether that is live."""
+        return self._by_relayed.get(address)
+
+    def is_taken(self, address: Address) -> bool:
+        """Whether a relayed address is in use or reserved."""
+        return address in self._by_relayed or address in self._reserved
+
+    # Quotas: what is being opened, open or reserved counts.
+
+    def quota_refusal(self, username: str, count: int) -> Refusal | None:
+        """Why a user cannot have ``count`` more allocations, if so."""
+        if self._held.get(username, 0) + count > self._settings.allocations_per_user:
+            return Refusal(
+                StunError.ALLOCATION_QUOTA_REACHED, f"{username} has as many as one user may"
+            )
+        if self._held_in_all + count > self._settings.allocations:
+            return Refusal(StunError.INSUFFICIENT_CAPACITY, "the server has as many as it grants")
+        return None
+
+    def hold(self, username: str, count: int) -> None:
+        """Count allocations for a user, before they open."""
+        self._held[username] = self._held.get(username, 0) + count
+        self._held_in_all += count
+
+    def release(self, username: str, count: int = 1) -> None:
+        """Count them no more."""
+        self._held_in_all -= count
+        left = self._held[username] - count
+        if left:
+            self._held[username] = left
+        else:
+            del self._held[username]
+
+    # Allocations.
+
+    def open(
+        self, client: Path, relayed: Address, credential: Credential, until: float
+    ) -> Allocation:
+        """Create the allocation that was held for this user."""
+        self._last_id += 1
+        allocation = Allocation(self._last_id, client, relayed, credential, until, {}, {}, {}, [])
+        self._by_client[client] = allocation
+        self._by_relayed[relayed] = allocation
+        self._expiry.set(client, until)
+        return allocation
+
+    def refresh(self, allocation: Allocation, until: float) -> None:
+        """Set when it expires, later or earlier than before."""
+        allocation.until = until
+        self._expiry.set(allocation.client, until)
+
+    def close(
+        self, allocation: Allocation, reason: CloseReason, now: float
+    ) -> tuple[AllocationClosed, CloseSocket]:
+        """Forget it with all that belongs to it, except for what its requests were answered."""
+        del self._by_client[allocation.client]
+        del self._by_relayed[allocation.relayed]
+        self._expiry.cancel(allocation.client)
+        self.release(allocation.credential.username)
+        self.answers.outlive(allocation.client, allocation.answers, now)
+        return (
+            AllocationClosed(
+                allocation.allocation_id, allocation.client, allocation.relayed, reason
+            ),
+            CloseSocket(allocation.relayed),
+        )
+
+    def close_expired(self, now: float) -> Iterator[AllocationClosed | CloseSocket]:
+        """Close the allocations and the reserved ports whose time is over."""
+        for client in self._expiry.pop_due(now):
+            yield from self.close(self._by_client[client], CloseReason.EXPIRED, now)
+        for token in self._reservation_expiry.pop_due(now):
+            yield CloseSocket(self.redeem(token))
+
+    # Reserved ports.
+
+    def reserve(self, token: bytes, relayed: Address, username: str, now: float) -> None:
+        """Keep a bound port for who presents ``token``; it was held for this user."""
+        self._reservations[token] = Reservation(relayed, username)
+        self._reserved.add(relayed)
+        self._reservation_expiry.set(token, now + RESERVATION_LIFETIME)
+
+    def reservation(self, token: bytes) -> Reservation | None:
+        """The port that waits for ``token``."""
+        return self._reservations.get(token)
+
+    def redeem(self, token: bytes) -> Address:
+        """Take a reserved port out, to use it or to close it; nobody's quota counts it any more."""
+        reservation = self._reservations.pop(token)
+        self._reserved.discard(reservation.relayed)
+        self._reservation_expiry.cancel(token)
+        self.release(reservation.username)
+        return reservation.relayed
+
+    def next_deadline(self) -> float | None:
+        """When something expires next."""
+        deadlines = (self._expiry.next_deadline(), self._reservation_expiry.next_deadline())
+        return min((due for due in deadlines if due is not None), default=None)
+
+    # Permissions and channels.  Expired ones stay until they are in the way of new ones.
+
+    def has_room_for_permissions(
+        self, allocation: Allocation, hosts: Iterable[str], now: float
+    ) -> bool:
+        """Whether permissions for all these hosts fit in the allocation."""
+        limit = self._settings.permissions_per_allocation
+        permissions = allocation.permissions
+        new = {host for host in hosts if host not in permissions}
+        if len(permissions) + len(new) > limit:
+            for host in [host for host, kept in permissions.items() if kept.until <= now]:
+                del permissions[host]
+            new = {host for host in hosts if host not in permissions}
+        return len(permissions) + len(new) <= limit
+
+    def permit(
+        self, allocation: Allocation, host: str, until: float, *, only_relayed: bool
+    ) -> Permission:
+        """Install or extend a permission; a longer one, of a channel, is never cut short."""
+        permission = allocation.permissions.get(host)
+        if permission is None:
+            permission = allocation.permissions[host] = Permission(until, only_relayed)
+        else:
+            permission.until = max(until, permission.until)
+            permission.only_relayed = only_relayed
+        return permission
+
+    def has_room_for_channel(self, allocation: Allocation, number: int, now: float) -> bool:
+        """Whether the channel fits in the allocation; one that it has does."""
+        limit = self._settings.channels_per_allocation
+        if number in allocation.channels:
+            return True
+        if len(allocation.channels) >= limit:
+            for channel in [kept for kept in allocation.channels.values() if kept.until <= now]:
+                self._unbind(allocation, channel)
+        return len(allocation.channels) < limit
+
+    def bind(
+        self,
+        allocation: Allocation,
+        number: int,
+        peer: Address,
+        until: float,
+        *,
+        only_relayed: bool,
+    ) -> Channel:
+        """Bind or extend a channel; number and peer are bound to each other or to nothing live."""
+        for stale in (allocation.channels.get(number), allocation.channels_by_peer.get(peer)):
+            if stale is not None:
+                self._unbind(allocation, stale)
+        channel = Channel(number, peer, until, only_relayed)
+        allocation.channels[number] = channel
+        allocation.channels_by_peer[peer] = channel
+        return channel
+
+    @staticmethod
+    def _unbind(allocation: Allocation, channel: Channel) -> None:
+        allocation.channels.pop(channel.number, None)
+        allocation.channels_by_peer.pop(channel.peer, None)
+
+    # What may pass.
+
+    def may_relay(self, allocation: Allocation, peer: Address, now: float) -> bool:
+        """Whether a permission lets data pass between the client and this peer now."""
+        permission = allocation.permissions.get(peer.host)
+        if permission is None or permission.until <= now:
+            return False
+        return not permission.only_relayed or peer in self._by_relayed

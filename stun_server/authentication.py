@@ -1,0 +1,188 @@
+"""The long-term credential mechanism on the server's side (RFC 8489 §9.2.4), without any state.
+
+A nonce proves that its bearer receives at the address it was sent to: it is an HMAC over that
+address, the time, the realm and what was offered.  Until one is shown nothing is looked up.
+"""
+
+import hmac
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+
+from natkit.address import Address
+from natkit.machine import Path
+from natkit.stun.attributes import (
+    Attribute,
+    MessageIntegrity,
+    MessageIntegritySha256,
+    Nonce,
+    PasswordAlgorithm,
+    PasswordAlgorithms,
+    Realm,
+    UserHash,
+    Username,
+)
+from natkit.stun.credentials import (
+    NONCE_COOKIE_LENGTH,
+    nonce_cookie,
+    secrets_equal,
+    user_hash,
+    verify,
+)
+from natkit.stun.integrity import IntegrityKey
+from natkit.stun.message import Message
+from natkit.stun.registry import Integrity, PasswordAlgorithmNumber, SecurityFeature, StunError
+from stun_server.outcome import Refusal
+from stun_server.settings import Settings
+
+TIME_LENGTH = 4
+"""Bytes of the Unix time in a nonce, in seconds."""
+
+# With the time and the cookie these make a nonce of 28 bytes, and so a challenge of 76 to 79 bytes
+# besides its realm: little more than the request that it answers.  Forging one takes 2**55 tries
+# against the running server, and wins nothing but a lookup.
+MAC_LENGTH = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A user and the long-term keys that the store has of it (RFC 8489 §18.5.1)."""
+
+    username: str
+    md5: bytes | None
+    sha256: bytes | None
+
+    def key(self, algorithm: int) -> bytes | None:
+        """The key by this password algorithm, if there is one."""
+        return self.sha256 if algorithm == PasswordAlgorithmNumber.SHA_256 else self.md5
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who a request says it is from; ``username`` or, if that is None, ``userhash``."""
+
+    username: str | None
+    userhash: bytes | None
+    algorithm: int
+    integrity: Integrity
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Who a request is from, and what protects the answer."""
+
+    credential: Credential
+    integrity: IntegrityKey
+
+
+class Authentication:
+    """Challenges, and judges what comes back.
+
+    ``unix_offset``: what to add to ``now`` for Unix time, so that nonces outlive a restart.
+    """
+
+    def __init__(self, settings: Settings, unix_offset: float) -> None:
+        features = SecurityFeature(0)
+        if settings.password_algorithms:
+            features |= SecurityFeature.PASSWORD_ALGORITHMS
+        if settings.username_anonymity:
+            features |= SecurityFeature.USERNAME_ANONYMITY
+        self._cookie = nonce_cookie(features)
+        self._realm = settings.realm
+        self._offered = tuple(map(PasswordAlgorithm, settings.password_algorithms))
+        self._anonymity = settings.username_anonymity
+        self._key = settings.nonce_key
+        self._lifetime = settings.nonce_lifetime
+        self._unix_offset = unix_offset
+        numbers = bytes(settings.password_algorithms)
+        self._context = self._cookie + numbers + settings.realm.encode()
+
+    def claim(self, message: Message, path: Path, now: float) -> Claim | Refusal:
+        """Take a request's steps of RFC 8489 §9.2.4 up to the lookup of its user.
+
+        The nonce is judged first where the RFC has it last, so that a packet whose source is not
+        proven costs no lookup, and a nonce of other settings gives 438, which a client can act on.
+        """
+        # RFC 8489 §9.2.4 step 1: a challenge.
+        sha256 = message.get(MessageIntegritySha256)
+        if sha256 is None and message.get(MessageIntegrity) is None:
+            return self.challenge(StunError.UNAUTHENTICATED, "", path, now)
+        # Step 2.
+        username, userhash = message.get(Username), message.get(UserHash)
+        realm, nonce = message.get(Realm), message.get(Nonce)
+        if not self._anonymity:
+            userhash = None
+        if (username is None and userhash is None) or realm is None or nonce is None:
+            return Refusal(
+                StunError.BAD_REQUEST, "message integrity without username, realm or nonce"
+            )
+        # Step 6.
+        if not self._is_valid(nonce.value, path.remote, now):
+            return self.challenge(StunError.STALE_NONCE, "stale nonce", path, now)
+        # Step 3.
+        algorithms, algorithm = message.get(PasswordAlgorithms), message.get(PasswordAlgorithm)
+        if not self._offered or (algorithms is None and algorithm is None):
+            number: int = PasswordAlgorithmNumber.MD5
+            integrity = Integrity.SHA1
+        elif (
+            algorithms is None
+            or algorithm is None
+            or algorithms.algorithms != self._offered
+            or algorithm not in self._offered
+        ):
+            return Refusal(StunError.BAD_REQUEST, "password algorithms are not those offered")
+        else:
+            number, integrity = algorithm.number, Integrity.SHA256
+        # Step 4: no username is valid in another realm.
+        if realm.value != self._realm:
+            return self.challenge(StunError.UNAUTHENTICATED, "another realm", path, now)
+        return Claim(
+            username.value if username is not None else None,
+            userhash.digest if userhash is not None else None,
+            number,
+            integrity,
+        )
+
+    def prove(
+        self, message: Message, claim: Claim, credential: Credential | None, path: Path, now: float
+    ) -> Proof | Refusal:
+        """Take the steps of RFC 8489 §9.2.4 from the user's credential on."""
+        # Step 4.
+        key = credential.key(claim.algorithm) if credential is not None else None
+        if credential is None or key is None:
+            return self.challenge(StunError.UNAUTHENTICATED, "unknown user", path, now)
+        # Step 5.
+        if verify(message, key) is None:
+            return self.challenge(StunError.UNAUTHENTICATED, "wrong password", path, now)
+        return Proof(credential, IntegrityKey(key, claim.integrity))
+
+    def names(self, claim: Claim, credential: Credential) -> bool:
+        """Whether a claim is about the user of this credential."""
+        if claim.username is not None:
+            return claim.username == credential.username
+        return claim.userhash == user_hash(credential.username, self._realm)
+
+    def challenge(self, code: StunError, reason: str, path: Path, now: float) -> Refusal:
+        """A 401 or 438 with what a client needs to try again."""
+        attributes: tuple[Attribute, ...] = (
+            Realm(self._realm),
+            Nonce(self._nonce(path.remote, int(now + self._unix_offset))),
+        )
+        if self._offered:
+            attributes += (PasswordAlgorithms(self._offered),)
+        return Refusal(code, reason, attributes)
+
+    def _nonce(self, client: Address, time: int) -> bytes:
+        stamp = time.to_bytes(TIME_LENGTH, "big")
+        text = stamp + client.port.to_bytes(2, "big") + client.packed + self._context
+        mac = hmac.digest(self._key, text, "sha256")[:MAC_LENGTH]
+        return self._cookie + b64encode(stamp + mac)[:-1]
+
+    def _is_valid(self, nonce: bytes, client: Address, now: float) -> bool:
+        try:
+            time = int.from_bytes(
+                b64decode(nonce[NONCE_COOKIE_LENGTH:] + b"=")[:TIME_LENGTH], "big"
+            )
+        except ValueError:
+            return False
+        age = now + self._unix_offset - time
+        return 0 <= age < self._lifetime and secrets_equal(self._nonce(client, time), nonce)

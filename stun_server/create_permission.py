@@ -1,0 +1,49 @@
+"""CreatePermission: which hosts may exchange data with the client (RFC 8656 §10)."""
+
+from natkit.stun.attributes import XorPeerAddress
+from natkit.stun.message import Message
+from natkit.stun.registry import StunError
+from stun_server.allocations import PERMISSION_LIFETIME, Allocation, Allocations
+from stun_server.events import PeerRefused, PermissionInstalled
+from stun_server.outcome import Outcome, Refusal, Success
+from stun_server.policy import PeerPolicy
+
+
+def create_permission(
+    request: Message,
+    allocation: Allocation,
+    allocations: Allocations,
+    policy: PeerPolicy,
+    now: float,
+) -> Outcome:
+    """Install or refresh a permission for every XOR-PEER-ADDRESS, or for none of them."""
+    # RFC 8656 §10.2: the message is checked for validity.
+    peers = [attribute.address for attribute in request.get_all(XorPeerAddress)]
+    if not peers:
+        return Refusal(StunError.BAD_REQUEST, "no XOR-PEER-ADDRESS")
+    # The family of every peer.
+    if any(peer.family is not allocation.relayed.family for peer in peers):
+        return Refusal(StunError.PEER_ADDRESS_FAMILY_MISMATCH, "a peer of the other family")
+    # The restrictions on peers.
+    hosts: dict[str, bool] = {}
+    for peer in peers:
+        rule = policy.refusal(peer.host)
+        if rule is not None and allocations.of_relayed(peer) is None:
+            return Refusal(
+                StunError.FORBIDDEN,
+                f"peer {peer.host} is in {rule}",
+                events=(PeerRefused(allocation.allocation_id, peer, rule),),
+            )
+        hosts[peer.host] = rule is not None
+    # The capacity limits.
+    if not allocations.has_room_for_permissions(allocation, hosts, now):
+        return Refusal(StunError.INSUFFICIENT_CAPACITY, "too many permissions")
+    # RFC 8656 §9: installed or refreshed.
+    until = now + PERMISSION_LIFETIME
+    events = []
+    for host, only_relayed in hosts.items():
+        permission = allocations.permit(allocation, host, until, only_relayed=only_relayed)
+        events.append(
+            PermissionInstalled(allocation.allocation_id, host, permission.until, only_relayed)
+        )
+    return Success(events=tuple(events))

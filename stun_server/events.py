@@ -1,0 +1,133 @@
+"""What the server machine tells its shell: facts to log and to pass to the plane, and requests.
+
+Requests: :class:`~natkit.machine.OpenSocket` (the bound Address, or Failure) and
+:class:`FindCredential`.  :class:`~natkit.machine.CloseSocket` follows every
+:class:`AllocationClosed`, and ends a reserved port that nobody came for.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from natkit.address import Address
+from natkit.machine import CloseSocket, OpenSocket, Path, Request, Transmit
+from stun_server.policy import Rule
+
+
+class CloseReason(StrEnum):
+    """Why an allocation ended."""
+
+    EXPIRED = "expired"
+    DELETED = "deleted"
+    DISCONNECTED = "disconnected"
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationOpened:
+    """A client owns ``relayed`` until ``until``; ``allocation_id`` is never used again."""
+
+    allocation_id: int
+    client: Path
+    relayed: Address
+    username: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationRefreshed:
+    """The allocation now lives until ``until``, which may be earlier than before."""
+
+    allocation_id: int
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationClosed:
+    """The allocation is gone with all its permissions and channels."""
+
+    allocation_id: int
+    client: Path
+    relayed: Address
+    reason: CloseReason
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionInstalled:
+    """Peers at ``peer_host`` may exchange data with the client until ``until``.
+
+    ``only_relayed``: policy refuses this host, and the permission rests on one of this server's own
+    relayed addresses there.  Data then passes, both ways, only while the peer's address and port
+    are a live relayed address of this server: the permission must not open the host's other ports.
+    A later event for the same host replaces an earlier one.
+    """
+
+    allocation_id: int
+    peer_host: str
+    until: float
+    only_relayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelBound:
+    """``channel`` stands for ``peer`` until ``until``; ``only_relayed`` as in PermissionInstalled.
+
+    The permission that comes with it is an event of its own, just before this one.
+    """
+
+    allocation_id: int
+    channel: int
+    peer: Address
+    until: float
+    only_relayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRefused:
+    """``rule`` of the peer policy refused ``peer``, and the request with it."""
+
+    allocation_id: int
+    peer: Address
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """A request was answered with ``code``; ``reason`` is a line for a person, never sent.
+
+    The challenge that opens every long-term conversation is no refusal and has no event.
+    """
+
+    path: Path
+    method: int
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindCredential(Request):
+    """Look up the user of ``realm`` by ``username`` or, if that is None, by ``userhash``.
+
+    Result: Credential, None for an unknown user, or Failure when the store cannot say.
+    """
+
+    realm: str
+    username: str | None
+    userhash: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnfragmentedTransmit(Transmit):
+    """A datagram to send with the Don't Fragment bit set (RFC 8656 §14)."""
+
+
+ServerEvent = (
+    AllocationOpened
+    | AllocationRefreshed
+    | AllocationClosed
+    | PermissionInstalled
+    | ChannelBound
+    | PeerRefused
+    | RequestRefused
+    | FindCredential
+    | OpenSocket
+    | CloseSocket
+)

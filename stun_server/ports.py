@@ -1,0 +1,46 @@
+"""Which port the next relayed address gets: drawn at random, for nobody to guess (RFC 6056)."""
+
+from collections.abc import Callable
+
+from natkit.machine import RandomBytes
+from stun_server.settings import PortRange
+
+# Random draws before the range is walked through: enough until it is nearly full.
+DRAWS = 8
+
+
+class PortChooser:
+    """Draws ports of one range; who owns which port is the caller's knowledge."""
+
+    def __init__(self, ports: PortRange, random: RandomBytes) -> None:
+        self._ports = ports
+        self._random = random
+
+    def choose(self, taken: Callable[[int], bool], *, even: bool, pair: bool) -> int | None:
+        """A free port, an even one if ``even``, whose successor is free too if ``pair``.
+
+        None when there is none.
+        """
+        first = self._ports.first
+        last = self._ports.last - 1 if pair else self._ports.last
+        step = 1
+        if even:
+            first += first % 2
+            step = 2
+        count = (last - first) // step + 1
+        if count < 1:
+            return None
+
+        def is_free(port: int) -> bool:
+            return not taken(port) and not (pair and taken(port + 1))
+
+        index = 0
+        for _ in range(DRAWS):
+            index = int.from_bytes(self._random(4), "big") % count
+            if is_free(first + index * step):
+                return first + index * step
+        for number in range(index + 1, index + count):
+            port = first + number % count * step
+            if is_free(port):
+                return port
+        return None

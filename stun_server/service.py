@@ -1,0 +1,372 @@
+"""The STUN and TURN server as one machine: it answers, keeps allocations, and relays.
+
+In production a relay plane treats the packets of open allocations and passes up the rest; the
+events of :mod:`stun_server.events` keep the plane in step.  Without a plane nothing is missing.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from natkit.address import Address
+from natkit.errors import MalformedMessage, MisuseError
+from natkit.machine import (
+    CloseSocket,
+    Failure,
+    OpenSocket,
+    Path,
+    RandomBytes,
+    RequestId,
+    Transmit,
+    Transport,
+)
+from natkit.stun.attributes import ErrorCode, Software, UnknownAttributes
+from natkit.stun.message import Message
+from natkit.stun.registry import AttributeType, MessageClass, Method, StunError
+from natkit.timers import TimerQueue
+from natkit.turn.channel_data import ChannelData, is_channel_data
+from stun_server.allocate import Allocate, Opening
+from stun_server.allocations import Allocation, Allocations
+from stun_server.answers import ANSWER_LIFETIME, Answer
+from stun_server.authentication import Authentication, Claim, Credential, Proof
+from stun_server.binding import binding
+from stun_server.channel_bind import channel_bind
+from stun_server.create_permission import create_permission
+from stun_server.events import CloseReason, FindCredential, RequestRefused, ServerEvent
+from stun_server.outcome import Outcome, Refusal, Success
+from stun_server.policy import PeerPolicy
+from stun_server.refresh import refresh
+from stun_server.send import from_channel_data, from_peer, from_send
+from stun_server.settings import Settings
+
+ServerResult = Address | Credential | None
+
+# Requests that wait for a credential or a socket: each holds its message, so they are bounded; a
+# shell that answers at once needs one.  Beyond them requests are dropped, and clients retransmit.
+MAX_PENDING = 1024
+
+PENDING_LIFETIME = 5.0
+"""Seconds that a request waits for the shell: by then a client has retransmitted it four times."""
+
+_TURN_REQUESTS = frozenset(
+    {Method.ALLOCATE, Method.REFRESH, Method.CREATE_PERMISSION, Method.CHANNEL_BIND}
+)
+
+# The comprehension-required attributes that TURN's requests may carry (RFC 8489 §14, RFC 8656 §18).
+_UNDERSTOOD = frozenset(
+    {
+        AttributeType.USERNAME,
+        AttributeType.USERHASH,
+        AttributeType.REALM,
+        AttributeType.NONCE,
+        AttributeType.MESSAGE_INTEGRITY,
+        AttributeType.MESSAGE_INTEGRITY_SHA256,
+        AttributeType.PASSWORD_ALGORITHM,
+        AttributeType.CHANNEL_NUMBER,
+        AttributeType.LIFETIME,
+        AttributeType.XOR_PEER_ADDRESS,
+        AttributeType.DATA,
+        AttributeType.REQUESTED_ADDRESS_FAMILY,
+        AttributeType.EVEN_PORT,
+        AttributeType.REQUESTED_TRANSPORT,
+        AttributeType.DONT_FRAGMENT,
+        AttributeType.RESERVATION_TOKEN,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """A request that waits for the credential of the user that it claims to be from."""
+
+    request: Message
+    path: Path
+    claim: Claim
+
+
+class Server:
+    """The machine; see :mod:`natkit.machine` for the contract.
+
+    Results: an Address for OpenSocket, a Credential or None for FindCredential.  ``malformed``
+    counts the messages that did not parse.
+    """
+
+    def __init__(self, settings: Settings, *, random: RandomBytes, unix_offset: float) -> None:
+        self.allocations = Allocations(settings)
+        self.malformed = 0
+        self._settings = settings
+        self._random = random
+        self._listeners = frozenset(settings.listeners)
+        self._authentication = Authentication(settings, unix_offset)
+        self._allocate = Allocate(settings, self.allocations, random)
+        self._policy = PeerPolicy(settings.allowed_peers)
+        self._software = (Software(settings.software),) if settings.software else ()
+        self._pending: dict[RequestId, _Lookup | Opening] = {}
+        self._looking_up: set[tuple[Path, bytes]] = set()
+        self._opening: dict[Path, Opening] = {}
+        self._patience: TimerQueue[RequestId] = TimerQueue()
+        self._last_request_id = 0
+        self._transmits: list[Transmit] = []
+        self._events: deque[ServerEvent] = deque()
+
+    def receive(self, data: bytes, path: Path, now: float) -> None:
+        """A datagram on a listener or a relayed address, or a message of a client's stream."""
+        self.handle_timer(now)
+        if path.transport is Transport.UDP:
+            relaying = self.allocations.of_relayed(path.local)
+            if relaying is not None:
+                self._relay(from_peer(data, path, relaying, self.allocations, self._random, now))
+                return
+            # Late for a relayed address that was closed, or early for one that is reserved.
+            if path.local not in self._listeners:
+                return
+        try:
+            if is_channel_data(data):
+                allocation = self.allocations.of_client(path)
+                if allocation is not None:
+                    channel_data = ChannelData.parse(data)
+                    self._relay(from_channel_data(channel_data, allocation, self.allocations, now))
+                return
+            message = Message.parse(data, allow_classic=True)
+        except MalformedMessage:
+            self.malformed += 1
+            return
+        match message.message_class:
+            case MessageClass.REQUEST:
+                self._receive_request(message, path, now)
+            case MessageClass.INDICATION:
+                self._receive_indication(message, path, now)
+            case MessageClass.SUCCESS_RESPONSE | MessageClass.ERROR_RESPONSE:
+                # RFC 8489 §6.3: no transaction of ours is in progress.
+                pass
+            case _:
+                assert_never(message.message_class)
+
+    def disconnected(self, path: Path, now: float) -> None:
+        """A client's connection ended, and its allocation with it."""
+        self.handle_timer(now)
+        for request_id in [number for number, each in self._pending.items() if each.path == path]:
+            self._take_pending(request_id)
+        allocation = self.allocations.of_client(path)
+        if allocation is not None:
+            self._events += self.allocations.close(allocation, CloseReason.DISCONNECTED, now)
+
+    def answer(self, request_id: RequestId, result: ServerResult | Failure, now: float) -> None:
+        """The shell opened a socket or looked up a credential, or could not."""
+        self.handle_timer(now)
+        pending = self._pending.get(request_id)
+        match pending:
+            case None:
+                if isinstance(result, Address):
+                    self._events.append(CloseSocket(result))
+            case _Lookup():
+                if isinstance(result, Address):
+                    raise MisuseError("an Address does not answer FindCredential")
+                self._forget_pending(request_id, pending)
+                self._found(pending, result, now)
+            case Opening():
+                if not isinstance(result, Address | Failure):
+                    raise MisuseError("OpenSocket is answered by an Address or a Failure")
+                self._forget_pending(request_id, pending)
+                self._opened(pending, result, now)
+            case _:
+                assert_never(pending)
+
+    def handle_timer(self, now: float) -> None:
+        """End what has expired, and the waiting for a shell that does not answer."""
+        deadline = self.next_deadline()
+        if deadline is None or deadline > now:
+            return
+        for request_id in self._patience.pop_due(now):
+            pending = self._take_pending(request_id)
+            refusal = Refusal(StunError.SERVER_ERROR, "no answer from the shell in time")
+            proof = pending.proof if isinstance(pending, Opening) else None
+            self._respond(pending.request, pending.path, proof, refusal, now)
+        self._events += self.allocations.close_expired(now)
+
+    def next_deadline(self) -> float | None:
+        """When something expires next."""
+        expiry, patience = self.allocations.next_deadline(), self._patience.next_deadline()
+        if expiry is None or patience is None:
+            return patience if expiry is None else expiry
+        return min(expiry, patience)
+
+    def transmits(self) -> Sequence[Transmit]:
+        """Take everything that is to be sent."""
+        taken, self._transmits = self._transmits, []
+        return taken
+
+    def next_event(self) -> ServerEvent | None:
+        """Take the next event."""
+        return self._events.popleft() if self._events else None
+
+    def _relay(self, transmit: Transmit | None) -> None:
+        if transmit is not None:
+            self._transmits.append(transmit)
+
+    def _receive_indication(self, message: Message, path: Path, now: float) -> None:
+        # RFC 8656 §5: without an allocation an indication is ignored; so is one with attributes
+        # that must be understood and are not (RFC 8489 §6.3.2).
+        allocation = self.allocations.of_client(path)
+        if (
+            message.method == Method.SEND
+            and allocation is not None
+            and not message.unknown_required(_UNDERSTOOD)
+        ):
+            self._relay(from_send(message, allocation, self.allocations, self._settings, now))
+
+    def _receive_request(self, request: Message, path: Path, now: float) -> None:
+        if request.method == Method.BINDING:
+            self._respond(request, path, None, binding(request, path), now)
+            return
+        # RFC 8489 §6.3: other methods are not supported, RFC 3489 has none of TURN's.
+        if request.method not in _TURN_REQUESTS or request.is_classic:
+            return
+        allocation = self.allocations.of_client(path)
+        if self._is_repeated(request, path, allocation, now):
+            return
+        # RFC 8656 §5, §7.2 step 1
+        claim = self._authentication.claim(request, path, now)
+        if isinstance(claim, Refusal):
+            self._respond(request, path, None, claim, now)
+            return
+        lookup = _Lookup(request, path, claim)
+        if allocation is not None and self._authentication.names(claim, allocation.credential):
+            self._found(lookup, allocation.credential, now)
+        elif len(self._pending) < MAX_PENDING:
+            request_id = self._await(lookup, now)
+            self._looking_up.add((path, request.transaction_id))
+            self._events.append(
+                FindCredential(request_id, self._settings.realm, claim.username, claim.userhash)
+            )
+
+    def _is_repeated(
+        self, request: Message, path: Path, allocation: Allocation | None, now: float
+    ) -> bool:
+        """Whether this is a retransmission, answered again or about to be (RFC 8489 §6.3.1)."""
+        opening = self._opening.get(path)
+        if (path, request.transaction_id) in self._looking_up or (
+            opening is not None and opening.request.transaction_id == request.transaction_id
+        ):
+            return True
+        if path.transport.is_reliable:
+            return False
+        kept = allocation.answers if allocation is not None else None
+        data = self.allocations.answers.find(path, request.transaction_id, kept, now)
+        if data is None:
+            return False
+        self._transmits.append(Transmit(data, path))
+        return True
+
+    def _found(self, lookup: _Lookup, result: Credential | Failure | None, now: float) -> None:
+        request, path = lookup.request, lookup.path
+        if isinstance(result, Failure):
+            refusal = Refusal(StunError.SERVER_ERROR, result.reason)
+            self._respond(request, path, None, refusal, now)
+            return
+        proof = self._authentication.prove(request, lookup.claim, result, path, now)
+        if isinstance(proof, Refusal):
+            self._respond(request, path, None, proof, now)
+            return
+        # RFC 8489 §6.3.1
+        unknown = request.unknown_required(_UNDERSTOOD)
+        if unknown:
+            outcome: Opening | Outcome = Refusal(
+                StunError.UNKNOWN_ATTRIBUTE, "unknown attributes", (UnknownAttributes(unknown),)
+            )
+        elif request.method == Method.ALLOCATE:
+            outcome = self._begin_allocate(request, path, proof, now)
+        else:
+            outcome = self._handle(request, path, proof, now)
+        self._conclude(outcome, request, path, proof, now)
+
+    def _begin_allocate(
+        self, request: Message, path: Path, proof: Proof, now: float
+    ) -> Opening | Outcome:
+        # RFC 8656 §7.2 step 2
+        if self.allocations.of_client(path) is not None or path in self._opening:
+            return Refusal(StunError.ALLOCATION_MISMATCH, "the 5-tuple has an allocation")
+        if len(self._pending) >= MAX_PENDING:
+            return Refusal(StunError.INSUFFICIENT_CAPACITY, "too many sockets are being opened")
+        return self._allocate.begin(request, path, proof, now)
+
+    def _handle(self, request: Message, path: Path, proof: Proof, now: float) -> Outcome:
+        # RFC 8656 §5
+        allocations = self.allocations
+        allocation = allocations.of_client(path)
+        if allocation is None:
+            return Refusal(StunError.ALLOCATION_MISMATCH, "the 5-tuple has no allocation")
+        if proof.credential.username != allocation.credential.username:
+            return Refusal(StunError.WRONG_CREDENTIALS, "the allocation is of another user")
+        if request.method == Method.REFRESH:
+            return refresh(request, allocation, allocations, self._settings, now)
+        if request.method == Method.CREATE_PERMISSION:
+            return create_permission(request, allocation, allocations, self._policy, now)
+        return channel_bind(request, allocation, allocations, self._policy, self._settings, now)
+
+    def _opened(self, opening: Opening, result: Address | Failure, now: float) -> None:
+        spare, outcome = self._allocate.opened(opening, result, now)
+        if spare is not None:
+            self._events.append(spare)
+        self._conclude(outcome, opening.request, opening.path, opening.proof, now)
+
+    def _conclude(
+        self, outcome: Opening | Outcome, request: Message, path: Path, proof: Proof, now: float
+    ) -> None:
+        if isinstance(outcome, Opening):
+            request_id = self._await(outcome, now)
+            self._opening[path] = outcome
+            self._events.append(OpenSocket(request_id, outcome.wanted))
+        else:
+            self._respond(request, path, proof, outcome, now)
+
+    def _respond(
+        self, request: Message, path: Path, proof: Proof | None, outcome: Outcome, now: float
+    ) -> None:
+        """Send the answer, and remember it if the request was authenticated."""
+        allocation = self.allocations.of_client(path)
+        attributes = outcome.attributes
+        if proof is not None and request.method in (Method.ALLOCATE, Method.REFRESH):
+            attributes += self._software
+        if isinstance(outcome, Success):
+            response = request.success(*attributes)
+        else:
+            # Strangers get no phrase: their answer is to be small.
+            error = ErrorCode(outcome.code) if proof is None else ErrorCode.of(outcome.code)
+            response = request.error(error, *attributes)
+            if outcome.reason:
+                self._events.append(
+                    RequestRefused(path, request.method, outcome.code, outcome.reason)
+                )
+        data = response.encode(integrity=proof.integrity if proof is not None else None)
+        self._transmits.append(Transmit(data, path))
+        self._events += outcome.events
+        if proof is not None and not path.transport.is_reliable:
+            answer = Answer(request.transaction_id, data, now + ANSWER_LIFETIME)
+            kept = allocation.answers if allocation is not None else None
+            self.allocations.answers.remember(path, answer, kept)
+
+    def _await(self, pending: _Lookup | Opening, now: float) -> RequestId:
+        self._last_request_id += 1
+        self._pending[self._last_request_id] = pending
+        self._patience.set(self._last_request_id, now + PENDING_LIFETIME)
+        return self._last_request_id
+
+    def _forget_pending(self, request_id: RequestId, pending: _Lookup | Opening) -> None:
+        del self._pending[request_id]
+        self._patience.cancel(request_id)
+        if isinstance(pending, Opening):
+            del self._opening[pending.path]
+        else:
+            self._looking_up.discard((pending.path, pending.request.transaction_id))
+
+    def _take_pending(self, request_id: RequestId) -> _Lookup | Opening:
+        """Give up a request that waits, and what it holds."""
+        pending = self._pending[request_id]
+        self._forget_pending(request_id, pending)
+        if isinstance(pending, Opening):
+            spare = self._allocate.abandon(pending)
+            if spare is not None:
+                self._events.append(spare)
+        return pending

@@ -1,0 +1,83 @@
+"""What the server machine is told at construction; nothing here reads a file or a flag."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from natkit.address import Address, Family, IPNetwork
+from natkit.errors import MisuseError
+from natkit.stun.registry import PasswordAlgorithmNumber
+
+SMALLEST_NONCE_KEY = 16
+"""Bytes; a shorter key could be found by search from one nonce (RFC 2104 §3)."""
+
+
+class PortRange(NamedTuple):
+    """The ports, both ends included, from which relayed addresses are taken."""
+
+    first: int
+    last: int
+
+
+DYNAMIC_PORTS = PortRange(49152, 65535)
+"""The dynamic ports, to which RFC 8656 §7.2 keeps relayed addresses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that an operator decides; lifetimes in seconds.
+
+    ``listeners`` are the exact addresses that clients reach: they supply the relayed host of a
+    family for which ``relay_ipv4`` or ``relay_ipv6`` says nothing.  ``password_algorithms`` are
+    offered in this order, and none are offered when it is empty (RFC 5389 clients only).
+    ``dont_fragment`` says that the shell honours :class:`~stun_server.events.UnfragmentedTransmit`.
+    """
+
+    realm: str
+    nonce_key: bytes
+    listeners: tuple[Address, ...]
+
+    relay_ipv4: str | None = None
+    relay_ipv6: str | None = None
+    relay_ports: PortRange = DYNAMIC_PORTS
+    dont_fragment: bool = False
+    allowed_peers: tuple[IPNetwork, ...] = ()
+
+    password_algorithms: tuple[PasswordAlgorithmNumber, ...] = (
+        PasswordAlgorithmNumber.SHA_256,
+        PasswordAlgorithmNumber.MD5,
+    )
+    username_anonymity: bool = True
+    nonce_lifetime: float = 3600.0
+    software: str = "natkit"
+
+    default_lifetime: int = 600
+    maximum_lifetime: int = 3600
+    strict_channels: bool = False
+    strict_permissions: bool = False
+
+    allocations: int = 10_000
+    allocations_per_user: int = 100
+    permissions_per_allocation: int = 128
+    channels_per_allocation: int = 128
+
+    def __post_init__(self) -> None:
+        if not self.realm:
+            raise MisuseError("the realm is empty")
+        if len(self.nonce_key) < SMALLEST_NONCE_KEY:
+            raise MisuseError(f"the nonce key has fewer than {SMALLEST_NONCE_KEY} bytes")
+        if not 1 <= self.relay_ports.first <= self.relay_ports.last <= 65535:
+            raise MisuseError("the relay ports are not a range within 1 to 65535")
+        if not 0 < self.default_lifetime <= self.maximum_lifetime:
+            raise MisuseError("the default lifetime is not between 1 and the maximum lifetime")
+        for host, family in ((self.relay_ipv4, Family.IPV4), (self.relay_ipv6, Family.IPV6)):
+            if host is not None and Address.of(host, 0).family is not family:
+                raise MisuseError(f"{host} is no address of its family to relay from")
+
+    def relay_host(self, family: Family, listener: Address) -> str | None:
+        """The host of a relayed address of ``family`` for a client that came to ``listener``."""
+        host = self.relay_ipv4 if family is Family.IPV4 else self.relay_ipv6
+        if host is not None:
+            return Address.of(host, 0).host
+        if listener.family is family:
+            return listener.host
+        return next((own.host for own in self.listeners if own.family is family), None)
