@@ -8,6 +8,7 @@
     ├── ConfigError                  a flag, file or option is wrong; the text is for its author
     ├── UnreachableError             the operating system or the path refused (a ConnectionError)
     ├── TransactionTimeout           every retransmission went unanswered (a TimeoutError)
+    ├── IntegrityViolation           answers came, and none was made with our credential
     ├── ErrorResponse                the peer answered with a STUN error; .code and .reason
     │   ├── TryAlternate             300
     │   ├── BadRequest               400
@@ -35,7 +36,10 @@ A peer's bytes raise nothing but :class:`MalformedMessage`; fuzzing asserts it. 
 translated in the shells, never in a machine.
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from natkit.address import Address
 
 
 class NatkitError(Exception):
@@ -60,6 +64,10 @@ class UnreachableError(NatkitError, ConnectionError):
 
 class TransactionTimeout(NatkitError, TimeoutError):
     """A transaction ended without any answer (RFC 8489 §6.2.1, §6.2.2)."""
+
+
+class IntegrityViolation(NatkitError):
+    """Answers arrived, but none that the credential proves genuine (RFC 8489 §9.1.4, §9.2.5)."""
 
 
 class ErrorResponse(NatkitError):
@@ -89,7 +97,14 @@ class ErrorResponse(NatkitError):
 
 
 class TryAlternate(ErrorResponse, code=300):
-    """The server names another one in ALTERNATE-SERVER (RFC 8489 §10)."""
+    """The server names another one in ALTERNATE-SERVER (RFC 8489 §10).
+
+    ``servers`` is empty unless the response was authenticated: nobody may follow it otherwise
+    (§14.8).  ``domain`` is the name on their certificate, where it differs from the first one's.
+    """
+
+    servers: tuple["Address", ...] = ()
+    domain: str | None = None
 
 
 class BadRequest(ErrorResponse, code=400):
@@ -109,7 +124,9 @@ class MobilityForbidden(ErrorResponse, code=405):
 
 
 class UnknownAttribute(ErrorResponse, code=420):
-    """The server does not understand a comprehension-required attribute (RFC 8489 §14.8)."""
+    """The server does not understand the attributes of ``types`` (RFC 8489 §14.8)."""
+
+    types: tuple[int, ...] = ()
 
 
 class AllocationMismatch(ErrorResponse, code=437):

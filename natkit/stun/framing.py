@@ -1,0 +1,104 @@
+"""Messages on a stream: STUN by its length field, ChannelData by its own, padded to four bytes.
+
+RFC 8489 §6.2.2, RFC 8656 §12.5.
+"""
+
+from collections.abc import Sequence
+
+from natkit.errors import MalformedMessage, MisuseError
+from natkit.stun.demux import STUN_LAST_FIRST_BYTE
+from natkit.stun.registry import (
+    CHANNEL_FIRST,
+    CHANNEL_LAST_RFC5766,
+    HEADER_LENGTH,
+    MAGIC_COOKIE_BYTES,
+)
+
+CHANNEL_HEADER_LENGTH = 4
+"""Bytes before the data of a ChannelData message (RFC 8656 §12.4)."""
+
+LONGEST_MESSAGE = 0xFFFC + HEADER_LENGTH
+"""Bytes of the longest message that can be framed: STUN with a full length field.
+
+The buffer never holds more than one incomplete message, so this bounds it too.
+"""
+
+_CHANNEL_FIRST_BYTES = range(CHANNEL_FIRST >> 8, (CHANNEL_LAST_RFC5766 >> 8) + 1)
+
+
+class StunFraming:
+    """Cuts a stream into STUN and ChannelData messages; padding of ChannelData is taken off.
+
+    Satisfies :class:`~natkit.machine.StreamFraming`.  ``limit`` is the longest message that will be
+    waited for, in bytes: a server may allow less than the format does.
+    """
+
+    def __init__(self, limit: int = LONGEST_MESSAGE) -> None:
+        if not HEADER_LENGTH <= limit <= LONGEST_MESSAGE:
+            raise MisuseError(f"a limit of {limit} bytes can't frame STUN")
+        self._limit = limit
+        self._buffer = bytearray()
+        self._failure: MalformedMessage | None = None
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait for the rest of their message."""
+        return len(self._buffer)
+
+    def receive(self, data: bytes) -> Sequence[bytes]:
+        """Add bytes, take the messages that are complete now.
+
+        Raises MalformedMessage when what follows is neither STUN nor ChannelData, or too long.
+        Messages before that point are given first, and the next call raises; so what a stream
+        yields does not depend on how it was cut.
+        """
+        if self._failure is not None:
+            raise self._failure
+        buffer = self._buffer
+        buffer += data
+        messages: list[bytes] = []
+        start = 0
+        while start < len(buffer):
+            try:
+                sizes = self._sizes(start)
+            except MalformedMessage as failure:
+                self._failure = failure
+                buffer.clear()
+                if messages:
+                    return messages
+                raise
+            if sizes is None:
+                break
+            size, padded_size = sizes
+            if len(buffer) - start < padded_size:
+                break
+            messages.append(bytes(buffer[start : start + size]))
+            start += padded_size
+        del buffer[:start]
+        return messages
+
+    def _sizes(self, start: int) -> tuple[int, int] | None:
+        """Bytes of the message at ``start`` without and with padding; None: not known yet."""
+        buffer = self._buffer
+        first = buffer[start]
+        available = len(buffer) - start
+        if first <= STUN_LAST_FIRST_BYTE:
+            # As much of the cookie as is there must be right: no garbage is waited for.
+            cookie = buffer[start + 4 : start + 8]
+            if not MAGIC_COOKIE_BYTES.startswith(cookie):
+                raise MalformedMessage("a STUN message without magic cookie in a stream")
+            header_length = HEADER_LENGTH
+        elif first in _CHANNEL_FIRST_BYTES:
+            header_length = CHANNEL_HEADER_LENGTH
+        else:
+            raise MalformedMessage(f"first byte 0x{first:02x} is neither STUN nor ChannelData")
+        if available < 4:
+            return None
+        length = int.from_bytes(buffer[start + 2 : start + 4], "big")
+        size = header_length + length
+        if header_length == HEADER_LENGTH and length % 4:
+            raise MalformedMessage(f"a STUN message with {length} bytes of attributes")
+        padded_size = size + -size % 4
+        if padded_size > self._limit:
+            raise MalformedMessage(f"a message of {size} bytes; {self._limit} are allowed")
+        return size, padded_size
