@@ -86,6 +86,8 @@ class Channels:
         elif channel.state is ChannelState.ENDED:
             channel.state = ChannelState.REQUESTED
             self._timers.cancel(channel.number)
+        elif channel.state is ChannelState.BOUND and not channel.kept:
+            self._timers.set(channel.number, channel.until - REFRESH_MARGIN)
         channel.kept = True
         return channel
 
@@ -112,11 +114,11 @@ class Channels:
         channel.until = now + CHANNEL_LIFETIME
         self._end(channel)
 
-    def retry(self, channel: Channel, now: float) -> bool:
-        """A refresh went unanswered: whether there is time for another one."""
-        if channel.state is not ChannelState.BOUND or now >= channel.until:
+    def retry(self, channel: Channel, now: float, delay: float = 0.0) -> bool:
+        """A refresh went unanswered: try again after ``delay`` seconds; False if it is no use."""
+        if channel.state is not ChannelState.BOUND or now + delay >= channel.until:
             return False
-        self._timers.set(channel.number, now)
+        self._timers.set(channel.number, now + delay)
         return True
 
     def release(self, host: str) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from natkit.address import Address
 from natkit.errors import NatkitError
+from natkit.machine import ClosePath, CloseSocket, Connect, OpenSocket
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +77,13 @@ class DataReceived:
 class IcmpReceived:
     """An ICMP error came back for what we sent to ``peer``; its port may be 0 (RFC 8656 §11.5).
 
-    ``data`` is the four-byte field of the ICMP header, the next hop's MTU as a rule.
+    ``error_data`` is the MTU of the next hop where the packet was too big, else 0.
     """
 
     peer: Address
     icmp_type: int
     icmp_code: int
-    data: bytes
+    error_data: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,4 +112,9 @@ TurnEvent = (
     | IcmpReceived
     | AllocationLost
     | AllocationClosed
+    | OpenSocket
+    | CloseSocket
+    | Connect
+    | ClosePath
 )
+"""All that :meth:`natkit.turn.Allocation.next_event` gives; the last four ask the shell."""

@@ -87,7 +87,7 @@ class Permissions:
         if len(self._permissions) + len(new) > MAX_PERMISSIONS:
             raise MisuseError(f"an allocation has at most {MAX_PERMISSIONS} permissions")
         for host in wanted:
-            self._permissions.setdefault(host, Permission()).kept = True
+            self._keep(host)
         return _batches(new)
 
     def hold(self, peer: Address, data: bytes) -> None:
@@ -122,15 +122,15 @@ class Permissions:
         self.dropped += len(self._take_waiting(permission))
         return True
 
-    def retry(self, host: str, now: float) -> bool:
-        """A refresh went unanswered: whether there is time for another one."""
+    def retry(self, host: str, now: float, delay: float = 0.0) -> bool:
+        """A refresh went unanswered: try again after ``delay`` seconds; False if it is no use."""
         permission = self._permissions.get(host)
         if permission is None or permission.state is not PermissionState.INSTALLED:
             return False
-        if now >= permission.until:
+        if now + delay >= permission.until:
             return False
         permission.refreshing = False
-        self._timers.set(host, now)
+        self._timers.set(host, now + delay)
         return True
 
     def release(self, host: str) -> None:
@@ -168,6 +168,13 @@ class Permissions:
         """The allocation is gone, and all permissions with it."""
         for host in list(self._permissions):
             self.remove(host)
+
+    def _keep(self, host: str) -> None:
+        permission = self._permissions.setdefault(host, Permission())
+        if not permission.kept:
+            permission.kept = True
+            if permission.state is PermissionState.INSTALLED:
+                self._timers.set(host, permission.until - REFRESH_MARGIN)
 
     def _take_waiting(self, permission: Permission) -> list[tuple[Address, bytes]]:
         waiting, permission.waiting = permission.waiting, []

@@ -1,0 +1,720 @@
+"""One allocation, from the client's side (RFC 8656 §6 to §12).
+
+::
+
+    allocation = Allocation(
+        server, Transport.UDP, username="user", password="secret", random=os.urandom
+    )
+    allocation.allocate(now)            # Allocated(relayed, mapped, lifetime), or AllocateFailed
+    allocation.permit([peer], now)      # PermissionInstalled(host), or PermissionFailed
+    allocation.bind_channel(peer, now)  # ChannelBound(peer, channel), or ChannelFailed
+    allocation.send(data, peer, now)    # DataReceived(data, peer) comes back
+    allocation.close(now)               # AllocationClosed(confirmed)
+
+It asks its shell for a socket or a stream of its own, refreshes all that it has, and tells by
+AllocationLost when the server dropped it.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from enum import Enum, auto
+from typing import Final, assert_never
+
+from natkit import __version__
+from natkit.address import Address, Family
+from natkit.errors import (
+    AllocationMismatch,
+    ErrorResponse,
+    MalformedMessage,
+    MisuseError,
+    NatkitError,
+    TransactionTimeout,
+    UnreachableError,
+)
+from natkit.machine import (
+    ClosePath,
+    CloseSocket,
+    Connect,
+    Failure,
+    OpenSocket,
+    Path,
+    RandomBytes,
+    RequestId,
+    Transmit,
+    Transport,
+)
+from natkit.stun.attributes import (
+    Data,
+    Icmp,
+    Lifetime,
+    XorMappedAddress,
+    XorPeerAddress,
+    XorRelayedAddress,
+)
+from natkit.stun.authentication import LongTerm
+from natkit.stun.conversation import Conversation, Outcome, Succeeded
+from natkit.stun.message import Message
+from natkit.stun.registry import TRANSACTION_ID_LENGTH, MessageClass, Method
+from natkit.timers import TimerQueue
+from natkit.turn.channel_data import ChannelData, is_channel_data
+from natkit.turn.channels import Channels, ChannelState
+from natkit.turn.events import (
+    Allocated,
+    AllocateFailed,
+    AllocationClosed,
+    AllocationLost,
+    ChannelBound,
+    ChannelFailed,
+    DataReceived,
+    IcmpReceived,
+    PermissionFailed,
+    PermissionInstalled,
+    Refreshed,
+    TurnEvent,
+)
+from natkit.turn.permissions import REFRESH_MARGIN, Permissions
+from natkit.turn.registry import DEFAULT_LIFETIME
+from natkit.turn.requests import (
+    Allocate,
+    BindChannel,
+    CreatePermission,
+    Delete,
+    Purpose,
+    Refresh,
+    form,
+)
+
+MAX_DATA: Final = 65456
+"""Bytes to a peer that fit a Send indication with an IPv6 address in one UDP datagram."""
+
+ATTEMPTS: Final = 3
+"""Client addresses to try when the server has another's allocation on ours (RFC 8656 §7.4)."""
+
+OPEN_TIMEOUT: Final = 30.0
+"""Seconds that the shell has to open a socket or a stream."""
+
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds that ``close`` waits for the server: four of a request's transmissions fit."""
+
+RETRY_DELAY: Final = 10.0
+"""Seconds after which a refresh that the server could not do for the moment is tried again."""
+
+SERVER_FAILURE: Final = 500
+"""Error codes from here on are the server's trouble, and may pass (RFC 8489 §14.8)."""
+
+
+SOFTWARE: Final = f"natkit {__version__}"
+
+_ANY: Final = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}  # noqa: S104 - that is the point
+
+
+class AllocationState(Enum):
+    """How far an allocation is."""
+
+    IDLE = auto()
+    OPENING = auto()
+    ALLOCATING = auto()
+    ALLOCATED = auto()
+    DELETING = auto()
+    CLOSED = auto()
+
+
+_S = AllocationState
+_TRANSITIONS: Final = {
+    _S.IDLE: {_S.OPENING, _S.CLOSED},
+    _S.OPENING: {_S.ALLOCATING, _S.IDLE, _S.CLOSED},
+    _S.ALLOCATING: {_S.ALLOCATED, _S.OPENING, _S.IDLE, _S.DELETING, _S.CLOSED},
+    _S.ALLOCATED: {_S.DELETING, _S.CLOSED},
+    _S.DELETING: {_S.CLOSED},
+    _S.CLOSED: set[AllocationState](),
+}
+
+
+class _Timer(Enum):
+    OPEN = auto()
+    REFRESH = auto()
+    EXPIRY = auto()
+    CLOSE = auto()
+
+
+class Allocation:
+    """A machine (:mod:`natkit.machine`) that keeps one allocation at one server.
+
+    ``transport`` is UDP or TCP; the transports with TLS are reached through a TLS stream that the
+    shell frames, and look like TCP from here.  ``local`` is the address to speak from, with port 0
+    for any; without it the system chooses.  ``lifetime`` in seconds and ``family`` of the relayed
+    address are wishes; without them the server's defaults hold.
+
+    Data to a peer without a permission requests one and waits for it, up to MAX_WAITING bytes in
+    all; what is too much, or waits for a permission that fails, is dropped and counted.
+    """
+
+    def __init__(
+        self,
+        server: Address,
+        transport: Transport,
+        *,
+        username: str,
+        password: str,
+        random: RandomBytes,
+        local: Address | None = None,
+        lifetime: int | None = None,
+        family: Family | None = None,
+    ) -> None:
+        if lifetime is not None and not 0 < lifetime < 1 << 32:
+            raise MisuseError(f"a lifetime of {lifetime} seconds")
+        self._server = server
+        self._transport = transport
+        self._username = username
+        self._password = password
+        self._random = random
+        self._local = local
+        self._allocate = Allocate(lifetime, family)
+        self._refresh = Refresh(lifetime)
+        self._state = AllocationState.IDLE
+        self._attempt = 0
+        self._request_id = 0
+        self._path: Path | None = None
+        self._authentication = LongTerm(username, password)
+        self._conversation = self._converse()
+        self._purposes: dict[RequestId, tuple[Purpose, float]] = {}
+        self._permissions = Permissions()
+        self._channels = Channels()
+        self._timers: TimerQueue[_Timer] = TimerQueue()
+        self._unusable: MalformedMessage | None = None
+        self._refresh_error: NatkitError = TransactionTimeout("the server stopped answering")
+        self._transmits: list[Transmit] = []
+        self._events: deque[TurnEvent] = deque()
+        self._malformed = 0
+        self._unexpected = 0
+        self.relayed: Address | None = None
+        """Where peers reach us, while the state is ALLOCATED."""
+
+    # ── what the owner asks for ─────────────────────────────────────────────────────────────────
+
+    @property
+    def state(self) -> AllocationState:
+        """How far it is."""
+        return self._state
+
+    @property
+    def path(self) -> Path | None:
+        """The 5-tuple to the server, once there is one."""
+        return self._path
+
+    @property
+    def dropped(self) -> int:
+        """Datagrams to peers that were never sent, for want of a permission."""
+        return self._permissions.dropped
+
+    @property
+    def discarded(self) -> int:
+        """Messages that arrived and were malformed, or from no peer that was permitted."""
+        return self._malformed + self._unexpected
+
+    def allocate(self, now: float) -> None:
+        """Ask the server for an allocation; Allocated or AllocateFailed follows.
+
+        After AllocateFailed it may be called again while the state is IDLE, and speaks from a new
+        local address.  MisuseError in any other state.
+        """
+        if self._state is not AllocationState.IDLE:
+            raise MisuseError(f"allocate() while {self._state.name}")
+        self._attempt = 0
+        self._open(now)
+
+    def permit(self, peers: Iterable[Address], now: float) -> None:
+        """Have the server relay between us and the peers' hosts, until ``release`` or the end.
+
+        PermissionInstalled or PermissionFailed follows for each host.  Hosts that come in one call
+        share requests.  MisuseError without an allocation, for a peer of another family than the
+        relayed address, and past MAX_PERMISSIONS.
+        """
+        hosts = dict.fromkeys(self._reachable(peer).host for peer in peers)
+        batches = self._permissions.request(hosts)
+        for host in hosts:
+            if self._permissions.is_installed(host):
+                self._events.append(PermissionInstalled(host))
+        for batch in batches:
+            self._start(CreatePermission(tuple(batch)), now)
+
+    def bind_channel(self, peer: Address, now: float) -> None:
+        """Bind a channel to ``peer``, and permit its host; ChannelBound or ChannelFailed follows.
+
+        Nothing waits for the binding: until it is there, data travels in indications.
+        MisuseError as for ``permit``, and when all channels are in use.
+        """
+        host = self._reachable(peer).host
+        channel = self._channels.of_peer(peer)
+        if channel is not None and channel.state is not ChannelState.ENDED:
+            self._channels.request(peer)
+            self.permit([peer], now)
+            if channel.state is ChannelState.BOUND:
+                self._events.append(ChannelBound(peer, channel.number))
+            return
+        # RFC 8656 §12.1: the ChannelBind installs the permission too.
+        carries_permission = bool(self._permissions.request([host]))
+        self._start(BindChannel(self._channels.request(peer), carries_permission), now)
+
+    def release(self, host: str) -> None:
+        """Let the permission for ``host`` lapse, and all its channels: refresh them no more."""
+        self._permissions.release(host)
+        self._channels.release(host)
+
+    def send(self, data: bytes, peer: Address, now: float) -> None:
+        """Send one datagram to ``peer`` through the server, best effort as UDP is.
+
+        MisuseError for more than MAX_DATA bytes, and as for ``permit``.
+        """
+        if len(data) > MAX_DATA:
+            raise MisuseError(f"{len(data)} bytes do not fit a datagram through the relay")
+        host = self._reachable(peer).host
+        number = self._channels.bound_number(peer)
+        if number is not None:
+            self._send_on_channel(number, data)
+        elif self._permissions.is_installed(host):
+            self._send_indication(data, peer)
+        else:
+            for batch in self._permissions.request([host]):
+                self._start(CreatePermission(tuple(batch)), now)
+            self._permissions.hold(peer, data)
+
+    def close(self, now: float) -> None:
+        """Delete the allocation; AllocationClosed follows within CLOSE_TIMEOUT."""
+        match self._state:
+            case AllocationState.IDLE | AllocationState.OPENING:
+                self._closed(confirmed=True)
+            case AllocationState.ALLOCATING | AllocationState.ALLOCATED:
+                self._delete(now)
+            case AllocationState.DELETING | AllocationState.CLOSED:
+                return
+            case _:
+                assert_never(self._state)
+
+    # ── the contract of a machine ───────────────────────────────────────────────────────────────
+
+    def receive(self, data: bytes, path: Path, now: float) -> None:
+        """A message from the server arrived; others' are ignored."""
+        if path != self._path:
+            return
+        try:
+            if is_channel_data(data):
+                self._receive_channel_data(ChannelData.parse(data))
+            else:
+                self._receive_message(Message.parse(data), now)
+        except MalformedMessage:
+            self._malformed += 1
+
+    def disconnected(self, path: Path, now: float) -> None:  # noqa: ARG002 - the contract
+        """The stream to the server ended."""
+        if path == self._path:
+            self._path = None
+            self._fail(UnreachableError(f"{self._server} closed the connection"))
+
+    def answer(self, request_id: RequestId, result: Address | Path | Failure, now: float) -> None:
+        """The socket or the stream is there, or is not."""
+        if request_id != self._request_id or self._state is not AllocationState.OPENING:
+            match result:
+                case Path():
+                    self._events.append(ClosePath(result))
+                case Address():
+                    self._events.append(CloseSocket(result))
+                case Failure():
+                    pass
+                case _:
+                    assert_never(result)
+            return
+        self._timers.cancel(_Timer.OPEN)
+        match result:
+            case Failure(reason):
+                self._fail(UnreachableError(reason))
+                return
+            case Path():
+                self._path = result
+            case Address():
+                self._path = Path(self._transport, result, self._server)
+            case _:
+                assert_never(result)
+        self._enter(AllocationState.ALLOCATING)
+        self._start(self._allocate, now)
+
+    def handle_timer(self, now: float) -> None:
+        """Retransmit, refresh, and notice what ended."""
+        self._conversation.handle_timer(now)
+        self._take_outcomes(now)
+        for timer in self._timers.pop_due(now):
+            match timer:
+                case _Timer.OPEN:
+                    self._fail(UnreachableError(f"no connection to {self._server}"))
+                case _Timer.REFRESH:
+                    self._start(self._refresh, now)
+                case _Timer.EXPIRY:
+                    self._fail(self._refresh_error)
+                case _Timer.CLOSE:
+                    self._closed(confirmed=False)
+                case _:
+                    assert_never(timer)
+        if self._state is AllocationState.ALLOCATED:
+            self._keep_permissions(now)
+            self._keep_channels(now)
+
+    def next_deadline(self) -> float | None:
+        """The earliest of all that is to be done in time."""
+        deadlines = (
+            self._conversation.next_deadline(),
+            self._timers.next_deadline(),
+            self._permissions.next_deadline(),
+            self._channels.next_deadline(),
+        )
+        return min((each for each in deadlines if each is not None), default=None)
+
+    def transmits(self) -> Sequence[Transmit]:
+        """Take what is to be sent to the server."""
+        for data in self._conversation.transmits():
+            self._transmit(data)
+        taken, self._transmits = self._transmits, []
+        return taken
+
+    def next_event(self) -> TurnEvent | None:
+        """Take the next event, or None."""
+        return self._events.popleft() if self._events else None
+
+    # ── opening, failing, closing ───────────────────────────────────────────────────────────────
+
+    def _enter(self, state: AllocationState) -> None:
+        """The one door between states."""
+        if state not in _TRANSITIONS[self._state]:
+            raise AssertionError(f"{self._state.name} to {state.name}")
+        self._state = state
+
+    def _open(self, now: float) -> None:
+        self._enter(AllocationState.OPENING)
+        self._attempt += 1
+        self._request_id += 1
+        # The server may bind its nonces to the 5-tuple: a new one begins anew.
+        self._authentication = LongTerm(self._username, self._password)
+        self._drop_requests()
+        self._timers.set(_Timer.OPEN, now + OPEN_TIMEOUT)
+        if self._transport.is_reliable:
+            self._events.append(
+                Connect(self._request_id, self._transport, self._local, self._server)
+            )
+        else:
+            local = self._local or Address(_ANY[self._server.family], 0)
+            self._events.append(OpenSocket(self._request_id, local))
+
+    def _release_path(self) -> None:
+        """Close what the shell opened, and forget all that belonged to it."""
+        for timer in _Timer:
+            self._timers.cancel(timer)
+        self._drop_requests()
+        self._permissions.clear()
+        self._channels.clear()
+        self.relayed = None
+        path, self._path = self._path, None
+        if path is None:
+            return
+        self._transmits.clear()
+        if path.transport.is_reliable:
+            self._events.append(ClosePath(path))
+        else:
+            self._events.append(CloseSocket(path.local))
+
+    def _fail(self, error: NatkitError) -> None:
+        """There is no allocation, or there is none any more."""
+        match self._state:
+            case AllocationState.OPENING | AllocationState.ALLOCATING:
+                self._release_path()
+                self._enter(AllocationState.IDLE)
+                self._events.append(AllocateFailed(error))
+            case AllocationState.ALLOCATED:
+                self._release_path()
+                self._enter(AllocationState.CLOSED)
+                self._events.append(AllocationLost(error))
+            case AllocationState.DELETING:
+                self._closed(confirmed=False)
+            case AllocationState.IDLE | AllocationState.CLOSED:
+                return
+            case _:
+                assert_never(self._state)
+
+    def _delete(self, now: float) -> None:
+        # What an Allocate under way may yet create is deleted with it.
+        self._drop_requests()
+        for timer in _Timer:
+            self._timers.cancel(timer)
+        self._permissions.clear()
+        self._channels.clear()
+        self._enter(AllocationState.DELETING)
+        self._timers.set(_Timer.CLOSE, now + CLOSE_TIMEOUT)
+        self._start(Delete(), now)
+
+    def _closed(self, *, confirmed: bool) -> None:
+        self._release_path()
+        self._enter(AllocationState.CLOSED)
+        if self._unusable is not None:
+            self._events.append(AllocateFailed(self._unusable))
+        else:
+            self._events.append(AllocationClosed(confirmed))
+
+    # ── requests and their outcomes ─────────────────────────────────────────────────────────────
+
+    def _converse(self) -> Conversation:
+        return Conversation(
+            reliable=self._transport.is_reliable,
+            random=self._random,
+            authentication=self._authentication,
+            software=SOFTWARE,
+        )
+
+    def _drop_requests(self) -> None:
+        self._conversation = self._converse()
+        self._purposes.clear()
+
+    def _start(self, purpose: Purpose, now: float) -> None:
+        method, attributes = form(purpose)
+        request_id = self._conversation.request(method, attributes, now)
+        self._purposes[request_id] = purpose, now
+
+    def _take_outcomes(self, now: float) -> None:
+        # What one outcome ends, it ends by a new conversation, which has no outcomes.
+        while (outcome := self._conversation.next_outcome()) is not None:
+            self._take_outcome(outcome, now)
+
+    def _take_outcome(self, outcome: Outcome, now: float) -> None:
+        purpose, started_at = self._purposes.pop(outcome.request_id)
+        result = outcome.response if isinstance(outcome, Succeeded) else outcome.error
+        match purpose:
+            case Allocate():
+                self._allocate_outcome(result, started_at, now)
+            case Delete():
+                # RFC 8656 §8.3: 437 means that it is deleted already.
+                self._closed(confirmed=isinstance(result, Message | AllocationMismatch))
+            case _ if isinstance(result, AllocationMismatch):
+                # RFC 8656 §5: the allocation no longer exists.
+                self._fail(result)
+            case Refresh():
+                self._refresh_outcome(result, started_at, now)
+            case CreatePermission(hosts):
+                self._permission_outcome(hosts, result, started_at, now)
+            case BindChannel():
+                self._channel_outcome(purpose, result, started_at, now)
+            case _:
+                assert_never(purpose)
+
+    def _allocate_outcome(
+        self, result: Message | NatkitError, started_at: float, now: float
+    ) -> None:
+        if isinstance(result, AllocationMismatch) and self._may_speak_from_elsewhere():
+            # RFC 8656 §7.4.
+            self._release_path()
+            self._open(now)
+            return
+        if isinstance(result, NatkitError):
+            self._fail(result)
+            return
+        relayed = result.get(XorRelayedAddress)
+        mapped = result.get(XorMappedAddress)
+        lifetime = _granted(result)
+        wanted = self._allocate.family
+        if relayed is None or wanted not in (None, relayed.address.family) or not lifetime:
+            # RFC 8656 §7.3: what can't be used is deleted.
+            self._unusable = MalformedMessage("the server's allocation has no usable address")
+            self._delete(now)
+            return
+        self._enter(AllocationState.ALLOCATED)
+        self.relayed = relayed.address
+        self._live_until(started_at, lifetime)
+        mapped_address = mapped.address if mapped else None
+        self._events.append(Allocated(self.relayed, mapped_address, lifetime))
+
+    def _may_speak_from_elsewhere(self) -> bool:
+        fixed = self._local is not None and self._local.port != 0
+        return self._attempt < ATTEMPTS and not fixed
+
+    def _live_until(self, started_at: float, lifetime: float) -> None:
+        """It lasts at least ``lifetime`` seconds after the request left."""
+        margin = min(REFRESH_MARGIN, lifetime / 2)
+        self._timers.set(_Timer.REFRESH, started_at + lifetime - margin)
+        self._timers.set(_Timer.EXPIRY, started_at + lifetime)
+
+    def _refresh_outcome(
+        self, result: Message | NatkitError, started_at: float, now: float
+    ) -> None:
+        if isinstance(result, Message):
+            lifetime = _granted(result)
+            if not lifetime:
+                self._fail(AllocationMismatch(437, "the server ended the allocation"))
+                return
+            self._live_until(started_at, lifetime)
+            self._events.append(Refreshed(lifetime))
+            return
+        self._refresh_error = result
+        if _may_pass(result):
+            self._timers.set(_Timer.REFRESH, now + _retry_delay(result))
+
+    def _permission_outcome(
+        self,
+        hosts: tuple[str, ...],
+        result: Message | NatkitError,
+        started_at: float,
+        now: float,
+    ) -> None:
+        if isinstance(result, Message):
+            for host in hosts:
+                self._install(host, started_at)
+            return
+        if isinstance(result, ErrorResponse) and len(hosts) > 1 and not _may_pass(result):
+            # All or nothing at the server (RFC 8656 §10.2): find the one that is refused.
+            half = len(hosts) // 2
+            self._start(CreatePermission(hosts[:half]), now)
+            self._start(CreatePermission(hosts[half:]), now)
+            return
+        for host in hosts:
+            retried = _may_pass(result) and self._permissions.retry(host, now, _retry_delay(result))
+            if retried:
+                continue
+            if _may_pass(result) and self._permissions.is_installed(host):
+                # Its end is near; ``due`` will tell.
+                continue
+            if self._permissions.remove(host):
+                self._events.append(PermissionFailed(host, result))
+
+    def _install(self, host: str, requested_at: float) -> None:
+        waiting = self._permissions.install(host, requested_at)
+        if waiting is None:
+            return
+        self._events.append(PermissionInstalled(host))
+        for peer, data in waiting:
+            self._send_indication(data, peer)
+
+    def _keep_permissions(self, now: float) -> None:
+        due = self._permissions.due(now)
+        for batch in due.refresh:
+            self._start(CreatePermission(tuple(batch)), now)
+        for host in due.ended:
+            error = TransactionTimeout(f"no refresh of the permission for {host} was answered")
+            self._events.append(PermissionFailed(host, error))
+
+    def _channel_outcome(
+        self, bind: BindChannel, result: Message | NatkitError, started_at: float, now: float
+    ) -> None:
+        channel = bind.channel
+        if isinstance(result, Message):
+            # RFC 8656 §12.3.
+            newly = self._channels.bind(channel, started_at)
+            self._install(channel.peer.host, started_at)
+            if newly:
+                self._events.append(ChannelBound(channel.peer, channel.number))
+            return
+        if _may_pass(result) and channel.state is ChannelState.BOUND:
+            # Without time for another attempt the end is near, and ``due`` will tell.
+            self._channels.retry(channel, now, _retry_delay(result))
+            return
+        if isinstance(result, ErrorResponse):
+            self._channels.refuse(channel, now)
+        else:
+            self._channels.doubt(channel, now)
+        self._events.append(ChannelFailed(channel.peer, result))
+        host = channel.peer.host
+        if bind.carries_permission and not self._permissions.is_installed(host):
+            # Whoever waits for the permission need not suffer: it can be had without a channel.
+            self._start(CreatePermission((host,)), now)
+
+    def _keep_channels(self, now: float) -> None:
+        due = self._channels.due(now)
+        for channel in due.refresh:
+            self._start(BindChannel(channel, carries_permission=False), now)
+        for channel in due.ended:
+            if channel.kept:
+                error = TransactionTimeout(f"no refresh of {channel.peer}'s channel was answered")
+                self._events.append(ChannelFailed(channel.peer, error))
+
+    # ── data ────────────────────────────────────────────────────────────────────────────────────
+
+    def _reachable(self, peer: Address) -> Address:
+        if self._state is not AllocationState.ALLOCATED or self.relayed is None:
+            raise MisuseError(f"there is no allocation: its state is {self._state.name}")
+        if peer.family is not self.relayed.family:
+            # RFC 8656 §10.1, §12.1.
+            raise MisuseError(f"{peer} is of another address family than {self.relayed}")
+        return peer
+
+    def _transmit(self, data: bytes) -> None:
+        if self._path is not None:
+            self._transmits.append(Transmit(data, self._path))
+
+    def _send_on_channel(self, number: int, data: bytes) -> None:
+        # RFC 8656 §12.5.
+        self._transmit(ChannelData(number, data).encode(padded=self._transport.is_reliable))
+
+    def _send_indication(self, data: bytes, peer: Address) -> None:
+        # RFC 8656 §11.1.
+        transaction_id = self._random(TRANSACTION_ID_LENGTH)
+        indication = Message.indication(
+            Method.SEND, transaction_id, XorPeerAddress(peer), Data(data)
+        )
+        self._transmit(indication.encode())
+
+    def _receive_message(self, message: Message, now: float) -> None:
+        match message.message_class:
+            case MessageClass.SUCCESS_RESPONSE | MessageClass.ERROR_RESPONSE:
+                self._unexpected += not self._conversation.receive(message, now)
+                self._take_outcomes(now)
+            case MessageClass.INDICATION:
+                self._receive_indication(message)
+            case MessageClass.REQUEST:
+                self._unexpected += 1
+            case _:
+                assert_never(message.message_class)
+
+    def _receive_indication(self, message: Message) -> None:
+        # RFC 8656 §11.4, §11.6; RFC 8489 §6.3.2 for what is not understood.
+        peer = message.get(XorPeerAddress)
+        if message.method != Method.DATA or message.unknown_required() or peer is None:
+            self._unexpected += 1
+            return
+        if not self._expects(peer.address):
+            return
+        data = message.get(Data)
+        icmp = message.get(Icmp)
+        if data is not None:
+            self._events.append(DataReceived(data.value, peer.address))
+        elif icmp is not None:
+            self._events.append(
+                IcmpReceived(peer.address, icmp.icmp_type, icmp.icmp_code, icmp.error_data)
+            )
+        else:
+            self._unexpected += 1
+
+    def _receive_channel_data(self, message: ChannelData) -> None:
+        # RFC 8656 §12.6.
+        peer = self._channels.peer_of(message.channel)
+        if peer is None:
+            self._unexpected += 1
+        elif self._expects(peer):
+            self._events.append(DataReceived(message.data, peer))
+
+    def _expects(self, peer: Address) -> bool:
+        """Whether we asked for data from this peer (RFC 8656 §11.4, §12.6)."""
+        expected = self._state is AllocationState.ALLOCATED and peer.host in self._permissions
+        self._unexpected += not expected
+        return expected
+
+
+def _granted(response: Message) -> float:
+    """The lifetime in a response, in seconds; the attribute is mandatory (RFC 8656 §7.2, §8.2)."""
+    granted = response.get(Lifetime)
+    return DEFAULT_LIFETIME if granted is None else float(granted.seconds)
+
+
+def _may_pass(error: NatkitError) -> bool:
+    """Whether the same request may succeed a little later."""
+    if isinstance(error, ErrorResponse):
+        return error.code >= SERVER_FAILURE
+    return isinstance(error, TransactionTimeout)
+
+
+def _retry_delay(error: NatkitError) -> float:
+    """Seconds to wait before it: none after a timeout, which took long enough."""
+    return 0.0 if isinstance(error, TransactionTimeout) else RETRY_DELAY

@@ -1,0 +1,83 @@
+"""What a client asks its server for, as attributes (RFC 8656 §7.1, §8.1, §10.1, §12.1)."""
+
+from dataclasses import dataclass
+
+from natkit.address import Address, Family
+from natkit.stun.attributes import (
+    Attribute,
+    ChannelNumber,
+    Lifetime,
+    RequestedAddressFamily,
+    RequestedTransport,
+    XorPeerAddress,
+)
+from natkit.stun.registry import UDP_PROTOCOL, Method
+from natkit.turn.channels import Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Allocate:
+    """Create the allocation; ``lifetime`` in seconds and ``family`` are wishes."""
+
+    lifetime: int | None
+    family: Family | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """Keep the allocation."""
+
+    lifetime: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """End the allocation."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreatePermission:
+    """Permit these IP addresses, all or none."""
+
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BindChannel:
+    """Bind a channel; ``carries_permission`` when nothing else requests one for its peer."""
+
+    channel: Channel
+    carries_permission: bool
+
+
+Purpose = Allocate | Refresh | Delete | CreatePermission | BindChannel
+
+
+def form(purpose: Purpose) -> tuple[Method, tuple[Attribute, ...]]:
+    """Method and attributes of a request, without those that authenticate it."""
+    match purpose:
+        case Allocate(lifetime, family):
+            wanted = () if family is None else (RequestedAddressFamily(family),)
+            return Method.ALLOCATE, (
+                RequestedTransport(UDP_PROTOCOL),
+                *wanted,
+                *_lifetime(lifetime),
+            )
+        case Refresh(lifetime):
+            return Method.REFRESH, _lifetime(lifetime)
+        case Delete():
+            return Method.REFRESH, (Lifetime(0),)
+        case CreatePermission(hosts):
+            # The server ignores the ports (RFC 8656 §10.1).
+            return Method.CREATE_PERMISSION, tuple(
+                XorPeerAddress(Address(host, 0)) for host in hosts
+            )
+        case BindChannel(channel):
+            return Method.CHANNEL_BIND, (
+                ChannelNumber(channel.number),
+                XorPeerAddress(channel.peer),
+            )
+
+
+def _lifetime(seconds: int | None) -> tuple[Lifetime, ...]:
+    return () if seconds is None else (Lifetime(seconds),)
