@@ -1,0 +1,299 @@
+"""TCP connections that carry framed messages, for a driver.
+
+Back-pressure.  What a connection's peer does not read is kept up to :data:`LARGEST_BACKLOG` bytes.
+Above :data:`PAUSE_READING_ABOVE` the peer is not read from any more, so that it can't pile up
+answers that it never collects; beyond the limit the connection is cut.  Messages that may be lost,
+relayed datagrams above all, are given to :meth:`StreamConnections.offer`, which drops them above
+:data:`DROP_ABOVE` already and so never comes near either.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import cast
+
+from natkit.address import Address
+from natkit.aio.driver import Inputs
+from natkit.aio.system_errors import unreachable
+from natkit.errors import MalformedMessage, UnreachableError
+from natkit.machine import Path, StreamFraming, Transmit, Transport
+from natkit.net import sockaddr
+
+__all__ = [
+    "DROP_ABOVE",
+    "LARGEST_BACKLOG",
+    "PAUSE_READING_ABOVE",
+    "StreamConnections",
+    "bind_tcp",
+]
+
+_log = logging.getLogger(__name__)
+
+DROP_ABOVE = 128 * 1024
+"""Bytes unread by the peer above which datagrams for it are dropped: a second of video."""
+
+PAUSE_READING_ABOVE = 256 * 1024
+"""Bytes unread by the peer above which it is not read from."""
+
+LARGEST_BACKLOG = 1024 * 1024
+"""Bytes unread by the peer beyond which its connection is cut."""
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds until a connection attempt fails; two retransmissions of a lost SYN fit in."""
+
+LINGER = 2.0
+"""Seconds that a closed connection may still take to write what was sent on it."""
+
+BACKLOG = 1024
+"""Connections that the system completes before they are accepted."""
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: of a listener, which has an ``accept``, or made by us."""
+
+    def __init__(self, owner: "StreamConnections", accept: Callable[[Path], bool] | None) -> None:
+        self.path: Path | None = None
+        self.lost: asyncio.Future[None] = owner.loop.create_future()
+        self.last_message = owner.loop.time()
+        self.started = accept is not None
+        self._owner = owner
+        self._accept = accept
+        self._framing = owner.framing()
+        self.transport: asyncio.Transport
+
+    @property
+    def is_open(self) -> bool:
+        return not self.transport.is_closing()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport = cast("asyncio.Transport", transport)
+        transport.set_write_buffer_limits(high=PAUSE_READING_ABOVE)
+        if not self.started:
+            transport.pause_reading()
+        self.path = self._owner.made(self, transport, self._accept)
+        if self.path is None:
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            messages = self._framing.receive(data)
+        except MalformedMessage as error:
+            self._owner.unframeable += 1
+            _log.debug("stream of %s cut: %s", self.path, error)
+            self.transport.abort()
+            return
+        inputs = self._owner.inputs
+        if not messages or self.path is None or inputs is None:
+            return
+        self.last_message = self._owner.loop.time()
+        with inputs.many():
+            for message in messages:
+                # The machine may have closed the path after an earlier message.
+                if not self.is_open:
+                    return
+                inputs.receive(message, self.path)
+
+    def pause_writing(self) -> None:
+        if self.started and self.transport.is_reading():
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.started and self.is_open and not self.transport.is_reading():
+            self.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's signature
+        self.lost.set_result(None)
+        if self.started:
+            self._owner.gone(self)
+
+    def start(self) -> None:
+        if self.started:
+            return
+        self.started = True
+        if self.lost.done():
+            self._owner.gone(self)
+        elif self.is_open:
+            self.transport.resume_reading()
+
+
+class StreamConnections:
+    """The connections of one driver; a :class:`natkit.aio.driver.StreamCarrier`.
+
+    ``framing`` makes what cuts each connection's bytes into messages.  The end of a connection is
+    told once, whoever brought it about.
+    """
+
+    def __init__(
+        self, framing: Callable[[], StreamFraming], *, connect_timeout: float = CONNECT_TIMEOUT
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.framing = framing
+        self.inputs: Inputs | None = None
+        self.unframeable = 0
+        """Connections cut because their bytes could not be framed."""
+        self._connect_timeout = connect_timeout
+        self._connections: dict[Path, _Connection] = {}
+        self._servers: list[asyncio.Server] = []
+        self._lingering: set[asyncio.Task[None]] = set()
+
+    def attach(self, inputs: Inputs) -> None:
+        """From now on tell ``inputs``; connections made before that are started."""
+        self.inputs = inputs
+        for connection in tuple(self._connections.values()):
+            connection.start()
+
+    # ── opening ─────────────────────────────────────────────────────────────────────────────────
+
+    async def connect(self, transport: Transport, local: Address | None, remote: Address) -> Path:
+        """Connect; raises UnreachableError, after the time limit at the latest."""
+        doing = f"connect to {remote} over {transport.upper()}"
+        if transport is not Transport.TCP:
+            raise UnreachableError(f"cannot {doing}: this program speaks TCP only")
+        sock = socket.socket(remote.family.socket_family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            if local is not None:
+                sock.bind(sockaddr.to_python(sockaddr.pack(local)))
+            async with asyncio.timeout(self._connect_timeout):
+                await self.loop.sock_connect(sock, sockaddr.to_python(sockaddr.pack(remote)))
+                _, connection = await self.loop.create_connection(
+                    lambda: _Connection(self, None), sock=sock
+                )
+        except OSError as error:
+            sock.close()
+            raise unreachable(doing, error) from error
+        except BaseException:
+            sock.close()
+            raise
+        if connection.path is None:
+            raise UnreachableError(f"cannot {doing}: the connection ended at once")
+        return connection.path
+
+    def start(self, path: Path) -> None:
+        """Begin to deliver what arrives on a connection that :meth:`connect` made."""
+        connection = self._connections.get(path)
+        if connection is not None:
+            connection.start()
+
+    async def listen(
+        self, sock: socket.socket, accept: Callable[[Path], bool] = lambda _: True
+    ) -> None:
+        """Accept connections on a bound socket, which now belongs to this carrier.
+
+        ``accept`` is asked for each; one that it declines is reset.
+        """
+        server = await self.loop.create_server(
+            lambda: _Connection(self, accept), sock=sock, backlog=BACKLOG
+        )
+        self._servers.append(server)
+
+    def made(
+        self,
+        connection: _Connection,
+        transport: asyncio.Transport,
+        accept: Callable[[Path], bool] | None,
+    ) -> Path | None:
+        """Take a connection in; None when it is not wanted, or gone already."""
+        names = (transport.get_extra_info("sockname"), transport.get_extra_info("peername"))
+        if not all(names):
+            return None
+        local, remote = (sockaddr.unpack(sockaddr.from_python(name)) for name in names)
+        path = Path(Transport.TCP, local, remote)
+        if accept is not None and not accept(path):
+            return None
+        self._connections[path] = connection
+        return path
+
+    # ── sending and closing ─────────────────────────────────────────────────────────────────────
+
+    def send(self, transmit: Transmit) -> None:
+        """Write a message; the connection of a peer that reads nothing is cut in the end."""
+        connection = self._connections.get(transmit.path)
+        if connection is None or not connection.is_open:
+            return
+        backlog = connection.transport.get_write_buffer_size()
+        if backlog + len(transmit.data) > LARGEST_BACKLOG:
+            _log.info("stream of %s cut: %d bytes unread by its peer", transmit.path, backlog)
+            connection.transport.abort()
+            return
+        connection.transport.write(transmit.data)
+
+    def offer(self, path: Path, data: bytes) -> bool:
+        """Write a message that may be lost, unless the peer is behind with reading."""
+        connection = self._connections.get(path)
+        if connection is None or not connection.is_open:
+            return False
+        if connection.transport.get_write_buffer_size() > DROP_ABOVE:
+            return False
+        connection.transport.write(data)
+        return True
+
+    def close_path(self, path: Path) -> None:
+        """Close after what was sent, within :data:`LINGER` seconds."""
+        connection = self._connections.get(path)
+        if connection is None or not connection.is_open:
+            return
+        unwritten = connection.transport.get_write_buffer_size() > 0
+        connection.transport.close()
+        if unwritten:
+            task = self.loop.create_task(_linger(connection))
+            self._lingering.add(task)
+            task.add_done_callback(self._lingering.discard)
+
+    def last_messages(self) -> dict[Path, float]:
+        """Each open path, and the loop's time of its last whole message or else its beginning."""
+        return {path: held.last_message for path, held in self._connections.items()}
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def gone(self, connection: _Connection) -> None:
+        """A connection ended."""
+        path = connection.path
+        if path is None or self._connections.get(path) is not connection:
+            return
+        del self._connections[path]
+        if self.inputs is not None:
+            self.inputs.disconnected(path)
+
+    async def aclose(self) -> None:
+        """Stop accepting, close all connections, wait until they are gone."""
+        for server in self._servers:
+            server.close()
+        held = tuple(self._connections.values())
+        for connection in held:
+            connection.transport.close()
+        await asyncio.gather(*(_linger(connection) for connection in held), *self._lingering)
+        for server in self._servers:
+            await server.wait_closed()
+        # Connections that were not wanted end in the loop's next round.
+        await asyncio.sleep(0)
+
+
+def bind_tcp(local: Address) -> socket.socket:
+    """A TCP socket bound to ``local``, to be listened on; UnreachableError when it can't be had."""
+    try:
+        sock = socket.socket(local.family.socket_family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise unreachable("open a TCP socket", error) from error
+    try:
+        sock.setblocking(False)
+        # Connections of an earlier run that linger in TIME-WAIT don't hold the port.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if local.family.socket_family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(sockaddr.to_python(sockaddr.pack(local)))
+    except OSError as error:
+        sock.close()
+        raise unreachable(f"bind TCP {local}", error) from error
+    return sock
+
+
+async def _linger(connection: _Connection) -> None:
+    try:
+        async with asyncio.timeout(LINGER):
+            await asyncio.shield(connection.lost)
+    except TimeoutError:
+        connection.transport.abort()
+        await connection.lost
