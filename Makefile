@@ -1,0 +1,61 @@
+# natkit: `make run` starts a server to try, `make test` checks everything.  Each sets up what it
+# needs first, in .venv, from lock files with hashes.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check unit peers soak format lock environment
+
+# The port that `make run` listens on.
+PORT ?= 3478
+# Tests that run at once; the peers' run one by one.
+JOBS ?= 2
+# How much larger than its full size a soak is.
+SOAK_SCALE ?= 1
+
+BIN := .venv/bin
+
+help:
+	@echo 'make run             start stun-server on loopback, ready to be tried (PORT=3478)'
+	@echo 'make test            all that CI checks: check, unit, peers'
+	@echo '  make check           ruff, mypy, import-linter'
+	@echo '  make unit            tests without foreign software (JOBS=2)'
+	@echo '  make peers           tests against coturn, BIND 9 … as present; PEERS=install installs them'
+	@echo 'make soak            the same tests at full size (SOAK_SCALE=1)'
+	@echo 'make format          format the code'
+	@echo 'make lock            renew the lock files'
+
+# exec: the server is the recipe, so Ctrl-C, SIGTERM and its exit status are its own.
+run:
+	@scripts/environment.sh run && exec $(BIN)/stun-server quickstart --port $(PORT)
+
+test:
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory peers
+
+environment:
+	@scripts/environment.sh dev
+
+check: environment
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: environment
+	$(BIN)/python -m pytest -n $(JOBS) -m 'not peer'
+
+peers: environment
+ifneq ($(filter true,$(CI))$(filter install,$(PEERS)),)
+	$(BIN)/python -m tests.peering.install
+endif
+	$(BIN)/python -m pytest -m peer
+
+soak: environment
+	SOAK=1 SOAK_SCALE=$(SOAK_SCALE) $(BIN)/python -m pytest -m soak --timeout 0
+
+format: environment
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock:
+	scripts/lock.sh

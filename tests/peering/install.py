@@ -1,0 +1,30 @@
+"""Installs the peers that are missing: ``python -m tests.peering.install``; needs root."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.peering import roster
+
+APT_INSTALL = Path(__file__).parent.parent.parent / "scripts" / "apt-install.sh"
+
+
+def main() -> int:
+    """Install by apt what is missing or too old; 0 when every peer can be used afterwards."""
+    packages = [
+        peer.package
+        for peer in roster.peers().values()
+        if peer.package is not None and peer.fault() is not None
+    ]
+    if packages:
+        installed = subprocess.run([APT_INSTALL, *packages], stdin=subprocess.DEVNULL, check=False)
+        if installed.returncode != 0:
+            return installed.returncode
+    faults = [fault for peer in roster.peers().values() if (fault := peer.fault()) is not None]
+    for fault in faults:
+        print(f"error: {fault}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
