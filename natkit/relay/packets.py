@@ -1,0 +1,171 @@
+"""The formats of the packets that a plane treats by itself.
+
+They are read and written by offset in a buffer that holds more than the packet, so its bounds are
+checked here against the packet's own end.
+"""
+
+import mmap
+import struct
+
+from natkit.address import Family
+from natkit.net import sockaddr
+from natkit.stun.registry import (
+    CHANNEL_FIRST,
+    CHANNEL_LAST_RFC5766,
+    HEADER_LENGTH,
+    MAGIC_COOKIE,
+    MAGIC_COOKIE_BYTES,
+    AttributeType,
+    MessageClass,
+    Method,
+    message_type,
+)
+
+__all__ = [
+    "BINDING_REQUEST_HEAD",
+    "CHANNEL_DATA_HEAD_END",
+    "CHANNEL_DATA_HEAD_START",
+    "CHANNEL_HEADER",
+    "CHANNEL_HEADER_LENGTH",
+    "LARGEST_HEADER",
+    "SEND_INDICATION",
+    "answer_binding",
+    "data_indication_header",
+    "parse_send",
+    "two_words",
+]
+
+two_words = struct.Struct("!II").unpack_from
+"""The first two words of a packet: type and length, and what is the cookie in a STUN message."""
+
+BINDING_REQUEST_HEAD = message_type(Method.BINDING, MessageClass.REQUEST) << 16
+"""The first word of a Binding request without attributes."""
+
+SEND_INDICATION = message_type(Method.SEND, MessageClass.INDICATION)
+
+CHANNEL_HEADER = struct.Struct("!HH")
+"""Channel number and length of the data (RFC 8656 §12.4)."""
+
+CHANNEL_HEADER_LENGTH = CHANNEL_HEADER.size
+CHANNEL_DATA_HEAD_START = CHANNEL_FIRST << 16
+"""The least first word of ChannelData; CHANNEL_DATA_HEAD_END is above the greatest."""
+CHANNEL_DATA_HEAD_END = (CHANNEL_LAST_RFC5766 + 1) << 16
+
+_ATTRIBUTE = struct.Struct("!HH")
+_ADDRESS_LENGTH: dict[int, int] = {Family.IPV4: 8, Family.IPV6: 20}
+_HEADER = struct.Struct("!HHI12s")
+
+LARGEST_HEADER = HEADER_LENGTH + _ATTRIBUTE.size + 20 + _ATTRIBUTE.size
+"""What stands before the data in a Data indication from an IPv6 peer."""
+
+# RFC 8489 §14.2: port and IPv4 address are combined with the cookie's first bytes.
+_IPV4_MASK = (MAGIC_COOKIE >> 16) << 32 | MAGIC_COOKIE
+_PORT_MASK = MAGIC_COOKIE >> 16
+
+_BINDING_SUCCESS = message_type(Method.BINDING, MessageClass.SUCCESS_RESPONSE)
+_DATA_INDICATION = message_type(Method.DATA, MessageClass.INDICATION)
+
+
+def _mapped_head(family: Family) -> tuple[bytes, bytes]:
+    """How a Binding success for a client of ``family`` begins, and its attribute's first bytes."""
+    length = _ADDRESS_LENGTH[family]
+    return (
+        _ATTRIBUTE.pack(_BINDING_SUCCESS, _ATTRIBUTE.size + length),
+        _ATTRIBUTE.pack(AttributeType.XOR_MAPPED_ADDRESS, length) + bytes([0, family]),
+    )
+
+
+_IPV4_SUCCESS, _IPV4_MAPPED = _mapped_head(Family.IPV4)
+_IPV6_SUCCESS, _IPV6_MAPPED = _mapped_head(Family.IPV6)
+
+
+def answer_binding(buffer: mmap.mmap, start: int, name: bytes) -> int:
+    """Turn the header at ``start`` into a success response for ``name``; the response's length.
+
+    RFC 8489 §6.3.1.1 with XOR-MAPPED-ADDRESS alone; cookie and transaction id stay in place.
+    """
+    if len(name) == sockaddr.IPV4_SIZE:
+        buffer[start : start + 4] = _IPV4_SUCCESS
+        mapped = int.from_bytes(name[2:8], "big") ^ _IPV4_MASK
+        buffer[start + 20 : start + 32] = _IPV4_MAPPED + mapped.to_bytes(6, "big")
+        return 32
+    buffer[start : start + 4] = _IPV6_SUCCESS
+    buffer[start + 20 : start + 44] = _IPV6_MAPPED + _xor_ipv6(
+        sockaddr.port_of(name), sockaddr.host_bytes(name), buffer[start + 4 : start + 20]
+    )
+    return 44
+
+
+def data_indication_header(name: bytes, transaction_id: bytes, size: int) -> bytes:
+    """What stands before ``size`` bytes of data from ``name`` (RFC 8656 §11.3).
+
+    Zeros up to a multiple of four must follow the data (RFC 8489 §14).
+    """
+    if len(name) == sockaddr.IPV4_SIZE:
+        mapped = int.from_bytes(name[2:8], "big") ^ _IPV4_MASK
+        value = bytes([0, Family.IPV4]) + mapped.to_bytes(6, "big")
+    else:
+        value = bytes([0, Family.IPV6]) + _xor_ipv6(
+            sockaddr.port_of(name), sockaddr.host_bytes(name), MAGIC_COOKIE_BYTES + transaction_id
+        )
+    length = _ATTRIBUTE.size + len(value) + _ATTRIBUTE.size + size + -size % 4
+    return b"".join(
+        (
+            _HEADER.pack(_DATA_INDICATION, length, MAGIC_COOKIE, transaction_id),
+            _ATTRIBUTE.pack(AttributeType.XOR_PEER_ADDRESS, len(value)),
+            value,
+            _ATTRIBUTE.pack(AttributeType.DATA, size),
+        )
+    )
+
+
+def parse_send(data: bytes | mmap.mmap, start: int, end: int) -> tuple[bytes, int, int] | None:
+    """Read a Send indication of one XOR-PEER-ADDRESS and one DATA, in either order.
+
+    Gives the peer's socket address, where the data starts and its size; None for anything else.
+    """
+    if end - start < HEADER_LENGTH:
+        return None
+    kind, length, cookie, _ = _HEADER.unpack_from(data, start)
+    if (
+        kind != SEND_INDICATION
+        or cookie != MAGIC_COOKIE
+        or start + HEADER_LENGTH + length != end
+        or length % 4
+    ):
+        return None
+    peer: bytes | None = None
+    payload: tuple[int, int] | None = None
+    offset = start + HEADER_LENGTH
+    while offset < end:
+        kind, size = _ATTRIBUTE.unpack_from(data, offset)
+        value = offset + _ATTRIBUTE.size
+        offset = value + size + -size % 4
+        if offset > end:
+            return None
+        if kind == AttributeType.XOR_PEER_ADDRESS and peer is None:
+            peer = _read_xor_address(data[value : value + size], data[start + 4 : start + 20])
+            if peer is None:
+                return None
+        elif kind == AttributeType.DATA and payload is None:
+            payload = value, size
+        else:
+            return None
+    if peer is None or payload is None:
+        return None
+    return peer, *payload
+
+
+def _read_xor_address(value: bytes, cookie_and_id: bytes) -> bytes | None:
+    """The socket address in an XOR-PEER-ADDRESS, or None when it holds none."""
+    if len(value) < 4 or _ADDRESS_LENGTH.get(value[1]) != len(value):
+        return None
+    port = int.from_bytes(value[2:4], "big") ^ _PORT_MASK
+    host = int.from_bytes(value[4:], "big") ^ int.from_bytes(cookie_and_id[: len(value) - 4], "big")
+    return sockaddr.of_parts(host.to_bytes(len(value) - 4, "big"), port)
+
+
+def _xor_ipv6(port: int, host: bytes, cookie_and_id: bytes) -> bytes:
+    """Port and address of an IPv6 XOR-address attribute (RFC 8489 §14.2)."""
+    mixed = int.from_bytes(host, "big") ^ int.from_bytes(cookie_and_id, "big")
+    return (port ^ _PORT_MASK).to_bytes(2, "big") + mixed.to_bytes(16, "big")

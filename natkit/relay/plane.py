@@ -1,0 +1,156 @@
+"""The interface between a TURN server and what moves its packets.
+
+The server's machine is the authority on allocations, permissions and channels.  A plane owns the
+sockets, is told of every change, and treats the packets that come in great numbers by itself:
+
+* plain Binding requests, a header without attributes (RFC 8489 §12);
+* ChannelData from clients (RFC 8656 §12.6), and Send indications that hold a peer's address and
+  data and nothing else (§11.2);
+* what peers send to a relayed address (§11.3, §12.7).
+
+Everything else goes up, to ``on_unhandled``.
+"""
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+from natkit.address import Address, IPNetwork
+from natkit.machine import Path
+
+__all__ = ["AllocationId", "BindingPolicy", "Counters", "RelayPlane", "Unhandled"]
+
+AllocationId = int
+"""Chosen by the machine, and never used twice in its lifetime."""
+
+Unhandled = Callable[[bytes, Path, float], None]
+"""Takes a datagram that is not the plane's, the path it came on, and the time: ``receive``."""
+
+
+@dataclass(frozen=True, slots=True)
+class BindingPolicy:
+    """What a listener does with plain Binding requests: ``answer`` them, or hand them up."""
+
+    answer: bool = True
+
+
+@dataclass(slots=True)
+class Counters:
+    """What became of packets; bytes are those of the application's data alone."""
+
+    packets_to_peers: int = 0
+    bytes_to_peers: int = 0
+    packets_to_clients: int = 0
+    bytes_to_clients: int = 0
+    dropped_malformed: int = 0
+    """ChannelData that is shorter than it claims."""
+    dropped_no_allocation: int = 0
+    """ChannelData from a client that has no allocation."""
+    dropped_no_channel: int = 0
+    """ChannelData on a channel that is not bound, or no longer."""
+    dropped_no_permission: int = 0
+    """Data of a peer, or to one, that has no permission, or no longer."""
+    dropped_send_failed: int = 0
+    """The system refused to send: buffer full, too long, unreachable."""
+
+    def add(self, other: "Counters") -> None:
+        """Add what ``other`` counted."""
+        for field in fields(self):
+            name = field.name
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+class RelayPlane(Protocol):
+    """What moves packets.  Times are monotonic seconds, by the clock that the plane was given.
+
+    Permissions, channels and allocations are dead once their ``until`` is reached, for every
+    packet; the machine extends them by telling them again.  Methods that take an allocation raise
+    MisuseError when it is not open.
+    """
+
+    on_unhandled: Unhandled
+
+    def listen(self, sock: socket.socket, policy: BindingPolicy) -> None:
+        """Serve clients on ``sock``, a UDP socket bound to an exact address; the plane owns it."""
+        ...
+
+    def open(
+        self,
+        allocation: AllocationId,
+        client: Path,
+        relay_socket: socket.socket,
+        until: float,
+        write: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """Relay for ``client`` from ``relay_socket``, which the plane owns from now on.
+
+        The socket is bound to the relayed address exactly.  A client on a stream gives ``write``:
+        it sends one framed message, never blocks, and is free to drop it.
+        """
+        ...
+
+    def extend(self, allocation: AllocationId, until: float) -> None:
+        """The allocation lives until ``until``."""
+        ...
+
+    def permit(
+        self,
+        allocation: AllocationId,
+        peer_host: str,
+        until: float,
+        *,
+        only_relayed: bool = False,
+    ) -> None:
+        """Peers at ``peer_host`` may exchange data with the client, in place of what held before.
+
+        ``only_relayed``: only from and to addresses that this plane relays at that moment.
+        """
+        ...
+
+    def bind_channel(
+        self,
+        allocation: AllocationId,
+        channel: int,
+        peer: Address,
+        until: float,
+        *,
+        only_relayed: bool = False,
+    ) -> None:
+        """``channel`` stands for ``peer``.  Data from the peer needs its permission all the same.
+
+        ``only_relayed`` as in :meth:`permit`.
+        """
+        ...
+
+    def relay_from(self, client: Path, data: bytes, now: float) -> bool:
+        """A framed message of a client on a stream; False when it is for the machine."""
+        ...
+
+    def send(self, data: bytes, path: Path, *, dont_fragment: bool = False) -> bool:
+        """Send a datagram of the machine's from ``path.local``: a listener or a relayed address.
+
+        False when no such socket is open or the system refuses.  ``dont_fragment``: with the Don't
+        Fragment bit; refused as well where the system can't set it.
+        """
+        ...
+
+    def refuse(self, networks: Sequence[IPNetwork]) -> None:
+        """Drop the permissions and channels that lead into ``networks``."""
+        ...
+
+    def close(self, allocation: AllocationId) -> None:
+        """Forget the allocation and close its socket; one that is not open is no error."""
+        ...
+
+    def counters(self, allocation: AllocationId) -> Counters:
+        """What became of the allocation's packets so far."""
+        ...
+
+    def totals(self) -> Counters:
+        """What became of all packets since the start, those of closed allocations included."""
+        ...
+
+    def stop(self) -> None:
+        """Close every socket and forget everything."""
+        ...

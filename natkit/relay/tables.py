@@ -1,0 +1,138 @@
+"""What a plane in user space keeps: listeners, and allocations with permissions and channels.
+
+Peers and clients are socket addresses as the kernel gives them (:mod:`natkit.net.sockaddr`), hosts
+are IP addresses in network order.
+"""
+
+import ipaddress
+from collections.abc import Callable, Sequence
+
+from natkit.address import Address, IPNetwork
+from natkit.machine import Path
+from natkit.net import sockaddr
+from natkit.net.batch import Endpoint
+from natkit.relay.plane import AllocationId, Counters
+
+__all__ = ["Allocation", "Channel", "Listener", "Permission"]
+
+
+class Permission:
+    """Who may exchange data with the client, and until when (RFC 8656 §9)."""
+
+    __slots__ = ("only_relayed", "until")
+
+    def __init__(self, until: float, *, only_relayed: bool) -> None:
+        self.until = until
+        self.only_relayed = only_relayed
+
+
+class Channel:
+    """A number that stands for a peer, and until when (RFC 8656 §12)."""
+
+    __slots__ = ("number", "only_relayed", "peer", "until")
+
+    def __init__(self, number: int, peer: bytes, until: float, *, only_relayed: bool) -> None:
+        self.number = number
+        self.peer = peer
+        self.until = until
+        self.only_relayed = only_relayed
+
+
+class Listener:
+    """A socket that clients send to, and those of them that have an allocation."""
+
+    __slots__ = ("answers_binding", "clients", "endpoint", "local")
+
+    def __init__(self, endpoint: Endpoint, local: Address, *, answers_binding: bool) -> None:
+        self.endpoint = endpoint
+        self.local = local
+        self.answers_binding = answers_binding
+        self.clients: dict[bytes, Allocation] = {}
+
+
+class Allocation:
+    """One allocation: its two ends, and whom it may talk to.
+
+    ``listener`` and ``client_name`` lead to a client on UDP, ``write`` to one on a stream.  Dead
+    permissions and channels are swept out whenever a new one comes, so that the tables never hold
+    more than the machine lets live at once.
+    """
+
+    __slots__ = (
+        "channels",
+        "channels_by_peer",
+        "client",
+        "client_name",
+        "counters",
+        "endpoint",
+        "identifier",
+        "listener",
+        "permissions",
+        "relayed_name",
+        "until",
+        "write",
+    )
+
+    def __init__(
+        self,
+        identifier: AllocationId,
+        client: Path,
+        endpoint: Endpoint,
+        until: float,
+        reached_by: Listener | Callable[[bytes], None],
+    ) -> None:
+        self.identifier = identifier
+        self.client = client
+        self.client_name = sockaddr.pack(client.remote)
+        self.endpoint = endpoint
+        self.relayed_name = sockaddr.from_python(endpoint.socket.getsockname())
+        self.until = until
+        self.listener: Listener | None = None
+        self.write: Callable[[bytes], None] | None = None
+        if isinstance(reached_by, Listener):
+            self.listener = reached_by
+        else:
+            self.write = reached_by
+        self.permissions: dict[bytes, Permission] = {}
+        self.channels: dict[int, Channel] = {}
+        self.channels_by_peer: dict[bytes, Channel] = {}
+        self.counters = Counters()
+
+    def permit(self, host: bytes, until: float, now: float, *, only_relayed: bool) -> None:
+        """Install the permission for ``host``, or replace it."""
+        if host not in self.permissions:
+            for dead in [key for key, held in self.permissions.items() if held.until <= now]:
+                del self.permissions[dead]
+        self.permissions[host] = Permission(until, only_relayed=only_relayed)
+
+    def bind(
+        self, number: int, peer: bytes, until: float, now: float, *, only_relayed: bool
+    ) -> None:
+        """Bind a channel, or replace what was bound to its number or its peer."""
+        self._unbind(
+            [
+                held
+                for held in self.channels.values()
+                if held.until <= now or held.number == number or held.peer == peer
+            ]
+        )
+        channel = Channel(number, peer, until, only_relayed=only_relayed)
+        self.channels[number] = self.channels_by_peer[peer] = channel
+
+    def refuse(self, networks: Sequence[IPNetwork]) -> None:
+        """Drop the permissions and channels that lead into ``networks``."""
+
+        def refused(host: bytes) -> bool:
+            ip = ipaddress.ip_address(host)
+            return any(ip in network for network in networks)
+
+        for host in [host for host in self.permissions if refused(host)]:
+            del self.permissions[host]
+        self._unbind(
+            [held for held in self.channels.values() if refused(sockaddr.host_bytes(held.peer))]
+        )
+
+    def _unbind(self, channels: Sequence[Channel]) -> None:
+        for channel in channels:
+            del self.channels[channel.number]
+            del self.channels_by_peer[channel.peer]

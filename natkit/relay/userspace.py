@@ -1,0 +1,448 @@
+"""The relay plane in user space: pure Python on batched sockets, on any platform.
+
+It is the specification of relaying; another plane is right when no test can tell them apart.
+
+A wake-up serves every socket that is ready, each with at most one batch, so that a flood on one
+leaves the others their turn.  Packets are changed in the slot that they were received into and sent
+from there.
+"""
+
+import contextlib
+import socket
+import sys
+from collections.abc import Callable, Sequence
+
+from natkit.address import Address, IPNetwork
+from natkit.errors import MisuseError
+from natkit.machine import Path, RandomBytes, Transport
+from natkit.net import fragmentation, sockaddr
+from natkit.net.batch import Endpoint, datagram_batch
+from natkit.net.libc import HAVE_MMSG
+from natkit.relay.packets import (
+    BINDING_REQUEST_HEAD,
+    CHANNEL_DATA_HEAD_END,
+    CHANNEL_DATA_HEAD_START,
+    CHANNEL_HEADER,
+    CHANNEL_HEADER_LENGTH,
+    LARGEST_HEADER,
+    SEND_INDICATION,
+    answer_binding,
+    data_indication_header,
+    parse_send,
+    two_words,
+)
+from natkit.relay.plane import AllocationId, BindingPolicy, Counters, Unhandled
+from natkit.relay.readiness import Reactor, watch
+from natkit.relay.tables import Allocation, Channel, Listener
+from natkit.stun.registry import HEADER_LENGTH, MAGIC_COOKIE, TRANSACTION_ID_LENGTH
+
+__all__ = ["UserspacePlane"]
+
+LISTENER_BUFFER = 4 << 20
+"""Bytes that the system is asked to hold for a listener: what arrives while the machine is busy
+with a batch of requests.  The system may grant less."""
+
+RELAY_BUFFER = 512 << 10
+"""Bytes that the system is asked to hold for a relay socket: a burst of some 200 full packets."""
+
+_TRANSACTION_IDS = 64
+# <asm-generic/socket.h>; the socket module does not have it.
+_SO_RCVBUFFORCE = 33
+
+
+class UserspacePlane:
+    """Implements :class:`~natkit.relay.plane.RelayPlane` on sockets, from one thread.
+
+    ``clock`` gives monotonic seconds and is read once for each pass over the sockets.  ``portable``
+    does without what only Linux has.  Unhandled datagrams go up after all others of their batch
+    are done with, so that ``on_unhandled`` may do anything to the plane; what it raises goes
+    through to the event loop.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        on_unhandled: Unhandled,
+        *,
+        random: RandomBytes,
+        clock: Callable[[], float],
+        portable: bool = not HAVE_MMSG,
+    ) -> None:
+        self.on_unhandled = on_unhandled
+        self._random = random
+        self._clock = clock
+        self._readiness = watch(reactor, self._serve, portable=portable)
+        self._sources: dict[int, Allocation | Listener] = {}
+        self._listeners: dict[Address, Listener] = {}
+        self._allocations: dict[AllocationId, Allocation] = {}
+        self._relayed: dict[bytes, Allocation] = {}
+        self._streams: dict[Path, Allocation] = {}
+        # What belongs to no open allocation.
+        self._other = Counters()
+        self._from_clients = datagram_batch(portable=portable)
+        self._from_peers = datagram_batch(headroom=LARGEST_HEADER, portable=portable)
+        # What was received from peers since the last flush: slots filled, packets queued for the
+        # clients of one listener, and for whom.
+        self._filled = 0
+        self._queued_on: Listener | None = None
+        self._queued_for: list[tuple[Allocation, int]] = []
+        self._transaction_ids: list[bytes] = []
+
+    def listen(self, sock: socket.socket, policy: BindingPolicy) -> None:
+        """Serve clients on ``sock``; MisuseError when it is bound to a wildcard address."""
+        local = sockaddr.unpack(sockaddr.from_python(sock.getsockname()))
+        if local.ip.is_unspecified:
+            raise MisuseError(f"a plane can't listen on {local}, which names no one address")
+        _ask_for_buffer(sock, LISTENER_BUFFER)
+        listener = Listener(Endpoint(sock), local, answers_binding=policy.answer)
+        self._listeners[local] = listener
+        self._watch(listener)
+
+    def open(
+        self,
+        allocation: AllocationId,
+        client: Path,
+        relay_socket: socket.socket,
+        until: float,
+        write: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """Relay for ``client``; MisuseError when it has an allocation or came to no listener."""
+        if allocation in self._allocations:
+            raise MisuseError(f"allocation {allocation} is open already")
+        if write is None:
+            listener = self._listeners.get(client.local)
+            if listener is None:
+                raise MisuseError(f"the plane does not listen on {client.local}")
+            opened = Allocation(allocation, client, Endpoint(relay_socket), until, listener)
+            if opened.client_name in listener.clients:
+                raise MisuseError(f"{client.remote} has an allocation already")
+            listener.clients[opened.client_name] = opened
+        else:
+            if client in self._streams:
+                raise MisuseError(f"{client.remote} has an allocation already")
+            opened = Allocation(allocation, client, Endpoint(relay_socket), until, write)
+            self._streams[client] = opened
+        _ask_for_buffer(relay_socket, RELAY_BUFFER)
+        self._allocations[allocation] = opened
+        self._relayed[opened.relayed_name] = opened
+        self._watch(opened)
+
+    def extend(self, allocation: AllocationId, until: float) -> None:
+        """The allocation lives until ``until``."""
+        self._open(allocation).until = until
+
+    def permit(
+        self,
+        allocation: AllocationId,
+        peer_host: str,
+        until: float,
+        *,
+        only_relayed: bool = False,
+    ) -> None:
+        """Peers at ``peer_host`` may exchange data with the client."""
+        host = Address(peer_host, 0).packed
+        self._open(allocation).permit(host, until, self._clock(), only_relayed=only_relayed)
+
+    def bind_channel(
+        self,
+        allocation: AllocationId,
+        channel: int,
+        peer: Address,
+        until: float,
+        *,
+        only_relayed: bool = False,
+    ) -> None:
+        """``channel`` stands for ``peer``."""
+        name = sockaddr.pack(peer)
+        self._open(allocation).bind(channel, name, until, self._clock(), only_relayed=only_relayed)
+
+    def refuse(self, networks: Sequence[IPNetwork]) -> None:
+        """Drop the permissions and channels that lead into ``networks``."""
+        for allocation in self._allocations.values():
+            allocation.refuse(networks)
+
+    def close(self, allocation: AllocationId) -> None:
+        """Forget the allocation and close its socket."""
+        closed = self._allocations.pop(allocation, None)
+        if closed is None:
+            return
+        del self._relayed[closed.relayed_name]
+        if closed.listener is None:
+            del self._streams[closed.client]
+        else:
+            del closed.listener.clients[closed.client_name]
+        self._forget(closed)
+        self._other.add(closed.counters)
+
+    def counters(self, allocation: AllocationId) -> Counters:
+        """What became of the allocation's packets so far."""
+        return self._open(allocation).counters
+
+    def totals(self) -> Counters:
+        """What became of all packets since the start."""
+        totals = Counters()
+        totals.add(self._other)
+        for allocation in self._allocations.values():
+            totals.add(allocation.counters)
+        return totals
+
+    def stop(self) -> None:
+        """Close every socket and forget everything."""
+        for allocation in list(self._allocations):
+            self.close(allocation)
+        for listener in self._listeners.values():
+            self._forget(listener)
+        self._listeners.clear()
+        self._readiness.close()
+
+    def send(self, data: bytes, path: Path, *, dont_fragment: bool = False) -> bool:
+        """Send a datagram of the machine's; False when there is no socket or it refuses."""
+        source = self._listeners.get(path.local) or self._relayed.get(sockaddr.pack(path.local))
+        if source is None:
+            return False
+        sock = source.endpoint.socket
+        whole = fragmentation.forbidden(sock) if dont_fragment else contextlib.nullcontext()
+        try:
+            with whole:
+                sock.sendto(data, path.remote)
+        except OSError:
+            return False
+        return True
+
+    def relay_from(self, client: Path, data: bytes, now: float) -> bool:
+        """Relay a framed message of a client on a stream; False when it is for the machine."""
+        allocation = self._streams.get(client)
+        if allocation is None or allocation.until <= now or len(data) < CHANNEL_HEADER_LENGTH:
+            return False
+        counters = allocation.counters
+        number, size = CHANNEL_HEADER.unpack_from(data)
+        head = number << 16 | size
+        if CHANNEL_DATA_HEAD_START <= head < CHANNEL_DATA_HEAD_END:
+            channel = self._channel(allocation, head, len(data), now)
+            if channel is None:
+                return True
+            name, start = channel.peer, CHANNEL_HEADER_LENGTH
+        else:
+            send = parse_send(data, 0, len(data))
+            if send is None or not self._may_send(allocation, send[0], now):
+                return False
+            name, start, size = send
+        try:
+            allocation.endpoint.socket.sendto(data[start : start + size], sockaddr.to_python(name))
+        except OSError:
+            counters.dropped_send_failed += 1
+        else:
+            counters.packets_to_peers += 1
+            counters.bytes_to_peers += size
+        return True
+
+    def _open(self, allocation: AllocationId) -> Allocation:
+        found = self._allocations.get(allocation)
+        if found is None:
+            raise MisuseError(f"allocation {allocation} is not open")
+        return found
+
+    def _watch(self, source: Allocation | Listener) -> None:
+        self._sources[source.endpoint.descriptor] = source
+        self._readiness.add(source.endpoint.descriptor)
+
+    def _forget(self, source: Allocation | Listener) -> None:
+        del self._sources[source.endpoint.descriptor]
+        self._readiness.remove(source.endpoint.descriptor)
+        source.endpoint.socket.close()
+
+    def _serve(self, descriptors: Sequence[int]) -> None:
+        """One pass over the sockets that are ready."""
+        now = self._clock()
+        listeners: list[Listener] = []
+        for descriptor in descriptors:
+            source = self._sources.get(descriptor)
+            if isinstance(source, Allocation):
+                self._relay_to_client(source, now)
+            elif source is not None:
+                listeners.append(source)
+        self._flush_to_clients()
+        # Last, since the machine above may open and close sockets.
+        for listener in listeners:
+            if listener.endpoint.descriptor in self._sources:
+                self._receive_from_clients(listener, now)
+
+    def _receive_from_clients(self, listener: Listener, now: float) -> None:
+        """Take one batch off a listener (RFC 8656 §12.6, §11.2; RFC 8489 §6.3.1)."""
+        batch = self._from_clients
+        buffer, starts = batch.buffer, batch.starts
+        name_size = listener.endpoint.name_size
+        names, slices = batch.names[name_size], batch.name_slices[name_size]
+        clients = listener.clients
+        answers_binding = listener.answers_binding
+        to_peers: dict[Allocation, list[tuple[int, int, bytes]]] = {}
+        unhandled: list[tuple[bytes, bytes]] = []
+        for index, length in enumerate(batch.receive(listener.endpoint)):
+            start = starts[index]
+            # What lies beyond the length is an earlier packet's.
+            head, cookie = two_words(buffer, start)
+            name = names[slices[index]]
+            if CHANNEL_DATA_HEAD_START <= head < CHANNEL_DATA_HEAD_END and length >= 4:
+                allocation = clients.get(name)
+                channel = self._channel(allocation, head, length, now)
+                if allocation is not None and channel is not None:
+                    packet = (start + CHANNEL_HEADER_LENGTH, head & 0xFFFF, channel.peer)
+                    if allocation in to_peers:
+                        to_peers[allocation].append(packet)
+                    else:
+                        to_peers[allocation] = [packet]
+                continue
+            if length == HEADER_LENGTH and head == BINDING_REQUEST_HEAD and cookie == MAGIC_COOKIE:
+                if answers_binding:
+                    batch.queue(start, answer_binding(buffer, start, name), name)
+                    continue
+            elif head >> 16 == SEND_INDICATION:
+                allocation = clients.get(name)
+                send = parse_send(buffer, start, start + length)
+                if (
+                    send is not None
+                    and allocation is not None
+                    and self._may_send(allocation, send[0], now)
+                ):
+                    peer, payload, size = send
+                    to_peers.setdefault(allocation, []).append((payload, size, peer))
+                    continue
+            unhandled.append((name, buffer[start : start + length]))
+        self._other.dropped_send_failed += len(batch.flush(listener.endpoint))
+        for allocation, packets in to_peers.items():
+            self._send_to_peers(allocation, packets)
+        for name, data in unhandled:
+            self.on_unhandled(data, Path(Transport.UDP, listener.local, sockaddr.unpack(name)), now)
+
+    def _channel(
+        self, allocation: Allocation | None, head: int, length: int, now: float
+    ) -> Channel | None:
+        """Where ChannelData with ``head`` as its first word goes (RFC 8656 §12.6), or counts it."""
+        if allocation is None or allocation.until <= now:
+            self._other.dropped_no_allocation += 1
+            return None
+        if (head & 0xFFFF) + CHANNEL_HEADER_LENGTH > length:
+            allocation.counters.dropped_malformed += 1
+            return None
+        channel = allocation.channels.get(head >> 16)
+        if channel is None or channel.until <= now:
+            allocation.counters.dropped_no_channel += 1
+            return None
+        if channel.only_relayed and not self._relays(channel.peer, now):
+            allocation.counters.dropped_no_permission += 1
+            return None
+        return channel
+
+    def _send_to_peers(
+        self, allocation: Allocation, packets: Sequence[tuple[int, int, bytes]]
+    ) -> None:
+        batch = self._from_clients
+        size = 0
+        for packet in packets:
+            batch.queue(*packet)
+            size += packet[1]
+        failed = batch.flush(allocation.endpoint)
+        counters = allocation.counters
+        counters.packets_to_peers += len(packets) - len(failed)
+        counters.bytes_to_peers += size - sum(packets[place][1] for place in failed)
+        counters.dropped_send_failed += len(failed)
+
+    def _relay_to_client(self, allocation: Allocation, now: float) -> None:
+        """Take one batch off a relay socket (RFC 8656 §11.3, §12.7); what passes is queued."""
+        batch = self._from_peers
+        listener = allocation.listener
+        if listener is not self._queued_on or self._filled > batch.capacity // 2:
+            self._flush_to_clients()
+            self._queued_on = listener
+        endpoint = allocation.endpoint
+        first = self._filled
+        lengths = batch.receive(endpoint, first)
+        self._filled = first + len(lengths)
+        if allocation.until <= now:
+            self._other.dropped_no_allocation += len(lengths)
+            return
+        counters = allocation.counters
+        buffer, starts = batch.buffer, batch.starts
+        names, slices = batch.names[endpoint.name_size], batch.name_slices[endpoint.name_size]
+        permissions, channels = allocation.permissions, allocation.channels_by_peer
+        for index, length in enumerate(lengths, first):
+            name = names[slices[index]]
+            permission = permissions.get(sockaddr.host_bytes(name))
+            if (
+                permission is None
+                or permission.until <= now
+                or (permission.only_relayed and not self._relays(name, now))
+            ):
+                counters.dropped_no_permission += 1
+                continue
+            start = starts[index]
+            channel = channels.get(name)
+            if channel is not None and channel.until > now:
+                begin = start - CHANNEL_HEADER_LENGTH
+                CHANNEL_HEADER.pack_into(buffer, begin, channel.number, length)
+                end = start + length
+                padded = listener is None
+            else:
+                header = data_indication_header(name, self._transaction_id(), length)
+                begin = start - len(header)
+                buffer[begin:start] = header
+                end = start + length
+                padded = True
+            if padded:
+                padding = -length % 4
+                buffer[end : end + padding] = bytes(padding)
+                end += padding
+            counters.packets_to_clients += 1
+            counters.bytes_to_clients += length
+            if allocation.write is not None:
+                allocation.write(buffer[begin:end])
+            else:
+                batch.queue(begin, end - begin, allocation.client_name)
+                self._queued_for.append((allocation, length))
+
+    def _flush_to_clients(self) -> None:
+        queued, self._queued_for = self._queued_for, []
+        self._filled = 0
+        if self._queued_on is None:
+            return
+        for place in self._from_peers.flush(self._queued_on.endpoint):
+            allocation, size = queued[place]
+            allocation.counters.packets_to_clients -= 1
+            allocation.counters.bytes_to_clients -= size
+            allocation.counters.dropped_send_failed += 1
+
+    def _may_send(self, allocation: Allocation, peer: bytes, now: float) -> bool:
+        """Whether the plane relays a Send indication to ``peer`` (RFC 8656 §11.2)."""
+        if allocation.until <= now or len(peer) != allocation.endpoint.name_size:
+            return False
+        permission = allocation.permissions.get(sockaddr.host_bytes(peer))
+        return (
+            permission is not None
+            and permission.until > now
+            and not (permission.only_relayed and not self._relays(peer, now))
+        )
+
+    def _relays(self, name: bytes, now: float) -> bool:
+        """Whether ``name`` is the relayed address of an allocation that lives."""
+        allocation = self._relayed.get(name)
+        return allocation is not None and allocation.until > now
+
+    def _transaction_id(self) -> bytes:
+        """An unpredictable transaction id; drawn in bulk."""
+        if not self._transaction_ids:
+            drawn = self._random(_TRANSACTION_IDS * TRANSACTION_ID_LENGTH)
+            self._transaction_ids = [
+                drawn[start : start + TRANSACTION_ID_LENGTH]
+                for start in range(0, len(drawn), TRANSACTION_ID_LENGTH)
+            ]
+        return self._transaction_ids.pop()
+
+
+def _ask_for_buffer(sock: socket.socket, size: int) -> None:
+    """Ask for a receive buffer, past the system's limit where the process may go there."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+            return
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
