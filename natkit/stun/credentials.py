@@ -67,7 +67,11 @@ def long_term_key(
 
     ``algorithm`` is a number of the registry; MisuseError for one that natkit does not know.
     """
-    parts = (opaque_string(username), opaque_string(realm), opaque_string(password))
+    parts = (
+        opaque_string(_unquoted(username)),
+        _prepared_realm(_unquoted(realm)),
+        opaque_string(password.rstrip("\0")),
+    )
     text = ":".join(parts).encode()
     match algorithm:
         case PasswordAlgorithmNumber.MD5:
@@ -78,9 +82,19 @@ def long_term_key(
             raise MisuseError(f"password algorithm {algorithm} is not known")
 
 
+def _unquoted(text: str) -> str:
+    # RFC 8489 §9.2.2: quotes and trailing nulls are no part of what is hashed.
+    return text.rstrip("\0").strip('"')
+
+
+def _prepared_realm(realm: str) -> str:
+    # OpaqueString knows no empty text, but servers of RFC 5389 may have an empty realm.
+    return opaque_string(realm) if realm else ""
+
+
 def user_hash(username: str, realm: str) -> bytes:
     """The value of USERHASH, 32 bytes (RFC 8489 §14.4)."""
-    text = f"{opaque_string(username)}:{opaque_string(realm)}"
+    text = f"{opaque_string(username)}:{_prepared_realm(realm)}"
     return hashlib.sha256(text.encode()).digest()
 
 
