@@ -1,0 +1,179 @@
+"""No spelling of a special-purpose address gets through."""
+
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+import pytest
+
+from natkit.address import Address
+from natkit.stun.attributes import RequestedAddressFamily
+from stun_server.policy import PeerPolicy
+from tests.stun_server.world import SETTINGS, World, code
+
+IPV4_SPECIAL = [
+    ("0.0.0.0", "0.0.0.0/8"),
+    ("0.0.0.1", "0.0.0.0/8"),
+    ("0.255.255.255", "0.0.0.0/8"),
+    ("10.0.0.0", "10.0.0.0/8"),
+    ("10.255.255.255", "10.0.0.0/8"),
+    ("100.64.0.0", "100.64.0.0/10"),
+    ("100.127.255.255", "100.64.0.0/10"),
+    ("127.0.0.1", "127.0.0.0/8"),
+    ("127.255.255.254", "127.0.0.0/8"),
+    ("169.254.0.1", "169.254.0.0/16"),
+    ("169.254.169.254", "169.254.0.0/16"),
+    ("172.16.0.1", "172.16.0.0/12"),
+    ("172.31.255.255", "172.16.0.0/12"),
+    ("192.0.0.1", "192.0.0.0/24"),
+    ("192.0.0.9", "192.0.0.0/24"),
+    ("192.0.0.170", "192.0.0.0/24"),
+    ("192.0.2.1", "192.0.2.0/24"),
+    ("192.31.196.1", "192.31.196.0/24"),
+    ("192.52.193.1", "192.52.193.0/24"),
+    ("192.88.99.1", "192.88.99.0/24"),
+    ("192.168.0.1", "192.168.0.0/16"),
+    ("192.168.255.255", "192.168.0.0/16"),
+    ("192.175.48.1", "192.175.48.0/24"),
+    ("198.18.0.1", "198.18.0.0/15"),
+    ("198.19.255.255", "198.18.0.0/15"),
+    ("198.51.100.1", "198.51.100.0/24"),
+    ("203.0.113.1", "203.0.113.0/24"),
+    ("224.0.0.1", "224.0.0.0/4"),
+    ("239.255.255.255", "224.0.0.0/4"),
+    ("240.0.0.1", "240.0.0.0/4"),
+    ("255.255.255.254", "240.0.0.0/4"),
+    ("255.255.255.255", "255.255.255.255/32"),
+]
+
+IPV6_SPECIAL = [
+    ("::", "::/128"),
+    ("::1", "::1/128"),
+    ("::ffff:0:0:0:1", "::/3"),
+    ("1::1", "::/3"),
+    ("64:ff9b:1::1", "64:ff9b:1::/48"),
+    ("64:ff9b:1:ffff::8.8.8.8", "64:ff9b:1::/48"),
+    ("64:ff9b:2::8.8.8.8", "::/3"),
+    ("100::1", "100::/64"),
+    ("100:0:0:1::1", "100:0:0:1::/64"),
+    ("200::1", "::/3"),
+    ("400::1", "::/3"),
+    ("1fff::1", "::/3"),
+    ("2001:1::1", "2001::/23"),
+    ("2001:2::1", "2001::/23"),
+    ("2001:3::1", "2001::/23"),
+    ("2001:4:112::1", "2001::/23"),
+    ("2001:10::1", "2001::/23"),
+    ("2001:20::1", "2001::/23"),
+    ("2001:30::1", "2001::/23"),
+    ("2001:1ff::1", "2001::/23"),
+    ("2001:db8::1", "2001:db8::/32"),
+    ("2001:db8:ffff::1", "2001:db8::/32"),
+    ("2620:4f:8000::1", "2620:4f:8000::/48"),
+    ("3fff::1", "3fff::/20"),
+    ("3fff:fff::1", "3fff::/20"),
+    ("4000::1", "4000::/2"),
+    ("5f00::1", "5f00::/16"),
+    ("8000::1", "8000::/1"),
+    ("fc00::1", "fc00::/7"),
+    ("fd12:3456::1", "fc00::/7"),
+    ("fe00::1", "8000::/1"),
+    ("fe80::1", "fe80::/10"),
+    ("febf::1", "fe80::/10"),
+    ("fec0::1", "fec0::/10"),
+    ("feff::1", "fec0::/10"),
+    ("ff02::1", "ff00::/8"),
+    ("ff0e::1", "ff00::/8"),
+]
+
+GLOBAL = ["1.1.1.1", "8.8.8.8", "100.63.255.255", "172.32.0.1", "192.0.1.1", "223.255.255.255"]
+GLOBAL6 = ["2000::1", "2001:200::1", "2001:4860:4860::8888", "2600::1", "2a00::1", "3ffe::1"]
+
+
+def carriers(host: str) -> list[str]:
+    """Every IPv6 address that carries an IPv4 address, by the mechanisms' own RFCs."""
+    value = int(IPv4Address(host))
+    innocent = int(IPv4Address("8.8.8.8"))
+
+    def text(number: int) -> str:
+        return str(IPv6Address(number))
+
+    def at(prefix: str, shift: int, number: int = value) -> int:
+        return int(IPv6Address(prefix)) | number << shift
+
+    return [
+        text(at("::ffff:0:0", 0)),
+        text(at("::", 0)),
+        text(at("::ffff:0:0:0", 0)),
+        text(at("64:ff9b::", 0)),
+        text(at("2002::", 80)),
+        text(at("2002::1", 80)),
+        # Teredo: as the server, with an innocent client, and the other way round.
+        text(at("2001::", 64) | (innocent ^ 0xFFFFFFFF)),
+        text(at("2001::", 64, innocent) | (value ^ 0xFFFFFFFF)),
+        text(at("2a00:1:2:3:0:5efe::", 0)),
+        text(at("2a00:1:2:3:200:5efe::", 0)),
+    ]
+
+
+@pytest.mark.parametrize(("host", "network"), IPV4_SPECIAL + IPV6_SPECIAL)
+def test_special_purpose_addresses_are_refused(host: str, network: str) -> None:
+    rule = PeerPolicy(()).refusal(host)
+    assert rule is not None
+    assert str(rule.network) == network
+
+
+@pytest.mark.parametrize(("host", "network"), IPV4_SPECIAL)
+def test_every_carrier_of_a_special_purpose_address_is_refused(host: str, network: str) -> None:
+    for carrier in carriers(host):
+        if carrier in ("::", "::1"):
+            continue
+        rule = PeerPolicy(()).refusal(carrier)
+        assert rule is not None, carrier
+        assert str(rule.network) == network
+
+
+@pytest.mark.parametrize("host", GLOBAL)
+def test_global_addresses_and_their_carriers_are_allowed(host: str) -> None:
+    for spelling in (host, *carriers(host)):
+        assert PeerPolicy(()).refusal(spelling) is None, spelling
+
+
+@pytest.mark.parametrize("host", GLOBAL6)
+def test_global_ipv6_addresses_are_allowed(host: str) -> None:
+    assert PeerPolicy(()).refusal(host) is None
+
+
+def test_allowing_a_network_allows_its_carriers_and_nothing_beside_it() -> None:
+    policy = PeerPolicy((ip_network("10.1.0.0/16"), ip_network("fd00::/64")))
+    for spelling in ("10.1.2.3", *carriers("10.1.2.3"), "fd00::7"):
+        assert policy.refusal(spelling) is None, spelling
+    for spelling in ("10.2.0.1", *carriers("10.2.0.1"), "fd00:0:0:1::1", "127.0.0.1"):
+        assert policy.refusal(spelling) is not None, spelling
+
+
+def test_allowing_ipv6_networks_does_not_allow_what_they_carry() -> None:
+    policy = PeerPolicy(
+        tuple(map(ip_network, ("2002::/16", "::/96", "::ffff:0:0/96", "2a00::/16")))
+    )
+    for spelling in carriers("127.0.0.2"):
+        assert policy.refusal(spelling) is not None, spelling
+
+
+def test_an_isatap_identifier_in_a_refused_prefix_stays_refused() -> None:
+    rule = PeerPolicy(()).refusal("fe80::5efe:8.8.8.8")
+    assert rule is not None
+    assert str(rule.network) == "fe80::/10"
+
+
+def test_the_server_forbids_every_spelling_and_permits_none() -> None:
+    hosts = [host for host, _ in IPV4_SPECIAL + IPV6_SPECIAL]
+    hosts += [carrier for host, _ in IPV4_SPECIAL for carrier in carriers(host)]
+    assert len(hosts) >= 300
+    world = World(SETTINGS)
+    ipv4, ipv6 = world.client(port=1), world.client(port=2)
+    ipv4.allocate()
+    ipv6.allocate(RequestedAddressFamily(2))
+    for host in hosts:
+        client = ipv4 if ip_address(host).version == 4 else ipv6
+        assert code(client.permit(Address.of(host, 80))) == 403, host
+    for allocation in world.server.allocations:
+        assert allocation.permissions == {}
