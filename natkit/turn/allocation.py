@@ -230,9 +230,9 @@ class Allocation:
         share requests.  MisuseError without an allocation, for a peer of another family than the
         relayed address, and past MAX_PERMISSIONS.
         """
-        hosts = dict.fromkeys(self._reachable(peer).host for peer in peers)
-        batches = self._permissions.request(hosts)
-        for host in hosts:
+        wanted = [self._reachable(peer) for peer in peers]
+        batches = self._permissions.request(wanted)
+        for host in dict.fromkeys(peer.host for peer in wanted):
             if self._permissions.is_installed(host):
                 self._events.append(PermissionInstalled(host))
         for batch in batches:
@@ -244,7 +244,7 @@ class Allocation:
         Nothing waits for the binding: until it is there, data travels in indications.
         MisuseError as for ``permit``, and when all channels are in use.
         """
-        host = self._reachable(peer).host
+        self._reachable(peer)
         channel = self._channels.of_peer(peer)
         if channel is not None and channel.state is not ChannelState.ENDED:
             self._channels.request(peer)
@@ -253,7 +253,7 @@ class Allocation:
                 self._events.append(ChannelBound(peer, channel.number))
             return
         # RFC 8656 §12.1: the ChannelBind installs the permission too.
-        carries_permission = bool(self._permissions.request([host]))
+        carries_permission = bool(self._permissions.request([peer]))
         self._start(BindChannel(self._channels.request(peer), carries_permission), now)
 
     def release(self, host: str) -> None:
@@ -275,7 +275,7 @@ class Allocation:
         elif self._permissions.is_installed(host):
             self._send_indication(data, peer)
         else:
-            for batch in self._permissions.request([host]):
+            for batch in self._permissions.request([peer]):
                 self._start(CreatePermission(tuple(batch)), now)
             self._permissions.hold(peer, data)
 
@@ -495,8 +495,8 @@ class Allocation:
                 self._fail(result)
             case Refresh():
                 self._refresh_outcome(result, started_at, now)
-            case CreatePermission(hosts):
-                self._permission_outcome(hosts, result, started_at, now)
+            case CreatePermission(peers):
+                self._permission_outcome(peers, result, started_at, now)
             case BindChannel():
                 self._channel_outcome(purpose, result, started_at, now)
             case _:
@@ -555,38 +555,37 @@ class Allocation:
 
     def _permission_outcome(
         self,
-        hosts: tuple[str, ...],
+        peers: tuple[Address, ...],
         result: Message | NatkitError,
         started_at: float,
         now: float,
     ) -> None:
         if isinstance(result, Message):
-            for host in hosts:
-                self._install(host, started_at)
-            return
-        if isinstance(result, ErrorResponse) and len(hosts) > 1 and not _may_pass(result):
+            for peer in peers:
+                self._install(peer, started_at)
+        elif isinstance(result, ErrorResponse) and len(peers) > 1 and not _may_pass(result):
             # All or nothing at the server (RFC 8656 §10.2): find the one that is refused.
-            half = len(hosts) // 2
-            self._start(CreatePermission(hosts[:half]), now)
-            self._start(CreatePermission(hosts[half:]), now)
-            return
-        for host in hosts:
-            retried = _may_pass(result) and self._permissions.retry(host, now, _retry_delay(result))
-            if retried:
-                continue
-            if _may_pass(result) and self._permissions.is_installed(host):
-                # Its end is near; ``due`` will tell.
-                continue
-            if self._permissions.remove(host):
-                self._events.append(PermissionFailed(host, result))
+            half = len(peers) // 2
+            self._start(CreatePermission(peers[:half]), now)
+            self._start(CreatePermission(peers[half:]), now)
+        else:
+            for peer in peers:
+                self._permission_failed(peer.host, result, now)
 
-    def _install(self, host: str, requested_at: float) -> None:
-        waiting = self._permissions.install(host, requested_at)
+    def _permission_failed(self, host: str, error: NatkitError, now: float) -> None:
+        if _may_pass(error) and self._permissions.is_installed(host):
+            # Without time for another attempt the end is near, and ``due`` will tell.
+            self._permissions.retry(host, now, _retry_delay(error))
+        elif self._permissions.remove(host):
+            self._events.append(PermissionFailed(host, error))
+
+    def _install(self, peer: Address, requested_at: float) -> None:
+        waiting = self._permissions.install(peer, requested_at)
         if waiting is None:
             return
-        self._events.append(PermissionInstalled(host))
-        for peer, data in waiting:
-            self._send_indication(data, peer)
+        self._events.append(PermissionInstalled(peer.host))
+        for destination, data in waiting:
+            self._send_indication(data, destination)
 
     def _keep_permissions(self, now: float) -> None:
         due = self._permissions.due(now)
@@ -603,7 +602,7 @@ class Allocation:
         if isinstance(result, Message):
             # RFC 8656 §12.3.
             newly = self._channels.bind(channel, started_at)
-            self._install(channel.peer.host, started_at)
+            self._install(channel.peer, started_at)
             if newly:
                 self._events.append(ChannelBound(channel.peer, channel.number))
             return
@@ -616,10 +615,9 @@ class Allocation:
         else:
             self._channels.doubt(channel, now)
         self._events.append(ChannelFailed(channel.peer, result))
-        host = channel.peer.host
-        if bind.carries_permission and not self._permissions.is_installed(host):
+        if bind.carries_permission and not self._permissions.is_installed(channel.peer.host):
             # Whoever waits for the permission need not suffer: it can be had without a channel.
-            self._start(CreatePermission((host,)), now)
+            self._start(CreatePermission((channel.peer,)), now)
 
     def _keep_channels(self, now: float) -> None:
         due = self._channels.due(now)

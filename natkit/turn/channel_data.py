@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from natkit.errors import MalformedMessage, MisuseError
+from natkit.stun.framing import CHANNEL_HEADER_LENGTH
 from natkit.stun.registry import CHANNEL_FIRST, CHANNEL_LAST_RFC5766
-from natkit.turn.registry import CHANNEL_DATA_MAX, CHANNEL_HEADER_LENGTH
+from natkit.turn.registry import CHANNEL_DATA_MAX
 
 
 def is_channel_data(message: bytes) -> bool:

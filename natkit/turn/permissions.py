@@ -39,8 +39,13 @@ class PermissionState(Enum):
 
 @dataclass(slots=True)
 class Permission:
-    """What the client knows of one permission; ``until`` is when the server may have dropped it."""
+    """What the client knows of one permission; ``until`` is when the server may have dropped it.
 
+    A permission holds for all ports of a host, but ``peer`` is who it was asked for last, and is
+    named in requests: a server may permit its own relayed addresses alone, by address and port.
+    """
+
+    peer: Address
     state: PermissionState = PermissionState.REQUESTED
     until: float = -inf
     kept: bool = True
@@ -52,7 +57,7 @@ class Permission:
 class DuePermissions:
     """What time has brought: batches to refresh, and the hosts whose refreshes all failed."""
 
-    refresh: tuple[list[str], ...]
+    refresh: tuple[list[Address], ...]
     ended: tuple[str, ...]
 
 
@@ -77,17 +82,17 @@ class Permissions:
         permission = self._permissions.get(host)
         return permission is not None and permission.state is PermissionState.INSTALLED
 
-    def request(self, hosts: Iterable[str]) -> list[list[str]]:
-        """Add the hosts that are new; gives them in batches, one for each request to send.
+    def request(self, peers: Iterable[Address]) -> list[list[Address]]:
+        """Add the peers whose hosts are new; gives those in batches, one for each request to send.
 
         Raises MisuseError, and adds none, when they would be more than MAX_PERMISSIONS.
         """
-        wanted = list(dict.fromkeys(hosts))
-        new = [host for host in wanted if host not in self._permissions]
+        wanted = {peer.host: peer for peer in peers}
+        new = [peer for peer in wanted.values() if peer.host not in self._permissions]
         if len(self._permissions) + len(new) > MAX_PERMISSIONS:
             raise MisuseError(f"an allocation has at most {MAX_PERMISSIONS} permissions")
-        for host in wanted:
-            self._keep(host)
+        for peer in wanted.values():
+            self._keep(peer)
         return _batches(new)
 
     def hold(self, peer: Address, data: bytes) -> None:
@@ -99,15 +104,15 @@ class Permissions:
         self._waiting_bytes += cost
         self._permissions[peer.host].waiting.append((peer, data))
 
-    def install(self, host: str, requested_at: float) -> Sequence[tuple[Address, bytes]] | None:
+    def install(self, peer: Address, requested_at: float) -> list[tuple[Address, bytes]] | None:
         """The server has installed or refreshed it, not before ``requested_at``.
 
         Gives the data that waited, or None when the permission was installed already.
         """
-        permission = self._permissions.setdefault(host, Permission())
+        permission = self._permissions.setdefault(peer.host, Permission(peer))
         permission.until = max(permission.until, requested_at + PERMISSION_LIFETIME)
         permission.refreshing = False
-        self._timers.set(host, permission.until - REFRESH_MARGIN)
+        self._timers.set(peer.host, permission.until - REFRESH_MARGIN)
         if permission.state is PermissionState.INSTALLED:
             return None
         permission.state = PermissionState.INSTALLED
@@ -144,7 +149,7 @@ class Permissions:
         earliest = self._timers.next_deadline()
         if earliest is None or earliest > now:
             return DuePermissions((), ())
-        refresh: list[str] = []
+        refresh: list[Address] = []
         ended: list[str] = []
         for host in list(self._timers.pop_due(now + BATCH_WINDOW)):
             permission = self._permissions[host]
@@ -157,7 +162,7 @@ class Permissions:
             self._timers.set(host, permission.until)
             if permission.kept and not permission.refreshing:
                 permission.refreshing = True
-                refresh.append(host)
+                refresh.append(permission.peer)
         return DuePermissions(tuple(_batches(refresh)), tuple(ended))
 
     def next_deadline(self) -> float | None:
@@ -169,12 +174,13 @@ class Permissions:
         for host in list(self._permissions):
             self.remove(host)
 
-    def _keep(self, host: str) -> None:
-        permission = self._permissions.setdefault(host, Permission())
+    def _keep(self, peer: Address) -> None:
+        permission = self._permissions.setdefault(peer.host, Permission(peer))
+        permission.peer = peer
         if not permission.kept:
             permission.kept = True
             if permission.state is PermissionState.INSTALLED:
-                self._timers.set(host, permission.until - REFRESH_MARGIN)
+                self._timers.set(peer.host, permission.until - REFRESH_MARGIN)
 
     def _take_waiting(self, permission: Permission) -> list[tuple[Address, bytes]]:
         waiting, permission.waiting = permission.waiting, []
@@ -182,8 +188,8 @@ class Permissions:
         return waiting
 
 
-def _batches(hosts: Sequence[str]) -> list[list[str]]:
+def _batches(peers: Sequence[Address]) -> list[list[Address]]:
     return [
-        list(hosts[start : start + PEERS_PER_REQUEST])
-        for start in range(0, len(hosts), PEERS_PER_REQUEST)
+        list(peers[start : start + PEERS_PER_REQUEST])
+        for start in range(0, len(peers), PEERS_PER_REQUEST)
     ]

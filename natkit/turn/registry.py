@@ -2,9 +2,6 @@
 
 from typing import Final
 
-CHANNEL_HEADER_LENGTH: Final = 4
-"""Bytes of a channel number and a length in front of the data (RFC 8656 §12.4)."""
-
 CHANNEL_DATA_MAX: Final = 0xFFFF
 """Bytes that the length field of a ChannelData message can tell (RFC 8656 §12.4)."""
 

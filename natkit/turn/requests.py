@@ -37,9 +37,9 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class CreatePermission:
-    """Permit these IP addresses, all or none."""
+    """Permit the hosts of these peers, all or none."""
 
-    hosts: tuple[str, ...]
+    peers: tuple[Address, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,8 @@ def form(purpose: Purpose) -> tuple[Method, tuple[Attribute, ...]]:
             return Method.REFRESH, _lifetime(lifetime)
         case Delete():
             return Method.REFRESH, (Lifetime(0),)
-        case CreatePermission(hosts):
-            # The server ignores the ports (RFC 8656 §10.1).
-            return Method.CREATE_PERMISSION, tuple(
-                XorPeerAddress(Address(host, 0)) for host in hosts
-            )
+        case CreatePermission(peers):
+            return Method.CREATE_PERMISSION, tuple(XorPeerAddress(peer) for peer in peers)
         case BindChannel(channel):
             return Method.CHANNEL_BIND, (
                 ChannelNumber(channel.number),
