@@ -1,0 +1,123 @@
+"""Runs :class:`sipdns.query.Query` on asyncio: UDP from a fresh random port each time, and TCP."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from natkit.address import Address
+from natkit.errors import MisuseError
+from natkit.machine import Failure, Transport
+from sipdns.messages import matches
+from sipdns.query import Answered, Exchange, Query, QueryLimits
+from sipdns.records import Answer, Question
+
+__all__ = ["Nameservers"]
+
+MOST_SOCKETS: Final = 128
+"""Sockets open at once for one Nameservers: what a server's default of 1,024 descriptors can spare.
+More exchanges wait for their turn."""
+
+MOST_STRANGERS: Final = 64
+"""Datagrams that come from the nameserver's address and answer something else.  More are an attempt
+to guess the id (RFC 5452 §9.1), and the exchange goes over TCP."""
+
+
+class Nameservers:
+    """Asks questions of ``addresses``, in their order.  Belongs to one event loop."""
+
+    def __init__(self, addresses: Sequence[Address], limits: QueryLimits | None = None) -> None:
+        if not addresses:
+            raise MisuseError("at least one nameserver is needed")
+        self._addresses = tuple(addresses)
+        self._limits = limits
+        self._sockets = asyncio.Semaphore(MOST_SOCKETS)
+
+    async def ask(self, question: Question) -> Answer | Failure:
+        """The answer, or a Failure within the limits' ``whole`` seconds; the DNS raises nothing."""
+        loop = asyncio.get_running_loop()
+        query = Query(
+            question, self._addresses, random=os.urandom, now=loop.time(), limits=self._limits
+        )
+        exchanges: dict[asyncio.Task[bytes | Failure], Exchange] = {}
+        try:
+            while True:
+                while event := query.next_event():
+                    if isinstance(event, Answered):
+                        return event.result
+                    exchanges[loop.create_task(self._exchange(event))] = event
+                deadline = query.next_deadline()
+                timeout = None if deadline is None else max(0.0, deadline - loop.time())
+                done, _ = await asyncio.wait(
+                    exchanges, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    query.answer(exchanges.pop(task).request_id, task.result(), loop.time())
+                query.handle_timer(loop.time())
+        finally:
+            for task in exchanges:
+                task.cancel()
+            await asyncio.gather(*exchanges, return_exceptions=True)
+
+    async def _exchange(self, exchange: Exchange) -> bytes | Failure:
+        async with self._sockets:
+            try:
+                if exchange.transport is Transport.UDP:
+                    answer = await _over_udp(exchange)
+                    if answer is not None:
+                        return answer
+                return await _over_tcp(exchange)
+            except (OSError, EOFError) as error:
+                reason = getattr(error, "strerror", None) or "the connection was closed"
+                return Failure(str(reason).lower())
+
+
+class _Answers(asyncio.DatagramProtocol):
+    """Waits for the datagram that answers one query; None when strangers crowd it out."""
+
+    def __init__(self, query: bytes) -> None:
+        self._query = query
+        self._strangers = 0
+        self.answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+
+    def datagram_received(self, data: bytes, addr: object) -> None:  # noqa: ARG002 - asyncio's
+        if self.answer.done():
+            return
+        if matches(self._query, data):
+            self.answer.set_result(data)
+            return
+        self._strangers += 1
+        if self._strangers > MOST_STRANGERS:
+            self.answer.set_result(None)
+
+    def error_received(self, exc: Exception) -> None:
+        # ICMP: nobody listens there.
+        if not self.answer.done():
+            self.answer.set_exception(exc)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and not self.answer.done():
+            self.answer.set_exception(exc)
+
+
+async def _over_udp(exchange: Exchange) -> bytes | None:
+    # A connected socket: the kernel draws the port and drops what comes from elsewhere.
+    transport, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: _Answers(exchange.query), remote_addr=exchange.nameserver
+    )
+    try:
+        transport.sendto(exchange.query)
+        return await protocol.answer
+    finally:
+        transport.close()
+
+
+async def _over_tcp(exchange: Exchange) -> bytes | Failure:
+    reader, writer = await asyncio.open_connection(*exchange.nameserver)
+    try:
+        writer.write(len(exchange.query).to_bytes(2, "big") + exchange.query)
+        length = int.from_bytes(await reader.readexactly(2), "big")
+        data = await reader.readexactly(length)
+    finally:
+        writer.close()
+    return data if matches(exchange.query, data) else Failure("an answer to another question")
