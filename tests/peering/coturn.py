@@ -1,20 +1,17 @@
 """coturn's turnserver on loopback."""
 
 import secrets
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from natkit.address import Address
+from tests.peering.binding_probe import answers_binding
 from tests.peering.ports import free_block, free_port
 from tests.peering.process import PeerFailed, PeerProcess
 from tests.peering.roster import program_path
 
 RELAY_PORTS = 200
 """How many relay ports it gets; the widest test opens some 50 pairs."""
-PROBE_TIMEOUT = 0.2
-BINDING_REQUEST = bytes.fromhex("0001 0000 2112a442") + b"natkit-probe"
-"""RFC 8489 §5: a Binding request without attributes; spelled out, as no codec is trusted here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +66,8 @@ def start(directory: Path, *extra_arguments: str, host: str = "127.0.0.1") -> Co
     )
     server = Coturn(Address(host, port), username, password, realm, relay_ports, process)
     try:
-        process.wait_until(lambda: _answers(server.address))
+        process.wait_until(lambda: answers_binding(server.address))
     except BaseException:
         process.stop()
         raise
     return server
-
-
-def _answers(address: Address) -> bool:
-    return _answers_by(address, socket.SOCK_DGRAM) and _answers_by(address, socket.SOCK_STREAM)
-
-
-def _answers_by(address: Address, kind: socket.SocketKind) -> bool:
-    with socket.socket(address.family.socket_family, kind) as probe:
-        probe.settimeout(PROBE_TIMEOUT)
-        try:
-            probe.connect(address)
-            probe.send(BINDING_REQUEST)
-            return probe.recv(2048)[8:20] == BINDING_REQUEST[8:20]
-        except OSError:
-            return False

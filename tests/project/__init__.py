@@ -1,0 +1,1 @@
+"""Tests of the repository itself: names, locks, documents, commands, set-up."""
