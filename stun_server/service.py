@@ -21,9 +21,21 @@ from natkit.machine import (
     Transmit,
     Transport,
 )
-from natkit.stun.attributes import ErrorCode, Software, UnknownAttributes
+from natkit.stun.attributes import (
+    KNOWN_ATTRIBUTES,
+    ErrorCode,
+    Software,
+    UnknownAttribute,
+    UnknownAttributes,
+)
 from natkit.stun.message import Message
-from natkit.stun.registry import AttributeType, MessageClass, Method, StunError
+from natkit.stun.registry import (
+    FIRST_COMPREHENSION_OPTIONAL,
+    AttributeType,
+    MessageClass,
+    Method,
+    StunError,
+)
 from natkit.timers import TimerQueue
 from natkit.turn.channel_data import ChannelData, is_channel_data
 from stun_server.allocate import Allocate, Opening
@@ -75,6 +87,11 @@ _UNDERSTOOD = frozenset(
     }
 )
 
+# Types that the codec gives as UnknownAttribute only when their value is malformed.
+_REQUIRED = frozenset(
+    int(known.type) for known in KNOWN_ATTRIBUTES if known.type < FIRST_COMPREHENSION_OPTIONAL
+)
+
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
@@ -83,6 +100,7 @@ class _Lookup:
     request: Message
     path: Path
     claim: Claim
+    malformed: bool
 
 
 class Server:
@@ -128,14 +146,18 @@ class Server:
                     channel_data = ChannelData.parse(data)
                     self._relay(from_channel_data(channel_data, allocation, self.allocations, now))
                 return
-            message = Message.parse(data, allow_classic=True)
+            message = Message.parse(data, allow_classic=True, keep_malformed=True)
         except MalformedMessage:
             self.malformed += 1
             return
+        malformed = _has_malformed_attribute(message)
+        self.malformed += malformed
         match message.message_class:
             case MessageClass.REQUEST:
-                self._receive_request(message, path, now)
+                self._receive_request(message, path, now, malformed=malformed)
             case MessageClass.INDICATION:
+                if malformed:
+                    return
                 self._receive_indication(message, path, now)
             case MessageClass.SUCCESS_RESPONSE | MessageClass.ERROR_RESPONSE:
                 # RFC 8489 §6.3: no transaction of ours is in progress.
@@ -216,9 +238,12 @@ class Server:
         ):
             self._relay(from_send(message, allocation, self.allocations, self._settings, now))
 
-    def _receive_request(self, request: Message, path: Path, now: float) -> None:
+    def _receive_request(
+        self, request: Message, path: Path, now: float, *, malformed: bool
+    ) -> None:
         if request.method == Method.BINDING:
-            self._respond(request, path, None, binding(request, path), now)
+            if not malformed:
+                self._respond(request, path, None, binding(request, path), now)
             return
         # RFC 8489 §6.3: other methods are not supported, RFC 3489 has none of TURN's.
         if request.method not in _TURN_REQUESTS or request.is_classic:
@@ -229,9 +254,10 @@ class Server:
         # RFC 8656 §5, §7.2 step 1
         claim = self._authentication.claim(request, path, now)
         if isinstance(claim, Refusal):
-            self._respond(request, path, None, claim, now)
+            if not malformed:
+                self._respond(request, path, None, claim, now)
             return
-        lookup = _Lookup(request, path, claim)
+        lookup = _Lookup(request, path, claim, malformed)
         if allocation is not None and self._authentication.names(claim, allocation.credential):
             self._found(lookup, allocation.credential, now)
         elif len(self._pending) < MAX_PENDING:
@@ -267,12 +293,16 @@ class Server:
             return
         proof = self._authentication.prove(request, lookup.claim, result, path, now)
         if isinstance(proof, Refusal):
-            self._respond(request, path, None, proof, now)
+            if not lookup.malformed:
+                self._respond(request, path, None, proof, now)
             return
         # RFC 8489 §6.3.1
         unknown = request.unknown_required(_UNDERSTOOD)
-        if unknown:
-            outcome: Opening | Outcome = Refusal(
+        if lookup.malformed:
+            # RFC 8656 §7.2 step 3, §10.2; only a user is told, strangers' garbage is dropped.
+            outcome: Opening | Outcome = Refusal(StunError.BAD_REQUEST, "a malformed attribute")
+        elif unknown:
+            outcome = Refusal(
                 StunError.UNKNOWN_ATTRIBUTE, "unknown attributes", (UnknownAttributes(unknown),)
             )
         elif request.method == Method.ALLOCATE:
@@ -370,3 +400,11 @@ class Server:
             if spare is not None:
                 self._events.append(spare)
         return pending
+
+
+def _has_malformed_attribute(message: Message) -> bool:
+    """Whether the codec knows the type of an attribute and could not read its value."""
+    return any(
+        isinstance(attribute, UnknownAttribute) and attribute.type in _REQUIRED
+        for attribute in message.attributes
+    )

@@ -126,15 +126,18 @@ class Message:
         return tuple(dict.fromkeys(required))
 
     @classmethod
-    def parse(cls, data: bytes, *, allow_classic: bool = False) -> "Message":
+    def parse(
+        cls, data: bytes, *, allow_classic: bool = False, keep_malformed: bool = False
+    ) -> "Message":
         """Read one whole message.
 
         Raises MalformedMessage for anything that does not follow RFC 8489 §5 and §14: a wrong
         length, an attribute that runs over the end, a comprehension-required attribute with a
         malformed value, a FINGERPRINT that is not last or does not match.  A comprehension-optional
         attribute with a malformed value is kept as an UnknownAttribute, so that the message counts
-        as if it were not understood, which §14 allows.  Without ``allow_classic`` the magic cookie
-        is required.
+        as if it were not understood, which §14 allows; with ``keep_malformed`` a required one is
+        kept like that too, for servers that answer it with a 400 (RFC 8656 §7.2, §10.2).  Without
+        ``allow_classic`` the magic cookie is required.
         """
         size = len(data)
         if size < HEADER_LENGTH or data[0] > 0x3F:
@@ -166,7 +169,9 @@ class Message:
                 continue
             elif number == _MESSAGE_INTEGRITY:
                 integrity_offset = offset
-            attributes.append(_decode(number, data[start:stop], transaction_id))
+            attributes.append(
+                _decode(number, data[start:stop], transaction_id, keep_malformed=keep_malformed)
+            )
             offset = stop + (-stop & 3)
         return Message(
             method,
@@ -248,7 +253,7 @@ class Message:
         return data[:2] + length.to_bytes(2, "big") + data[4:offset]
 
 
-def _decode(number: int, value: bytes, transaction_id: bytes) -> Attribute:
+def _decode(number: int, value: bytes, transaction_id: bytes, *, keep_malformed: bool) -> Attribute:
     decoder = _DECODERS.get(number)
     if decoder is None:
         return UnknownAttribute(number, value)
@@ -257,7 +262,8 @@ def _decode(number: int, value: bytes, transaction_id: bytes) -> Attribute:
     try:
         return decoder(value)
     except MalformedMessage:
-        if number < FIRST_COMPREHENSION_OPTIONAL or number == _FINGERPRINT:
+        required = number < FIRST_COMPREHENSION_OPTIONAL and not keep_malformed
+        if required or number == _FINGERPRINT:
             raise
         return UnknownAttribute(number, value)
 

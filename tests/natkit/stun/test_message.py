@@ -246,6 +246,15 @@ def test_a_malformed_required_attribute_makes_the_message_malformed() -> None:
         Message.parse(raw((0x000D, b"\0\0\1")))
 
 
+def test_a_server_can_keep_a_malformed_required_attribute_to_answer_it() -> None:
+    data = raw((0x000D, b"\0\0\1"), (0x0024, b"\0\0\0\1"))
+    message = Message.parse(data, keep_malformed=True)
+    assert message.attributes == (UnknownAttribute(0x000D, b"\0\0\1"), Priority(1))
+    assert message.unknown_required() == (0x000D,)
+    with pytest.raises(MalformedMessage):
+        Message.parse(raw((0x8028, b"\0\0\1")), keep_malformed=True)
+
+
 @pytest.mark.parametrize(
     ("number", "value"),
     [(0x8022, b"\xff"), (0x8022, b"a" * 764), (0x8002, b"\0"), (0x8029, bytes(7))],
