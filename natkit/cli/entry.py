@@ -94,7 +94,8 @@ def application(purpose: str, *, example: str) -> typer.Typer:
 
 
 def _example_text(example: str) -> str:
-    return f"Example: {example}"
+    # \\b keeps typer from breaking the line, which is there to be pasted.
+    return f"\b\nExample: {example}"
 
 
 def _print_version(wanted: bool) -> None:

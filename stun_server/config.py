@@ -1,0 +1,297 @@
+"""The configuration: a TOML file, what flags put over it, and every option with its bounds.
+
+Unknown keys are refused.  Times are in seconds.  A flag beats the file: it replaces the file's
+value, but for users, of whom a flag adds one or replaces the one of that name.  A secret is a
+string, ``{env = "NAME"}`` or ``{file = "PATH"}``.
+"""
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from natkit.address import Address, Family, IPNetwork
+from natkit.errors import ConfigError, MisuseError
+from natkit.stun.registry import PasswordAlgorithmNumber
+from stun_server.settings import PortRange, Settings
+from stun_server.shell.connections import ConnectionLimits
+from stun_server.shell.listening import ListenAddress
+
+__all__ = ["Config", "Flag", "LogLevel", "RelayPlaneName", "load"]
+
+RelayPlaneName = Literal["auto", "userspace", "kernel"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+_ALGORITHMS = {
+    "sha-256": PasswordAlgorithmNumber.SHA_256,
+    "md5": PasswordAlgorithmNumber.MD5,
+}
+
+
+def _listen_address(value: object) -> ListenAddress:
+    return ListenAddress.parse(_text(value, "[udp:|tcp:]ADDRESS:PORT"))
+
+
+def _network(value: object) -> IPNetwork:
+    text = _text(value, "a network like 192.0.2.0/24")
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise MisuseError(f"{error}; a network is written like 192.0.2.0/24") from None
+
+
+def _port_range(value: object) -> PortRange:
+    text = _text(value, "a range of ports like 49152-65535")
+    first, dash, last = text.partition("-")
+    if not (dash and first.isdecimal() and last.isdecimal()):
+        raise MisuseError(f"{text!r} is no range of ports like 49152-65535")
+    if not 1 <= int(first) <= int(last) <= 65535:
+        raise MisuseError(f"{text!r} is no range within 1 to 65535")
+    return PortRange(int(first), int(last))
+
+
+def _algorithm(value: object) -> PasswordAlgorithmNumber:
+    number = _ALGORITHMS.get(_text(value, "an algorithm").lower())
+    if number is None:
+        raise MisuseError(f"{value!r} is no password algorithm; known are {', '.join(_ALGORITHMS)}")
+    return number
+
+
+def _host(family: Family, value: object) -> str:
+    host = Address.of(_text(value, "an IP address"), 0)
+    if host.family is not family or host.ip.is_unspecified:
+        raise MisuseError(f"{value!r} is no {family.name} address to relay from")
+    return host.host
+
+
+def _ipv4_host(value: object) -> str:
+    return _host(Family.IPV4, value)
+
+
+def _ipv6_host(value: object) -> str:
+    return _host(Family.IPV6, value)
+
+
+def _secret(value: object) -> str:
+    """Resolve a secret; what is wrong with it is said without it."""
+    match value:
+        case str() if value:
+            return value
+        case {"env": str(name), **rest} if not rest:
+            secret = os.environ.get(name)
+            if not secret:
+                raise MisuseError(f"the environment variable {name} is not set")
+            return secret
+        case {"file": str(name), **rest} if not rest:
+            try:
+                secret = Path(name).read_text().rstrip("\n")
+            except (OSError, UnicodeDecodeError) as error:
+                raise MisuseError(f"cannot read the secret in {name}: {_why(error)}") from None
+            if not secret:
+                raise MisuseError(f"the secret in {name} is empty")
+            return secret
+        case _:
+            raise MisuseError('a secret is a text, {env = "NAME"} or {file = "PATH"}')
+
+
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise MisuseError(f"{value!r} is no text; {what} is expected")
+    return value
+
+
+def _why(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+Listen = Annotated[ListenAddress, BeforeValidator(_listen_address)]
+Network = Annotated[IPNetwork, BeforeValidator(_network)]
+Ports = Annotated[PortRange, BeforeValidator(_port_range)]
+Algorithm = Annotated[PasswordAlgorithmNumber, BeforeValidator(_algorithm)]
+IPv4Host = Annotated[str, BeforeValidator(_ipv4_host)]
+IPv6Host = Annotated[str, BeforeValidator(_ipv6_host)]
+Secret = Annotated[str, BeforeValidator(_secret)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Seconds = Annotated[int, Field(ge=1, strict=True)]
+Switch = Annotated[bool, Field(strict=True)]
+
+# The machine's own defaults, which are stated once, in Settings.
+_DEFAULT = Settings(realm="natkit", nonce_key=bytes(32), listeners=())
+
+
+class _Table(BaseModel):
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True
+    )
+
+
+class Listeners(_Table):
+    """Where clients come in, and where their relayed addresses are."""
+
+    listen: Annotated[tuple[Listen, ...], Field(min_length=1)] = (
+        ListenAddress.parse("0.0.0.0:3478"),
+        ListenAddress.parse("[::]:3478"),
+    )
+    relay_ports: Ports = _DEFAULT.relay_ports
+    relay_ipv4: IPv4Host | None = None
+    relay_ipv6: IPv6Host | None = None
+    relay_plane: RelayPlaneName = "auto"
+
+
+class Users(_Table):
+    """Who may allocate."""
+
+    realm: Annotated[str, Field(min_length=1, max_length=127)] = _DEFAULT.realm
+    passwords: Mapping[str, Secret] = Field(default_factory=dict)
+    password_algorithms: tuple[Algorithm, ...] = _DEFAULT.password_algorithms
+    username_anonymity: Switch = _DEFAULT.username_anonymity
+    nonce_lifetime: Seconds = int(_DEFAULT.nonce_lifetime)
+
+
+class Policy(_Table):
+    """What an allocation may do."""
+
+    allow_peer: tuple[Network, ...] = ()
+    default_lifetime: Seconds = _DEFAULT.default_lifetime
+    maximum_lifetime: Seconds = _DEFAULT.maximum_lifetime
+    strict_channels: Switch = _DEFAULT.strict_channels
+    strict_permissions: Switch = _DEFAULT.strict_permissions
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.default_lifetime > self.maximum_lifetime:
+            raise MisuseError("default_lifetime is above maximum_lifetime")
+        return self
+
+
+class Limits(_Table):
+    """How many of everything."""
+
+    allocations: Count = _DEFAULT.allocations
+    allocations_per_user: Count = _DEFAULT.allocations_per_user
+    permissions_per_allocation: Count = _DEFAULT.permissions_per_allocation
+    channels_per_allocation: Count = _DEFAULT.channels_per_allocation
+    connections: Count = 5_000
+    connections_per_source: Count = 256
+    connection_idle: Seconds = 30
+
+
+class Log(_Table):
+    """What is logged, and how; to the standard error."""
+
+    level: LogLevel = "info"
+    as_json: Annotated[bool, Field(alias="json", strict=True)] = False
+
+
+class Config(_Table):
+    """The whole configuration, checked."""
+
+    data_dir: Path | None = None
+    listeners: Listeners = Listeners()
+    users: Users = Users()
+    policy: Policy = Policy()
+    limits: Limits = Limits()
+    log: Log = Log()
+
+    def settings(
+        self, listeners: tuple[Address, ...], nonce_key: bytes, *, dont_fragment: bool
+    ) -> Settings:
+        """What the machine is told, once the listeners are bound."""
+        return Settings(
+            realm=self.users.realm,
+            nonce_key=nonce_key,
+            listeners=listeners,
+            relay_ipv4=self.listeners.relay_ipv4,
+            relay_ipv6=self.listeners.relay_ipv6,
+            relay_ports=self.listeners.relay_ports,
+            dont_fragment=dont_fragment,
+            allowed_peers=self.policy.allow_peer,
+            password_algorithms=self.users.password_algorithms,
+            username_anonymity=self.users.username_anonymity,
+            nonce_lifetime=float(self.users.nonce_lifetime),
+            default_lifetime=self.policy.default_lifetime,
+            maximum_lifetime=self.policy.maximum_lifetime,
+            strict_channels=self.policy.strict_channels,
+            strict_permissions=self.policy.strict_permissions,
+            allocations=self.limits.allocations,
+            allocations_per_user=self.limits.allocations_per_user,
+            permissions_per_allocation=self.limits.permissions_per_allocation,
+            channels_per_allocation=self.limits.channels_per_allocation,
+        )
+
+    def connection_limits(self) -> ConnectionLimits:
+        """The bounds on TCP connections."""
+        limits = self.limits
+        return ConnectionLimits(
+            limits.connections, limits.connections_per_source, float(limits.connection_idle)
+        )
+
+
+class Flag(NamedTuple):
+    """A command-line flag, the key of the configuration that it stands for, and its value."""
+
+    name: str
+    key: tuple[str, ...]
+    value: object
+
+
+def load(file: Path | None, flags: Sequence[Flag] = ()) -> Config:
+    """Read and check the configuration; ConfigError says in one line what is wrong and where."""
+    content = _read(file) if file is not None else {}
+    for _, key, value in flags:
+        _put(content, key, value)
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(_line(error, file, flags)) from None
+
+
+def _read(file: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is no TOML: {error}") from error
+
+
+def _put(content: dict[str, object], key: tuple[str, ...], value: object) -> None:
+    table = content
+    for part in key[:-1]:
+        below = table.setdefault(part, {})
+        if not isinstance(below, dict):
+            # Not a table: the check of the whole names it.
+            return
+        table = below
+    table[key[-1]] = value
+
+
+def _line(error: ValidationError, file: Path | None, flags: Sequence[Flag]) -> str:
+    """The first mistake; pydantic's text never holds the value, which may be a secret."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    location = tuple(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        what = f"there is no such key; known are {', '.join(_known_keys(location[:-1]))}"
+    else:
+        text = first["msg"].removeprefix("Value error, ")
+        what = text[:1].lower() + text[1:]
+    where = f"{file}: " if file is not None else ""
+    where += ".".join(location)
+    for name, key, _ in flags:
+        if location[: len(key)] == key:
+            where = name
+    return f"{where}: {what}"
+
+
+def _known_keys(table: tuple[str, ...]) -> list[str]:
+    model: type[BaseModel] = Config
+    for name in table:
+        kind = model.model_fields[name].annotation if name in model.model_fields else None
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return []
+        model = kind
+    return [field.alias or name for name, field in model.model_fields.items()]

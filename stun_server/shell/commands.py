@@ -1,0 +1,166 @@
+"""The command line of ``stun-server``: its flags, and what they start."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from natkit.cli.entry import VersionOption, application, console
+from natkit.errors import ConfigError
+from natkit.stun.registry import DEFAULT_PORT
+from stun_server.config import Flag, load
+from stun_server.shell import log, quickstart, running, state
+
+try:
+    import uvloop
+
+    new_event_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+except ModuleNotFoundError:  # it does not exist for every platform, and nothing depends on it
+    new_event_loop = asyncio.new_event_loop
+
+__all__ = ["app"]
+
+app = application(
+    "A STUN and TURN server (RFC 8489, RFC 8656).",
+    example="stun-server --listen 0.0.0.0:3478 --user alice:secret",
+)
+
+
+@app.callback(invoke_without_command=True)
+def serve(
+    context: typer.Context,
+    *,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Read a TOML configuration. A flag beats the file."),
+    ] = None,
+    check_config: Annotated[
+        bool, typer.Option("--check-config", help="Check file and flags, then leave.")
+    ] = False,
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[udp:|tcp:]ADDRESS:PORT",
+            help="Serve clients here; repeatable. Without a prefix: UDP and TCP. "
+            "0.0.0.0 and [::] stand for each local address, port 0 for a free one. "
+            "Default: 0.0.0.0:3478 and [::]:3478.",
+        ),
+    ] = None,
+    user: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:PASSWORD", help="Let this user allocate; repeatable."),
+    ] = None,
+    realm: Annotated[
+        str | None, typer.Option(metavar="REALM", help="The realm of the users. Default: natkit.")
+    ] = None,
+    allow_peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CIDR",
+            help="Let clients reach peers in this special-purpose network; repeatable. "
+            "Private, loopback and other such ranges are refused otherwise.",
+        ),
+    ] = None,
+    relay_ports: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIRST-LAST", help="Take relayed addresses from these. Default: 49152-65535."
+        ),
+    ] = None,
+    relay_plane: Annotated[
+        str | None,
+        typer.Option(metavar="PLANE", help="auto, userspace or kernel. Default: auto."),
+    ] = None,
+    strict_channels: Annotated[
+        bool | None,
+        typer.Option(
+            "--strict-channels/--no-strict-channels",
+            help="Accept only the channels of RFC 8656, 0x4000 to 0x4FFF.",
+            show_default=False,
+        ),
+    ] = None,
+    strict_permissions: Annotated[
+        bool | None,
+        typer.Option(
+            "--strict-permissions/--no-strict-permissions",
+            help="Let a permission end after 300 s though a channel to the peer lives.",
+            show_default=False,
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep keys here. Default: $STATE_DIRECTORY, "
+            "else $XDG_STATE_HOME/natkit/stun-server.",
+        ),
+    ] = None,
+    log_json: Annotated[
+        bool | None,
+        typer.Option(
+            "--log-json/--no-log-json", help="Log JSON objects, one a line.", show_default=False
+        ),
+    ] = None,
+    _version: VersionOption = False,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    given = (
+        ("--listen", ("listeners", "listen"), listen),
+        ("--realm", ("users", "realm"), realm),
+        ("--allow-peer", ("policy", "allow_peer"), allow_peer),
+        ("--relay-ports", ("listeners", "relay_ports"), relay_ports),
+        ("--relay-plane", ("listeners", "relay_plane"), relay_plane),
+        ("--strict-channels", ("policy", "strict_channels"), strict_channels),
+        ("--strict-permissions", ("policy", "strict_permissions"), strict_permissions),
+        ("--data-dir", ("data_dir",), data_dir),
+        ("--log-json", ("log", "json"), log_json),
+    )
+    if context.invoked_subcommand is not None:
+        if config or check_config or user or any(value is not None for _, _, value in given):
+            raise ConfigError(f"{context.invoked_subcommand} takes only options that follow it")
+        return
+    flags = [Flag(*each) for each in given if each[2] is not None]
+    flags += [_user_flag(each) for each in user or ()]
+    options = load(config, flags)
+    running.check_plane(options.listeners.relay_plane)
+    if check_config:
+        typer.echo(f"{config or 'the flags'}: good")
+        return
+    keys = state.load_keys(options.data_dir or state.default_data_dir())
+    logger = log.configure(options.log.level, as_json=options.log.as_json)
+    _run_loop(running.serve(options, keys, logger))
+
+
+@app.command("quickstart")
+def try_out(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port, for UDP and TCP; 0 for a free one.")
+    ] = DEFAULT_PORT,
+) -> None:
+    """Try it: a server on loopback, with a user made up and a command that tests it."""
+    account = quickstart.Account.generate()
+    options = quickstart.configuration(port, account)
+    logger = log.configure("warning", as_json=False)
+    _run_loop(
+        running.serve(
+            options,
+            state.ephemeral_keys(),
+            logger,
+            lambda server: quickstart.banner(console(), server.listeners, account),
+        )
+    )
+
+
+def _user_flag(text: str) -> Flag:
+    name, colon, password = text.partition(":")
+    if not (name and colon and password):
+        # The text may hold a password, so it is not repeated.
+        raise ConfigError("--user: a user is written NAME:PASSWORD")
+    return Flag("--user", ("users", "passwords", name), password)
+
+
+def _run_loop(main: Coroutine[None, None, None]) -> None:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(main)

@@ -1,0 +1,80 @@
+"""TCP clients: how many, from where, and for how long without an allocation."""
+
+import asyncio
+import ipaddress
+from collections import Counter
+from dataclasses import dataclass
+
+from natkit.address import Address
+from natkit.aio.tcp import StreamConnections
+from natkit.machine import Path
+
+__all__ = ["Admission", "ConnectionLimits", "close_idle"]
+
+# A household or a site has a /64 at least (RFC 6177 §2): its hosts choose the rest of the address.
+_IPV6_SOURCE_PREFIX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """The bounds on TCP connections.
+
+    ``total`` keeps descriptors for relay sockets, ``per_source`` keeps one source from taking them
+    all (an IPv4 address, an IPv6 /64), ``idle`` seconds end connections that do not allocate.
+    """
+
+    total: int
+    per_source: int
+    idle: float
+
+
+class Admission:
+    """Counts connections by their source and admits those within the limits."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.limits = limits
+        self.declined = 0
+        self._open: Counter[str] = Counter()
+        self._total = 0
+
+    def admit(self, path: Path) -> bool:
+        """Whether a new connection may stay; counts it if so."""
+        source = _source(path.remote)
+        if self._total >= self.limits.total or self._open[source] >= self.limits.per_source:
+            self.declined += 1
+            # Asking a Counter makes no entry, so strangers that are declined leave nothing behind.
+            return False
+        self._open[source] += 1
+        self._total += 1
+        return True
+
+    def release(self, path: Path) -> None:
+        """An admitted connection ended."""
+        source = _source(path.remote)
+        self._total -= 1
+        self._open[source] -= 1
+        if not self._open[source]:
+            del self._open[source]
+
+    def __len__(self) -> int:
+        return self._total
+
+
+def _source(remote: Address) -> str:
+    ip = ipaddress.ip_address(remote.host)
+    if isinstance(ip, ipaddress.IPv4Address):
+        return str(ip)
+    return str(ipaddress.ip_network((int(ip), _IPV6_SOURCE_PREFIX), strict=False))
+
+
+async def close_idle(
+    connections: StreamConnections, allocated: set[Path] | dict[Path, int], idle: float
+) -> None:
+    """For ever: close connections that have no allocation and were silent for ``idle`` seconds."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(idle / 4)
+        oldest = loop.time() - idle
+        for path, last in connections.last_messages().items():
+            if last <= oldest and path not in allocated:
+                connections.close_path(path)

@@ -1,0 +1,287 @@
+"""The running server: machine, plane, listeners, connections and log, wired together."""
+
+import asyncio
+import os
+import resource
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import assert_never
+
+from natkit.address import Address
+from natkit.aio.driver import Driver
+from natkit.aio.tcp import StreamConnections
+from natkit.errors import ConfigError
+from natkit.machine import CloseSocket, OpenSocket, Path, Transport
+from natkit.net import fragmentation
+from natkit.relay.plane import BindingPolicy, Counters, RelayPlane
+from natkit.relay.userspace import UserspacePlane
+from natkit.stun.framing import StunFraming
+from stun_server.config import Config
+from stun_server.events import (
+    AllocationClosed,
+    AllocationOpened,
+    AllocationRefreshed,
+    ChannelBound,
+    FindCredential,
+    PeerRefused,
+    PermissionInstalled,
+    RequestRefused,
+    ServerEvent,
+)
+from stun_server.service import Server, ServerResult
+from stun_server.shell.connections import Admission, close_idle
+from stun_server.shell.listening import Listener, open_listeners
+from stun_server.shell.log import EventLog, Logger
+from stun_server.shell.relaying import PlaneSockets
+from stun_server.shell.state import Keys
+from stun_server.shell.users import Users
+
+__all__ = ["RunningServer", "check_plane", "raise_descriptor_limit", "serve", "start"]
+
+# Descriptors besides those of relay sockets and connections: listeners, logs, the event loop.
+_SPARE_DESCRIPTORS = 64
+
+
+class RunningServer:
+    """A server that serves since :func:`start`, until :meth:`aclose`."""
+
+    def __init__(
+        self, config: Config, keys: Keys, listeners: tuple[Listener, ...], logger: Logger
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.logger = logger
+        self.listeners = listeners
+        self.users = Users(config.users.realm, config.users.passwords.items())
+        self.events = EventLog(logger)
+        self.admission = Admission(config.connection_limits())
+        self._loop = loop
+        self._sockets = PlaneSockets()
+        self._plane: RelayPlane = UserspacePlane(
+            loop, self._sockets.unhandled, random=os.urandom, clock=loop.time
+        )
+        self._sockets.use(self._plane)
+        self._streams = StreamConnections(StunFraming)
+        self._machine = Server(
+            config.settings(
+                tuple(dict.fromkeys(each.address for each in listeners)),
+                keys.nonce,
+                dont_fragment=fragmentation.CAN_FORBID,
+            ),
+            random=os.urandom,
+            unix_offset=time.time() - loop.time(),
+        )
+        self._driver: Driver[ServerEvent, ServerResult] = Driver(
+            self._machine,
+            self._on_event,
+            datagrams=self._sockets,
+            streams=self._streams,
+            on_defect=self._on_defect,
+        )
+        # Messages of connections pass the plane on their way to the driver.
+        self._streams.attach(_PlaneFirst(self._plane, self._driver, self.admission, loop.time))
+        # The allocations of clients on connections, which the idle limit spares.
+        self._on_streams: dict[Path, int] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Begin to serve on the listeners."""
+        for listener in self.listeners:
+            if listener.transport is Transport.UDP:
+                self._plane.listen(listener.socket, BindingPolicy(answer=True))
+            else:
+                await self._streams.listen(listener.socket, self.admission.admit)
+        idle = self.admission.limits.idle
+        self._sweeper = self._loop.create_task(close_idle(self._streams, self._on_streams, idle))
+
+    def totals(self) -> Counters:
+        """What the plane relayed and dropped."""
+        return self._plane.totals()
+
+    def counts(self) -> Counter[str]:
+        """What happened besides, by name."""
+        counts = self.events.counts.copy()
+        counts["malformed messages"] = self._machine.malformed
+        counts["unframeable connections"] = self._streams.unframeable
+        counts["declined connections"] = self.admission.declined
+        return +counts
+
+    async def aclose(self) -> None:
+        """Stop serving and close everything; the log gets the totals."""
+        totals = self.totals()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        await self._driver.aclose()
+        self.logger.info(
+            "stopped",
+            to_peers=totals.packets_to_peers,
+            to_clients=totals.packets_to_clients,
+            **{name.replace(" ", "_"): count for name, count in self.counts().items()},
+        )
+
+    def _on_event(self, event: ServerEvent) -> None:
+        match event:
+            case AllocationOpened(number, client, relayed, _, until):
+                self._open_in_plane(number, client, relayed, until)
+            case AllocationRefreshed(number, until):
+                self._plane.extend(number, until)
+            case AllocationClosed(number, client):
+                self._plane.close(number)
+                self._on_streams.pop(client, None)
+            case PermissionInstalled(number, host, until, only_relayed):
+                self._plane.permit(number, host, until, only_relayed=only_relayed)
+            case ChannelBound(number, channel, peer, until, only_relayed):
+                self._plane.bind_channel(number, channel, peer, until, only_relayed=only_relayed)
+            case PeerRefused() | RequestRefused():
+                pass
+            case FindCredential(request_id):
+                self._driver.answer(request_id, self.users.find(event))
+                return
+            case OpenSocket() | CloseSocket():
+                # The driver fulfils them by the carrier.
+                return
+            case _:
+                assert_never(event)
+        self.events.write(event, self._loop.time())
+
+    def _open_in_plane(self, number: int, client: Path, relayed: Address, until: float) -> None:
+        sock = self._sockets.take(relayed)
+        write: Callable[[bytes], None] | None = None
+        if client.transport is not Transport.UDP:
+            self._on_streams[client] = number
+            write = partial(self._write, client)
+        self._plane.open(number, client, sock, until, write)
+
+    def _write(self, client: Path, data: bytes) -> None:
+        if not self._streams.offer(client, data):
+            self.events.count_only("datagrams for slow readers dropped")
+
+    def _on_defect(self, error: Exception) -> None:
+        self.events.count_only("internal errors")
+        self.logger.error("internal error", exc_info=error)
+
+
+class _PlaneFirst:
+    """Gives a connection's messages to the plane, and to the machine what the plane leaves.
+
+    A :class:`~natkit.aio.driver.Inputs` in front of the driver's.
+    """
+
+    def __init__(
+        self,
+        plane: RelayPlane,
+        driver: Driver[ServerEvent, ServerResult],
+        admission: Admission,
+        clock: Callable[[], float],
+    ) -> None:
+        self._plane = plane
+        self._driver = driver
+        self._admission = admission
+        self._clock = clock
+
+    def receive(self, data: bytes, path: Path) -> None:
+        if not self._plane.relay_from(path, data, self._clock()):
+            self._driver.receive(data, path)
+
+    def disconnected(self, path: Path) -> None:
+        self._admission.release(path)
+        self._driver.disconnected(path)
+
+    @contextmanager
+    def many(self) -> Iterator[None]:
+        with self._driver.many():
+            yield
+
+
+def check_plane(name: str) -> str:
+    """Why the user-space plane is used; ConfigError when another was asked for."""
+    match name:
+        case "userspace":
+            return "asked for"
+        case "auto":
+            return "this build has no kernel plane"
+        case _:
+            raise ConfigError(
+                f"relay plane {name!r}: this build has no kernel plane; "
+                "choose --relay-plane userspace or auto"
+            )
+
+
+def raise_descriptor_limit() -> int:
+    """Raise RLIMIT_NOFILE as far as allowed without privilege; what it is now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+async def start(config: Config, keys: Keys, logger: Logger) -> RunningServer:
+    """Open the listeners and serve on them; ConfigError when that can't be."""
+    reason = check_plane(config.listeners.relay_plane)
+    descriptors = raise_descriptor_limit()
+    listeners = open_listeners(config.listeners.listen)
+    server = RunningServer(config, keys, listeners, logger)
+    await server.open()
+    for listener in listeners:
+        logger.info("listening", transport=str(listener.transport), address=str(listener.address))
+    wanted = config.limits.allocations + config.limits.connections + _SPARE_DESCRIPTORS
+    if descriptors != resource.RLIM_INFINITY and descriptors < wanted:
+        logger.warning(
+            "few descriptors",
+            allowed=descriptors,
+            wanted=wanted,
+            to_do="raise the limit on open files (ulimit -n, LimitNOFILE=) or lower [limits]",
+        )
+    if not len(server.users):
+        logger.warning("no users", to_do="--user NAME:PASSWORD lets somebody allocate; STUN works")
+    logger.info(
+        "ready",
+        realm=config.users.realm,
+        users=len(server.users),
+        plane="userspace",
+        plane_reason=reason,
+        event_loop=type(asyncio.get_running_loop()).__module__.partition(".")[0],
+    )
+    return server
+
+
+async def serve(
+    config: Config,
+    keys: Keys,
+    logger: Logger,
+    on_ready: Callable[[RunningServer], None] = lambda _: None,
+) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        server = await start(config, keys, logger)
+        loop.set_exception_handler(partial(_on_loop_error, server))
+        try:
+            on_ready(server)
+            await stop.wait()
+        finally:
+            await server.aclose()
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+def _on_loop_error(
+    server: RunningServer, _: asyncio.AbstractEventLoop, context: dict[str, object]
+) -> None:
+    """What a callback let through must not end the server, nor pass unseen."""
+    server.events.count_only("internal errors")
+    error = context.get("exception")
+    server.logger.error(
+        "internal error",
+        message=str(context.get("message", "")),
+        exc_info=error if isinstance(error, Exception) else None,
+    )
