@@ -256,6 +256,10 @@ class Allocation:
         carries_permission = bool(self._permissions.request([peer]))
         self._start(BindChannel(self._channels.request(peer), carries_permission), now)
 
+    def is_permitted(self, host: str) -> bool:
+        """Whether data to ``host`` leaves at once, and its data is relayed to us."""
+        return self._permissions.is_installed(host)
+
     def release(self, host: str) -> None:
         """Let the permission for ``host`` lapse, and all its channels: refresh them no more."""
         self._permissions.release(host)
@@ -284,6 +288,9 @@ class Allocation:
         match self._state:
             case AllocationState.IDLE | AllocationState.OPENING:
                 self._closed(confirmed=True)
+            case AllocationState.ALLOCATING if self._authentication.prove().key is None:
+                # The server has not spoken yet: nothing was granted.
+                self._closed(confirmed=False)
             case AllocationState.ALLOCATING | AllocationState.ALLOCATED:
                 self._delete(now)
             case AllocationState.DELETING | AllocationState.CLOSED:

@@ -1,0 +1,362 @@
+"""TURN on asyncio: an allocation that sends and receives datagrams through a server.
+
+::
+
+    async with allocate("turn:turn.example.org", username="ann", password="secret") as relay:
+        print("peers reach us at", relay.relayed_address)
+        await relay.send(b"hello", Address("192.0.2.9", 5000))
+        data, peer = await relay.receive()
+"""
+
+import asyncio
+import logging
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+from typing import Final, TypeVar, assert_never
+
+from natkit.address import Address, Family
+from natkit.aio.driver import Driver
+from natkit.aio.race import first_success
+from natkit.aio.system_locator import SystemLocator
+from natkit.aio.tcp import StreamConnections
+from natkit.aio.udp import DatagramSockets, source_address
+from natkit.errors import (
+    MisuseError,
+    NatkitError,
+    TransactionTimeout,
+    TryAlternate,
+)
+from natkit.locate import Locator, Target
+from natkit.machine import ClosePath, CloseSocket, Connect, OpenSocket, Path, Transport
+from natkit.stun.framing import StunFraming
+from natkit.stun.uri import ServerUri
+from natkit.turn import Allocation as Machine
+from natkit.turn import AllocationState, TurnEvent
+from natkit.turn.events import (
+    Allocated,
+    AllocateFailed,
+    AllocationClosed,
+    AllocationLost,
+    ChannelBound,
+    ChannelFailed,
+    DataReceived,
+    IcmpReceived,
+    PermissionFailed,
+    PermissionInstalled,
+    Refreshed,
+)
+
+__all__ = ["Allocation", "allocate"]
+
+RECEIVE_QUEUE: Final = 1024
+"""Datagrams that wait for ``receive``: a second of a busy stream; then the oldest is dropped."""
+
+MAX_REDIRECTS: Final = 3
+"""Servers that one ``allocate`` lets itself be sent on to by 300 (Try Alternate)."""
+
+_log = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+
+class Allocation:
+    """A relayed transport address, in the hands of an asyncio program.
+
+    Made by :func:`allocate`.  It refreshes itself and all its permissions and channels.  When the
+    server drops it, everything that waits or comes later raises the reason; so does everything
+    after it was closed.
+    """
+
+    def __init__(self, machine: Machine, server: Target) -> None:
+        self.server = server
+        """The address that answered, and the name that led to it."""
+        self.round_trip = 0.0
+        """Seconds that the server took to grant it, credentials and retransmissions included."""
+        self.dropped = 0
+        """Datagrams dropped because nobody received them in time."""
+        self._machine = machine
+        self._loop = asyncio.get_running_loop()
+        self._granted: asyncio.Future[Allocated] = self._loop.create_future()
+        self._gone = asyncio.Event()
+        self._received: deque[tuple[bytes, Address]] = deque()
+        self._arrival = asyncio.Event()
+        self._permissions: dict[str, set[asyncio.Future[None]]] = {}
+        self._channels: dict[Address, set[asyncio.Future[int]]] = {}
+        self._over: NatkitError | None = None
+        self._lifetime = 0.0
+        self._driver: Driver[TurnEvent, Address | Path] = Driver(
+            machine,
+            self._on_event,
+            datagrams=DatagramSockets(),
+            streams=StreamConnections(StunFraming),
+        )
+
+    @property
+    def relayed_address(self) -> Address:
+        """Where peers send to."""
+        return self._granted.result().relayed
+
+    @property
+    def mapped_address(self) -> Address | None:
+        """Where the server sees us, if it said so."""
+        return self._granted.result().mapped
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds that the server granted last; refreshing goes on by itself."""
+        return self._lifetime
+
+    async def permit(self, peer: Address) -> None:
+        """Have the server relay between us and ``peer``'s host, on all its ports, until the end.
+
+        Raises Forbidden and other ErrorResponses, TransactionTimeout, or why the allocation ended;
+        MisuseError for a peer of another address family than the relayed address.
+        """
+        self._check()
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._permissions.setdefault(peer.host, set()).add(waiter)
+        try:
+            self._driver.run(lambda now: self._machine.permit([peer], now))
+            await waiter
+        finally:
+            _forget(self._permissions, peer.host, waiter)
+
+    async def bind_channel(self, peer: Address) -> None:
+        """Bind a channel to ``peer``: four bytes of overhead a datagram instead of some 36.
+
+        It permits the peer, too.  Raises as :meth:`permit`; a channel that can't be had does not
+        keep data from travelling.
+        """
+        self._check()
+        waiter: asyncio.Future[int] = self._loop.create_future()
+        self._channels.setdefault(peer, set()).add(waiter)
+        try:
+            self._driver.run(lambda now: self._machine.bind_channel(peer, now))
+            await waiter
+        finally:
+            _forget(self._channels, peer, waiter)
+
+    async def send(self, data: bytes, peer: Address) -> None:
+        """Send one datagram, best effort; permits the peer first if that was not done.
+
+        Returns when it has left, and at once if the peer is permitted.  Raises as :meth:`permit`,
+        and MisuseError for a datagram that is too long.
+        """
+        self._check()
+        if not self._machine.is_permitted(peer.host):
+            await self.permit(peer)
+        self._driver.run(lambda now: self._machine.send(data, peer, now))
+
+    async def receive(self) -> tuple[bytes, Address]:
+        """The next datagram from a permitted host, and who sent it.
+
+        What arrived before the allocation ended is received first; then its end is raised.
+        """
+        while not self._received:
+            self._check()
+            self._arrival.clear()
+            await self._arrival.wait()
+        return self._received.popleft()
+
+    async def open(self) -> None:
+        """Ask for it; for :func:`allocate`.  Raises what the server or the path had against it."""
+        started = self._loop.time()
+        self._driver.run(self._machine.allocate)
+        # Shielded: a cancelled caller must not make the machine's event meet a cancelled future.
+        self._lifetime = (await asyncio.shield(self._granted)).lifetime
+        self.round_trip = self._loop.time() - started
+
+    async def close(self) -> None:
+        """Delete it at the server, waiting 5 s for that at most; a second call does nothing."""
+        try:
+            if self._over is None:
+                self._end(MisuseError("the allocation was closed"))
+                self._driver.run(self._machine.close)
+            if self._machine.state is AllocationState.DELETING:
+                await self._gone.wait()
+        finally:
+            await self._driver.aclose()
+
+    def _check(self) -> None:
+        if self._over is not None:
+            # Raised again and again, it would pile up tracebacks.
+            raise self._over.with_traceback(None)
+
+    def _on_event(self, event: TurnEvent) -> None:
+        match event:
+            case DataReceived(data, peer):
+                self._keep(data, peer)
+            case IcmpReceived(peer, icmp_type, icmp_code):
+                _log.debug("ICMP type %d code %d from %s", icmp_type, icmp_code, peer)
+            case PermissionInstalled() | PermissionFailed() | ChannelBound() | ChannelFailed():
+                self._on_peer_event(event)
+            case OpenSocket() | CloseSocket() | Connect() | ClosePath():
+                raise AssertionError(f"the driver fulfils {event}")
+            case _:
+                self._on_own_event(event)
+
+    def _on_peer_event(
+        self, event: PermissionInstalled | PermissionFailed | ChannelBound | ChannelFailed
+    ) -> None:
+        """Something that ``permit`` or ``bind_channel`` may be waiting for."""
+        match event:
+            case PermissionInstalled(host):
+                _settle(self._permissions.get(host), None)
+            case PermissionFailed(host, error):
+                _fail(self._permissions.get(host), error)
+            case ChannelBound(peer, channel):
+                _settle(self._channels.get(peer), channel)
+            case ChannelFailed(peer, error):
+                _fail(self._channels.get(peer), error)
+            case _:
+                assert_never(event)
+
+    def _on_own_event(
+        self, event: Allocated | AllocateFailed | Refreshed | AllocationLost | AllocationClosed
+    ) -> None:
+        """The allocation's own fate."""
+        match event:
+            case Allocated():
+                self._granted.set_result(event)
+            case AllocateFailed(error):
+                self._granted.set_exception(error)
+                # Looked at, so that asyncio does not complain when the caller was cancelled.
+                self._granted.exception()
+                self._gone.set()
+            case Refreshed(lifetime):
+                self._lifetime = lifetime
+            case AllocationLost(error):
+                self._end(error)
+            case AllocationClosed():
+                self._gone.set()
+            case _:
+                assert_never(event)
+
+    def _keep(self, data: bytes, peer: Address) -> None:
+        if len(self._received) >= RECEIVE_QUEUE:
+            self._received.popleft()
+            self.dropped += 1
+        self._received.append((data, peer))
+        self._arrival.set()
+
+    def _end(self, error: NatkitError) -> None:
+        self._over = error
+        for permissions in self._permissions.values():
+            _fail(permissions, error)
+        for channels in self._channels.values():
+            _fail(channels, error)
+        self._arrival.set()
+
+
+@asynccontextmanager
+async def allocate(
+    uri: str,
+    *,
+    username: str,
+    password: str,
+    locator: Locator | None = None,
+    lifetime: int | None = None,
+    family: Family | None = None,
+    timeout: float | None = None,  # noqa: ASYNC109 - a limit of its own, with an error of its own
+) -> AsyncIterator[Allocation]:
+    """An allocation at the server of a ``turn:`` URI; leaving the context deletes it (RFC 8656).
+
+    The URI's ``?transport=tcp`` makes the way to the server TCP; peers are reached by UDP always.
+    ``lifetime`` in seconds and the ``family`` of the relayed address are wishes.  ``timeout`` in
+    seconds is for getting the allocation; without it each address has a transaction's 39.5 s.
+    A server that says 300 (Try Alternate) is left for the one it names.
+
+    Raises ErrorResponse by the server's code (Unauthenticated, QuotaReached …), TransactionTimeout,
+    UnreachableError, LocateError, and MisuseError for a wrong ``uri`` or wish.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            targets = await _targets(uri, locator or SystemLocator())
+            caller = _Caller(username, password, lifetime, family)
+            allocation = await _allocate_somewhere(caller, targets)
+    except TimeoutError as error:
+        if isinstance(error, TransactionTimeout):
+            raise
+        raise TransactionTimeout(f"no answer from {uri} within {timeout:g} s") from None
+    try:
+        yield allocation
+    finally:
+        await allocation.close()
+
+
+class _Caller:
+    """Opens allocations with one user's credentials and wishes."""
+
+    def __init__(
+        self, username: str, password: str, lifetime: int | None, family: Family | None
+    ) -> None:
+        self._username = username
+        self._password = password
+        self._lifetime = lifetime
+        self._family = family
+
+    async def open_at(self, server: Target) -> Allocation:
+        """The allocation at this server's address; raises why there is none."""
+        is_udp = server.transport is Transport.UDP
+        machine = Machine(
+            server.address,
+            server.transport,
+            username=self._username,
+            password=self._password,
+            random=os.urandom,
+            local=source_address(server.address) if is_udp else None,
+            lifetime=self._lifetime,
+            family=self._family,
+        )
+        allocation = Allocation(machine, server)
+        try:
+            await allocation.open()
+        except BaseException:
+            await allocation.close()
+            raise
+        return allocation
+
+
+async def _targets(uri: str, locator: Locator) -> list[Target]:
+    server = ServerUri.parse(uri)
+    if not server.scheme.is_turn:
+        raise MisuseError(f"'{uri}' is a STUN server's; as a TURN server it is turn:{server.host}")
+    return list(await locator.locate(uri))
+
+
+async def _allocate_somewhere(caller: _Caller, targets: list[Target]) -> Allocation:
+    """Try the targets, and the servers that they send us on to (RFC 8489 §10, RFC 8656 §7.4)."""
+    asked = {target.address for target in targets}
+    for _ in range(MAX_REDIRECTS):
+        try:
+            return await first_success(targets, caller.open_at, Allocation.close)
+        except TryAlternate as redirection:
+            # The same transport, and never a server that was asked already.
+            fresh = [address for address in redirection.servers if address not in asked]
+            if not fresh:
+                raise
+            asked.update(fresh)
+            first = targets[0]
+            targets = [Target(first.transport, each, first.host, first.tls_name) for each in fresh]
+    return await first_success(targets, caller.open_at, Allocation.close)
+
+
+def _settle(waiters: set[asyncio.Future[T]] | None, result: T) -> None:
+    for waiter in waiters or ():
+        if not waiter.done():
+            waiter.set_result(result)
+
+
+def _fail(waiters: set[asyncio.Future[T]] | None, error: NatkitError) -> None:
+    for waiter in waiters or ():
+        if not waiter.done():
+            waiter.set_exception(error)
+
+
+def _forget(waiters: dict[K, set[asyncio.Future[T]]], key: K, waiter: asyncio.Future[T]) -> None:
+    waiters[key].discard(waiter)
+    if not waiters[key]:
+        del waiters[key]
