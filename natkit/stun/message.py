@@ -257,9 +257,9 @@ def _decode(number: int, value: bytes, transaction_id: bytes, *, keep_malformed:
     decoder = _DECODERS.get(number)
     if decoder is None:
         return UnknownAttribute(number, value)
-    if number in _OBFUSCATED:
-        value = obfuscate(value, transaction_id)
     try:
+        if number in _OBFUSCATED:
+            return decoder(obfuscate(value, transaction_id))
         return decoder(value)
     except MalformedMessage:
         required = number < FIRST_COMPREHENSION_OPTIONAL and not keep_malformed

@@ -255,6 +255,11 @@ def test_a_server_can_keep_a_malformed_required_attribute_to_answer_it() -> None
         Message.parse(raw((0x8028, b"\0\0\1")), keep_malformed=True)
 
 
+def test_a_malformed_address_that_is_kept_leaves_as_it_came() -> None:
+    data = raw((0x0012, bytes.fromhex("0003 8055 c0000201")))
+    assert Message.parse(data, keep_malformed=True).encode() == data
+
+
 @pytest.mark.parametrize(
     ("number", "value"),
     [(0x8022, b"\xff"), (0x8022, b"a" * 764), (0x8002, b"\0"), (0x8029, bytes(7))],
