@@ -2,7 +2,7 @@
 
 A test that needs it carries ``@pytest.mark.peer("coturn")`` with a name of ``tests/peers.toml``.
 When the peer is missing or too old the test is skipped and the summary says once what to install;
-with ``CI=true`` it fails, and so does any other skip of such a test.
+with ``CI=true`` it fails, and so does every other test that is skipped.
 
 Fixtures (see :mod:`tests.peering.plugin`), each stopping what it started, by its own handle:
 

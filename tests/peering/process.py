@@ -41,6 +41,10 @@ class PeerProcess:
         """Whether it has not exited."""
         return self._process.poll() is None
 
+    def wait(self) -> int:
+        """Its exit status once it has ended; negative for a signal."""
+        return self._process.wait(timeout=STOP_LIMIT)
+
     def log(self) -> str:
         """All that it wrote so far."""
         return self.log_file.read_text(errors="replace")
