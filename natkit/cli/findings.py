@@ -1,0 +1,94 @@
+"""What the diagnosing commands share: how they show results, and say what went wrong."""
+
+from natkit.address import Address
+from natkit.cli.entry import console
+from natkit.errors import (
+    ErrorResponse,
+    InsufficientCapacity,
+    IntegrityViolation,
+    MalformedMessage,
+    NatkitError,
+    QuotaReached,
+    TransactionTimeout,
+    TryAlternate,
+    Unauthenticated,
+    WrongCredentials,
+)
+from natkit.locate import Target
+from natkit.stun.registry import REASON_PHRASES
+
+__all__ = ["Fault", "as_object", "explain", "milliseconds", "show", "target_object", "told"]
+
+
+class Fault(NatkitError):
+    """The server answered, and something is wrong with it or with what it was asked."""
+
+
+def explain(error: NatkitError, server: str) -> NatkitError:
+    """The error as its reader needs it: which server, what is wrong, what to do about it."""
+    match error:
+        case TransactionTimeout():
+            return TransactionTimeout(
+                f"no answer from {server}: check name and port, and whether a firewall is between"
+            )
+        case Unauthenticated() | WrongCredentials():
+            return Fault(
+                f"{server} refuses the credentials ({told(error)}): check --user and --password"
+            )
+        case QuotaReached():
+            return Fault(
+                f"{server} grants this user no more allocations ({told(error)}): "
+                "end others, or wait until they expire"
+            )
+        case InsufficientCapacity():
+            return Fault(
+                f"{server} has no relayed address to give ({told(error)}): try again later"
+            )
+        case TryAlternate():
+            servers = ", ".join(map(str, error.servers)) or "none"
+            return Fault(f"{server} sends us to another server ({told(error)}): {servers}")
+        case ErrorResponse():
+            return Fault(f"{server} refuses: {told(error)}")
+        case IntegrityViolation():
+            return Fault(f"{server} answers, but not with our credentials: {error}")
+        case MalformedMessage():
+            return Fault(f"{server} answers, but not as the protocol says: {error}")
+        case _:
+            return error
+
+
+def told(error: NatkitError) -> str:
+    """An error in a few words: a server's code with its reason, or its name."""
+    if isinstance(error, ErrorResponse):
+        reason = error.reason or REASON_PHRASES.get(error.code, "")
+        return f"{error.code} {reason}".rstrip()
+    return str(error)
+
+
+def show(title: str, rows: list[tuple[str, str]]) -> None:
+    """Print a title and aligned rows; a value may use rich's markup."""
+    width = max(len(name) for name, _ in rows)
+    out = console()
+    out.print(f"[bold]{title}[/bold]")
+    for name, value in rows:
+        out.print(f"  {name:<{width}}  {value}")
+
+
+def milliseconds(seconds: float) -> str:
+    """A short time for people."""
+    return f"{seconds * 1000:.1f} ms"
+
+
+def as_object(address: Address | None) -> dict[str, object] | None:
+    """An address in JSON."""
+    return None if address is None else {"address": address.host, "port": address.port}
+
+
+def target_object(server: Target) -> dict[str, object]:
+    """A server that answered, in JSON."""
+    return {
+        "transport": str(server.transport),
+        "address": server.address.host,
+        "port": server.address.port,
+        "host": server.host,
+    }

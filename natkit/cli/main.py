@@ -1,0 +1,19 @@
+"""The ``natkit`` command: what the library does, from a shell."""
+
+from natkit.cli import stun, turn
+from natkit.cli.entry import application
+from natkit.cli.entry import run as run_application
+
+__all__ = ["run"]
+
+app = application(
+    "Ask STUN and TURN servers, and see what a NAT does.",
+    example="natkit stun stun.example.org",
+)
+app.command(name="stun", epilog=f"Example: {stun.EXAMPLE}")(stun.stun)
+app.command(name="turn", epilog=f"Example: {turn.EXAMPLE}")(turn.turn)
+
+
+def run() -> int:
+    """The entry point; gives the exit status."""
+    return run_application(app, "natkit")

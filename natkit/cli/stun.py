@@ -1,0 +1,84 @@
+"""``natkit stun``: under which address a STUN server sees this host.
+
+``--json`` prints one object::
+
+    {"schema": 1,
+     "server":
+       {"transport": "udp", "address": "192.0.2.1", "port": 3478, "host": "stun.example.org"},
+     "mapped_address": {"address": "198.51.100.7", "port": 40000},
+     "local_address": {"address": "192.168.1.2", "port": 40000},
+     "translated": true,
+     "round_trip": 0.0123}
+
+``translated``: whether mapped and local address differ; ``round_trip``: in seconds.
+"""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from natkit.aio.stun import Binding, examine
+from natkit.cli.entry import ExitStatus, JsonOption, print_json
+from natkit.cli.findings import (
+    as_object,
+    explain,
+    milliseconds,
+    show,
+    target_object,
+)
+from natkit.errors import NatkitError
+
+__all__ = ["EXAMPLE", "TimeoutOption", "stun"]
+
+EXAMPLE = "natkit stun stun.example.org:3478"
+
+TimeoutOption = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", min=0.1, max=60.0, help="How long to wait for the server."),
+]
+
+
+def stun(
+    server: Annotated[
+        str,
+        typer.Argument(metavar="SERVER", help="HOST, HOST:PORT or a stun: URI."),
+    ],
+    tcp: Annotated[bool, typer.Option("--tcp", help="Ask over TCP instead of UDP.")] = False,
+    timeout: TimeoutOption = 10.0,
+    as_json: JsonOption = False,
+) -> int:
+    """Show the address and port under which SERVER sees this host.
+
+    Exit status: 0 it answered, 1 it answered wrongly, 2 wrong use, 3 it could not be reached.
+    """
+    try:
+        found = asyncio.run(examine(server, tcp=tcp, timeout=timeout))
+    except NatkitError as error:
+        raise explain(error, server) from error
+    if as_json:
+        print_json(
+            {
+                "server": target_object(found.server),
+                "mapped_address": as_object(found.mapped),
+                "local_address": as_object(found.local),
+                "translated": found.mapped != found.local,
+                "round_trip": found.round_trip,
+            }
+        )
+    else:
+        _show(found)
+    return ExitStatus.GOOD
+
+
+def _show(found: Binding) -> None:
+    translated = found.mapped != found.local
+    show(
+        f"{found.server.address} over {found.server.transport.upper()} answers",
+        [
+            ("mapped address", f"[green]{found.mapped}[/green]"),
+            ("local address", str(found.local)),
+            ("translation", "yes, by a NAT on the way" if translated else "none"),
+            ("round trip", milliseconds(found.round_trip)),
+        ],
+    )
