@@ -1,0 +1,1 @@
+"""What measures natkit against its peers; results/ keeps the figures."""

@@ -1,0 +1,1 @@
+"""The relay of stun-server against coturn's: ``python -m benchmarks.relay``."""

@@ -1,0 +1,38 @@
+"""What a process and the whole machine have used, from Linux's /proc."""
+
+import os
+from pathlib import Path
+
+_TICK = 1 / os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGESIZE")
+
+
+def process_seconds(pid: int) -> float:
+    """CPU seconds that all threads of ``pid`` have used, from the scheduler's own clock.
+
+    /proc/PID/stat counts timer ticks instead, and misses a thread that always sleeps by then.
+    """
+    nanoseconds = 0
+    for schedstat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        nanoseconds += int(schedstat.read_text(encoding="ascii").split()[0])
+    return nanoseconds * 1e-9
+
+
+def machine_seconds() -> float:
+    """CPU seconds that the whole machine has been busy: all but idle, iowait and steal."""
+    fields = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:]
+    user, nice, system, _, _, irq, softirq = (int(field) for field in fields[:7])
+    return (user + nice + system + irq + softirq) * _TICK
+
+
+def resident_bytes(pid: int) -> int:
+    """What ``pid`` holds in memory."""
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+
+
+def model() -> str:
+    """The processor's name."""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return os.uname().machine

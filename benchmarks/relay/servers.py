@@ -1,0 +1,161 @@
+"""The two servers under test, each pinned to one processor, on loopback ports of their own."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+
+from benchmarks.relay.turn_client import BenchmarkError, Client
+from natkit.address import Address
+
+USERNAME = "benchmark"
+PASSWORD = "a password for loopback"
+REALM = "example.org"
+SERVER_PROCESSOR = 0
+LOAD_PROCESSOR = 1
+PATIENCE = 15.0
+# The checkout that the benchmark stands in is what is measured.
+_ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that answers on ``address``."""
+
+    name: str
+    version: str
+    address: Address
+    pid: int
+
+    def client(self) -> Client:
+        """A client of this server."""
+        return Client(self.address, USERNAME, PASSWORD)
+
+
+@contextlib.contextmanager
+def natkit(directory: Path, allocations: int) -> Iterator[RunningServer]:
+    """stun-server, one worker, relaying in user space."""
+    port = _free_port()
+    configuration = directory / "stun-server.toml"
+    configuration.write_text(
+        f"""
+        [listeners]
+        listen = ["127.0.0.1:{port}"]
+        relay_plane = "userspace"
+
+        [users]
+        realm = "{REALM}"
+        passwords = {{ {USERNAME} = "{PASSWORD}" }}
+
+        [policy]
+        allow_peer = ["127.0.0.0/8"]
+
+        [limits]
+        allocations = {allocations}
+        allocations_per_user = {allocations}
+
+        [log]
+        level = "warning"
+        """
+    )
+    program = [sys.executable, "-c", "from stun_server.cli import run; run()"]
+    command = [*program, f"--config={configuration}", f"--data-dir={directory}"]
+    version = _first_line([*program, "--version"])
+    with _running("natkit", version, command, port, directory) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def coturn(directory: Path) -> Iterator[RunningServer]:
+    """The turnserver of coturn with one relay thread, which is also what receives."""
+    program = shutil.which("turnserver")
+    if program is None:
+        raise BenchmarkError("turnserver is not installed: apt-get install coturn")
+    port = _free_port()
+    command = [
+        program,
+        "-n",
+        "--listening-ip=127.0.0.1",
+        "--relay-ip=127.0.0.1",
+        f"--listening-port={port}",
+        "--relay-threads=1",
+        "--lt-cred-mech",
+        f"--user={USERNAME}:{PASSWORD}",
+        f"--realm={REALM}",
+        "--allow-loopback-peers",
+        "--no-tls",
+        "--no-dtls",
+        "--no-cli",
+        "--log-file=stdout",
+        f"--pidfile={directory / 'turnserver.pid'}",
+        f"--userdb={directory / 'turndb'}",
+    ]
+    version = _first_line([program, "--version"])
+    with _running("coturn", version, command, port, directory) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _running(
+    name: str, version: str, command: Sequence[str], port: int, directory: Path
+) -> Iterator[RunningServer]:
+    with (directory / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            ["taskset", "--cpu-list", str(SERVER_PROCESSOR), *command],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            cwd=directory,
+            env=_ENVIRONMENT,
+        )
+    server = RunningServer(name, version, Address("127.0.0.1", port), process.pid)
+    try:
+        _wait_for(server, process, directory / f"{name}.log")
+        yield server
+    finally:
+        process.terminate()
+        process.wait(timeout=PATIENCE)
+
+
+def _wait_for(server: RunningServer, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = monotonic() + PATIENCE
+    request = bytes.fromhex("000100002112a442") + os.urandom(12)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(server.address)
+        probe.settimeout(0.2)
+        while monotonic() < deadline and process.poll() is None:
+            try:
+                probe.send(request)
+                probe.recv(2048)
+            except OSError:
+                sleep(0.1)
+            else:
+                return
+    raise BenchmarkError(f"{server.name} does not answer; it said:\n{log.read_text()}")
+
+
+def _first_line(command: Sequence[str]) -> str:
+    output = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=_ENVIRONMENT
+    ).stdout
+    return output.strip().partition("\n")[0]
+
+
+def _free_port() -> int:
+    """A port that is free for UDP and TCP."""
+    while True:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+        ):
+            udp.bind(("127.0.0.1", 0))
+            port = int(udp.getsockname()[1])
+            with contextlib.suppress(OSError):
+                tcp.bind(("127.0.0.1", port))
+                return port
