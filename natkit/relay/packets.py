@@ -27,6 +27,7 @@ __all__ = [
     "CHANNEL_DATA_HEAD_START",
     "CHANNEL_HEADER",
     "CHANNEL_HEADER_LENGTH",
+    "LARGEST_DATA",
     "LARGEST_HEADER",
     "SEND_INDICATION",
     "answer_binding",
@@ -57,6 +58,10 @@ _HEADER = struct.Struct("!HHI12s")
 
 LARGEST_HEADER = HEADER_LENGTH + _ATTRIBUTE.size + 20 + _ATTRIBUTE.size
 """What stands before the data in a Data indication from an IPv6 peer."""
+
+LARGEST_DATA = 0xFFFC - (LARGEST_HEADER - HEADER_LENGTH)
+"""What fits a Data indication from an IPv6 peer (RFC 8489 §5: the length is a multiple of four in
+16 bits); only a loopback interface carries longer datagrams."""
 
 # RFC 8489 §14.2: port and IPv4 address are combined with the cookie's first bytes.
 _IPV4_MASK = (MAGIC_COOKIE >> 16) << 32 | MAGIC_COOKIE

@@ -24,6 +24,7 @@ from natkit.relay.packets import (
     CHANNEL_DATA_HEAD_START,
     CHANNEL_HEADER,
     CHANNEL_HEADER_LENGTH,
+    LARGEST_DATA,
     LARGEST_HEADER,
     SEND_INDICATION,
     answer_binding,
@@ -374,6 +375,9 @@ class UserspacePlane:
                 or (permission.only_relayed and not self._relays(name, now))
             ):
                 counters.dropped_no_permission += 1
+                continue
+            if length > LARGEST_DATA:
+                counters.dropped_send_failed += 1
                 continue
             start = starts[index]
             channel = channels.get(name)

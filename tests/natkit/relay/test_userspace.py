@@ -513,10 +513,14 @@ def test_what_the_system_refuses_to_send_is_counted_and_the_rest_goes_on(rig: Ri
     assert relayed.counters == Counters(packets_to_peers=2, bytes_to_peers=2, dropped_send_failed=1)
 
 
-def test_data_too_long_to_be_framed_for_the_client_is_counted(rig: Rig) -> None:
-    relayed = Relayed(rig)
-    relayed.peer.sendto(b"x" * 65_507, relayed.address)
-    assert relayed.down(b"short") == [channel_data(b"short")]
+@pytest.mark.parametrize("channel", [False, True])
+@pytest.mark.parametrize(("family", "size"), [(socket.AF_INET, 65_507), (socket.AF_INET6, 65_527)])
+def test_data_too_long_to_be_framed_for_the_client_is_counted(
+    rig: Rig, family: socket.AddressFamily, size: int, *, channel: bool
+) -> None:
+    relayed = Relayed(rig, relay_family=family, channel=channel)
+    relayed.peer.sendto(b"x" * size, relayed.address)
+    assert len(relayed.down(b"short")) == 1
     assert relayed.counters == Counters(
         packets_to_clients=1, bytes_to_clients=5, dropped_send_failed=1
     )
