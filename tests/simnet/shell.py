@@ -3,6 +3,9 @@
 After every single input the shell sends all transmits, handles every event, then arms one timer.
 OpenSocket, CloseSocket, Connect and ClosePath are answered by the host; all other events are
 kept in ``events`` and given to ``on_event``, which may answer now or later.
+
+As in natkit/aio/driver.py an answer that is there at once is an input within the drain, and a
+timer stays armed when the deadline moves later, so that it fires early.
 """
 
 from collections.abc import Callable
@@ -66,7 +69,6 @@ class Shell(Generic[E, R]):
         self._timer: Appointment | None = None
         self._armed_for = 0.0
         self._draining = False
-        self._input_while_draining = False
 
     # ── the test's side ─────────────────────────────────────────────────────────────────────────
 
@@ -86,13 +88,14 @@ class Shell(Generic[E, R]):
         """One input by the machine's own methods: ``shell.call(lambda now: machine.open(now))``."""
         if not self.running:
             raise SimulationError(f"the shell on {self.host.name} was stopped")
-        result = action(self._simulation.now)
-        self._drain()
-        return result
+        try:
+            return action(self._simulation.now)
+        finally:
+            self._drain()
 
     def answer(self, request_id: int, result: R | Failure) -> None:
-        """Answer a Request; the machine hears of it as an input of its own."""
-        self._soon(lambda now: self.machine.answer(request_id, result, now))
+        """Answer a Request, from within ``on_event`` or later."""
+        self._input(lambda now: self.machine.answer(request_id, result, now))
 
     def take(self, kind: type[T]) -> list[T]:
         """Remove the recorded events of ``kind`` and return them, oldest first."""
@@ -173,22 +176,19 @@ class Shell(Generic[E, R]):
         self._simulation.after(0.0, lambda: self._input(action))
 
     def _drain(self) -> None:
+        # An event's handler may bring new input: the drain that is under way takes it along.
         if self._draining:
-            # An event's handler called the machine: the drain that is under way goes round again.
-            self._input_while_draining = True
             return
         self._draining = True
         try:
-            again = True
-            while again:
-                self._input_while_draining = False
+            self._send_transmits()
+            while self.running and (event := self.machine.next_event()) is not None:
+                self._handle(event)
                 self._send_transmits()
-                while (event := self.machine.next_event()) is not None:
-                    self._handle(event)
-                again = self._input_while_draining
         finally:
             self._draining = False
-        self._arm()
+        if self.running:
+            self._arm()
 
     def _send_transmits(self) -> None:
         for transmit in self.machine.transmits():
@@ -214,7 +214,7 @@ class Shell(Generic[E, R]):
     def _arm(self) -> None:
         deadline = self.machine.next_deadline()
         if self._timer is not None:
-            if self._armed_for == deadline:
+            if deadline is not None and deadline >= self._armed_for:
                 return
             self._timer.cancel()
             self._timer = None
@@ -277,7 +277,7 @@ class Shell(Generic[E, R]):
         stream.on_end = failed
 
     def _reply(self, request_id: int, result: Address | Path | Failure) -> None:
-        self._soon(lambda now: self._asking.answer(request_id, result, now))
+        self._input(lambda now: self._asking.answer(request_id, result, now))
 
     def _close(self, path: Path) -> None:
         stream = self._streams.pop(path, None)

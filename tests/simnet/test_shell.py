@@ -100,6 +100,43 @@ def test_the_timer_fires_at_the_deadline_and_the_latest_deadline_counts() -> Non
     assert [(heard.what, heard.now) for heard in desk.machine.heard] == [("timer", start + 5.0)]
 
 
+def test_a_timer_whose_deadline_moved_later_fires_early_and_then_in_time() -> None:
+    desk = Desk()
+    start = desk.network.now
+
+    class Moving(Scripted):
+        def handle_timer(self, now: float) -> None:
+            deadline = self.deadline
+            super().handle_timer(now)
+            if deadline is not None and deadline > now:
+                self.deadline = deadline
+
+    machine = Moving()
+    shell = Shell(desk.host, machine)
+    for seconds in (5.0, 10.0):
+        machine.deadline = start + seconds
+        shell.call(lambda _: None)
+    desk.network.run_for(20.0)
+    assert [heard.now - start for heard in machine.heard] == [5.0, 10.0]
+
+
+def test_an_answer_within_the_drain_comes_before_the_events_that_follow() -> None:
+    desk = Desk()
+    desk.drain(FindWord(1, "a"), "a fact")
+    assert desk.machine.said("answer") == []
+    order: list[object] = []
+
+    def answer(event: object) -> None:
+        order.append(event)
+        if isinstance(event, FindWord):
+            desk.shell.answer(event.request_id, "apple")
+            order.append(desk.machine.said("answer")[-1])
+
+    desk.shell.on_event = answer
+    desk.drain(FindWord(2, "b"), "a fact")
+    assert order == [FindWord(2, "b"), (2, "apple"), "a fact"]
+
+
 def test_a_deadline_taken_back_does_not_fire() -> None:
     desk = Desk()
     desk.machine.deadline = desk.network.now + 10.0
