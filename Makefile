@@ -39,7 +39,7 @@ check: environment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 unit: environment
 	$(BIN)/python -m pytest -n $(JOBS) -m 'not peer'

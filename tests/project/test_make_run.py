@@ -17,7 +17,7 @@ from tests.peering.process import PeerProcess
 from tests.project.tree import ROOT
 
 MAKE_RUN = ["make", "-C", str(ROOT), "--no-print-directory", "run"]
-TEST_COMMAND = re.compile(r"^\W*(\S*natkit turn .+?)\s*$", re.MULTILINE)
+TEST_COMMAND = re.compile(r"(\S*natkit turn .+?)\s*$", re.MULTILINE)
 
 
 @pytest.fixture(autouse=True)
