@@ -2,7 +2,7 @@
 # needs first, in .venv, from lock files with hashes.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit peers soak format lock environment
+.PHONY: help run test check unit peers soak benchmark format lock environment
 
 # The port that `make run` listens on.
 PORT ?= 3478
@@ -20,6 +20,7 @@ help:
 	@echo '  make unit            tests without foreign software (JOBS=2)'
 	@echo '  make peers           tests against coturn, BIND 9 … as present; PEERS=install installs them'
 	@echo 'make soak            the same tests at full size (SOAK_SCALE=1)'
+	@echo 'make benchmark       our server beside coturn; writes docs/benchmarks.md (needs gcc)'
 	@echo 'make format          format the code'
 	@echo 'make lock            renew the lock files'
 
@@ -52,6 +53,9 @@ endif
 
 soak: environment
 	SOAK=1 SOAK_SCALE=$(SOAK_SCALE) $(BIN)/python -m pytest -m soak --timeout 0
+
+benchmark: environment
+	$(BIN)/python -m benchmarks.relay
 
 format: environment
 	$(BIN)/ruff check --fix .
