@@ -1,0 +1,139 @@
+"""aioice's TURN client against our server, over UDP and TCP."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import pytest
+from aioice import turn
+
+from natkit.address import Address
+from tests.stun_server.process import (
+    LOOPBACK_PEERS,
+    PASSWORD,
+    USER,
+    StunServerProcess,
+    stun_server,
+)
+
+pytestmark = pytest.mark.peer("aioice")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StunServerProcess]:
+    with stun_server(tmp_path_factory.mktemp("stun-server"), *LOOPBACK_PEERS) as running:
+        yield running
+
+
+class Receiver(asyncio.DatagramProtocol):
+    """Keeps what the relay delivers."""
+
+    def __init__(self) -> None:
+        self.received: asyncio.Queue[tuple[bytes, tuple[str, int]]] = asyncio.Queue()
+        self.transport: asyncio.DatagramTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.received.put_nowait((data, addr))
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_aioice_allocates_and_relays_both_ways(
+    server: StunServerProcess, transport: str
+) -> None:
+    opened = server.from_now_on("allocation opened")
+    closed = server.from_now_on("allocation closed")
+    relay, protocol = await turn.create_turn_endpoint(
+        Receiver,
+        server_addr=server.address,
+        username=USER,
+        password=PASSWORD,
+        transport=transport,
+    )
+    assert isinstance(protocol, Receiver)
+    relayed = relay.get_extra_info("sockname")
+    # The answer goes out before the line does.
+    await asyncio.to_thread(server.wait_until, opened)
+    assert [(line["transport"], line["relayed"]) for line in opened()] == [
+        (transport, str(Address(*relayed)))
+    ]
+
+    loop = asyncio.get_running_loop()
+    with socket.socket(type=socket.SOCK_DGRAM) as peer:
+        peer.setblocking(False)
+        peer.bind(("127.0.0.1", 0))
+        for size in (0, 1, 3, 172, 1000):
+            data = bytes([size % 251]) * size
+            relay.sendto(data, peer.getsockname())
+            there = await asyncio.wait_for(loop.sock_recvfrom(peer, 2000), 10)
+            assert there == (data, relayed)
+            await loop.sock_sendto(peer, data + b"back", relayed)
+            back = await asyncio.wait_for(protocol.received.get(), 10)
+            assert back == (data + b"back", peer.getsockname())
+
+    relay.close()
+    await asyncio.to_thread(server.wait_until, closed)
+    assert [line["reason"] for line in closed()] == ["deleted"]
+
+
+async def arrives(
+    data: bytes,
+    sender: turn.TurnTransport,
+    to: tuple[str, int],
+    receiver: Receiver,
+    source: tuple[str, int],
+    opens: Callable[[], None],
+) -> None:
+    """Send until it arrives: what comes before the receiver's own permission is dropped."""
+    async with asyncio.timeout(20):
+        while True:
+            opens()
+            sender.sendto(data, to)
+            try:
+                async with asyncio.timeout(0.2):
+                    while await receiver.received.get() != (data, source):
+                        pass
+                    return
+            except TimeoutError:
+                continue
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_two_aioice_clients_reach_each_other_through_their_relays(
+    server: StunServerProcess, transport: str
+) -> None:
+    ends = [
+        await turn.create_turn_endpoint(
+            Receiver,
+            server_addr=server.address,
+            username=USER,
+            password=PASSWORD,
+            transport=transport,
+        )
+        for _ in range(2)
+    ]
+    (relay_a, receiver_a), (relay_b, receiver_b) = ends
+    assert isinstance(receiver_a, Receiver)
+    assert isinstance(receiver_b, Receiver)
+    a, b = (relay.get_extra_info("sockname") for relay in (relay_a, relay_b))
+    await arrives(b"from a to b", relay_a, b, receiver_b, a, opens=lambda: relay_b.sendto(b"", a))
+    await arrives(b"from b to a", relay_b, a, receiver_a, b, opens=lambda: relay_a.sendto(b"", b))
+    relay_a.close()
+    relay_b.close()
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_a_wrong_password_is_an_error_at_aioices_end(
+    server: StunServerProcess, transport: str
+) -> None:
+    with pytest.raises(Exception, match="401"):
+        await turn.create_turn_endpoint(
+            Receiver,
+            server_addr=server.address,
+            username=USER,
+            password="wrong",
+            transport=transport,
+        )
