@@ -106,14 +106,15 @@ class Allocate:
             )
         # Step 10.  A second port that is kept for later counts as well.
         pair = even_port is not None and even_port.reserve_next
-        refusal = self._allocations.quota_refusal(username, 2 if pair else 1)
+        count = 2 if pair else 1
+        refusal = self._allocations.quota_refusal(username, count, in_all=count)
         if refusal is not None:
             return refusal
         # Step 8
         opening = Opening(request, path, proof, host, even=even_port is not None, pair=pair)
         if not self._choose_port(opening):
             return Refusal(StunError.INSUFFICIENT_CAPACITY, "no free relay port")
-        self._allocations.hold(username, 2 if pair else 1)
+        self._allocations.hold(username, count)
         return opening
 
     def opened(
@@ -165,7 +166,7 @@ class Allocate:
         # RFC 8656 §7.2 step 10: whoever reserved the port has counted it already.
         username = proof.credential.username
         if reservation.username != username:
-            refusal = self._allocations.quota_refusal(username, 1)
+            refusal = self._allocations.quota_refusal(username, 1, in_all=0)
             if refusal is not None:
                 return refusal
         relayed = self._allocations.redeem(token)

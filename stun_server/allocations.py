@@ -103,13 +103,13 @@ class Allocations:
 
     # Quotas: what is being opened, open or reserved counts.
 
-    def quota_refusal(self, username: str, count: int) -> Refusal | None:
-        """Why a user cannot have ``count`` more allocations, if so."""
+    def quota_refusal(self, username: str, count: int, *, in_all: int) -> Refusal | None:
+        """Why a user cannot have ``count`` more allocations, ``in_all`` of them new, if so."""
         if self._held.get(username, 0) + count > self._settings.allocations_per_user:
             return Refusal(
                 StunError.ALLOCATION_QUOTA_REACHED, f"{username} has as many as one user may"
             )
-        if self._held_in_all + count > self._settings.allocations:
+        if self._held_in_all + in_all > self._settings.allocations:
             return Refusal(StunError.INSUFFICIENT_CAPACITY, "the server has as many as it grants")
         return None
 

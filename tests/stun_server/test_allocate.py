@@ -362,6 +362,13 @@ def test_the_token_of_another_user_burdens_who_uses_it() -> None:
     world.client(port=5).allocate()
 
 
+def test_a_token_is_good_when_the_server_is_full() -> None:
+    world = World(replace(SETTINGS, allocations=2))
+    response = world.client(port=1).request(Method.ALLOCATE, UDP, EvenPort(reserve_next=True))
+    assert code(world.client(port=2).request(Method.ALLOCATE, UDP)) == 508
+    world.client(port=3, username="bob").allocate(token(response))
+
+
 def test_the_server_grants_a_number_of_allocations_in_all() -> None:
     world = World(replace(SETTINGS, allocations=3))
     for port, username in ((1, "alice"), (2, "bob"), (3, "alice")):
