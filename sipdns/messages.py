@@ -43,6 +43,9 @@ LONGEST_ALIAS_CHAIN: Final = 8
 """CNAMEs followed one after another; real chains have two or three (BIND stops at 11)."""
 
 
+_TRUNCATED: Final = 0x02
+"""The TC bit, in the third byte of the header (RFC 1035 §4.1.1)."""
+
 _RESPONSE_TO_QUERY: Final = 0x80
 """The QR bit, and opcode QUERY (RFC 1035 §4.1.1)."""
 
@@ -108,13 +111,14 @@ def _question_end(query: bytes) -> int:
 
 def read_answer(data: bytes, question: Question) -> Answer | Alias | Truncated | Refusal:
     """What a response says of ``question``; MalformedMessage when it cannot be read."""
+    # Some cut the message off within a record, so the bit is read before the rest.
+    if len(data) > 2 and data[2] & _TRUNCATED:
+        return Truncated()
     try:
         message = dns.message.from_wire(data, ignore_trailing=True)
         rcode = message.rcode()
     except (dns.exception.DNSException, ValueError) as error:
         raise MalformedMessage(f"the answer cannot be read: {error}") from error
-    if message.flags & dns.flags.TC:
-        return Truncated()
     if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
         too_new = rcode in (dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS)
         return Refusal(f"the nameserver says {dns.rcode.to_text(rcode)}", without_edns=too_new)

@@ -67,9 +67,10 @@ class Nameservers:
                     if answer is not None:
                         return answer
                 return await _over_tcp(exchange)
-            except (OSError, EOFError) as error:
-                reason = getattr(error, "strerror", None) or "the connection was closed"
-                return Failure(str(reason).lower())
+            except OSError as error:
+                return Failure(os.strerror(error.errno).lower() if error.errno else str(error))
+            except EOFError:
+                return Failure("the connection was closed")
 
 
 class _Answers(asyncio.DatagramProtocol):

@@ -5,7 +5,7 @@ The walk is run from the start whenever an answer came.  It reads answers from `
 asked at once is asked at once, and nothing is waited for that cannot change the result.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,6 +39,10 @@ LONGEST_REWRITE: Final = 5
 LARGEST_REWRITE: Final = 16
 """NAPTR names asked for in one lookup, in breadth."""
 
+MOST_WAYS: Final = 32
+"""SRV names that one lookup tries: far more than there are transports, and an end to NAPTR sets
+that name ever more."""
+
 Knowledge = Mapping[Question, Answer | Failure]
 
 
@@ -59,16 +63,24 @@ class Procedure:
         self,
         search: Search,
         known: Knowledge,
+        asked: Collection[Question],
         order: Callable[[Question, Sequence[SrvRecord]], Sequence[SrvRecord]],
         order_addresses: Callable[[str, Sequence[str]], Sequence[str]],
     ) -> None:
-        self.decisions: list[Decision] = list(search.decisions)
+        # A dict for its order: the walk may come by one decision twice.
+        self._decisions: dict[Decision, None] = dict.fromkeys(search.decisions)
         self.wanted: dict[Question, None] = {}
         self.failures: list[str] = []
         self._search = search
         self._known = known
+        self._asked = asked
         self._order = order
         self._order_addresses = order_addresses
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What was decided, in order."""
+        return tuple(self._decisions)
 
     def run(self) -> tuple[RankedTarget, ...] | None:
         """The targets, which may be none; or None when more must be known, see ``wanted``."""
@@ -160,7 +172,7 @@ class Procedure:
             return []
         records = [one for one in answer.records if isinstance(one, NaptrRecord)]
         orders, passed_over = judge(records, self._search.services)
-        self.decisions += passed_over
+        self._decisions.update(dict.fromkeys(passed_over))
         for rules in orders:
             terminal = self._terminal(rules, [*path, name])
             if terminal is None:
@@ -180,9 +192,8 @@ class Procedure:
                 result.append(rule)
                 continue
             following = rule.record.replacement
-            asked = sum(question.type is RecordType.NAPTR for question in self.wanted)
-            if following in path or len(path) > LONGEST_REWRITE or asked >= LARGEST_REWRITE:
-                reason = "a loop" if following in path else "too long a chain of rewritten names"
+            if following in path or len(path) > LONGEST_REWRITE or self._is_too_wide(following):
+                reason = "a loop" if following in path else "too many names to follow"
                 self._decide(Step.NAPTR, rule.text, Verdict.PASSED_OVER, reason, "RFC 3403 §4.1")
                 continue
             self._decide(
@@ -192,6 +203,12 @@ class Procedure:
             waiting = waiting or found is None
             result += found or []
         return None if waiting else result
+
+    def _is_too_wide(self, name: str) -> bool:
+        """Whether ``name`` would be one NAPTR name too many."""
+        questions = {*self.wanted, *self._asked}
+        asked = sum(question.type is RecordType.NAPTR for question in questions)
+        return asked >= LARGEST_REWRITE and Question(name, RecordType.NAPTR) not in questions
 
     def _pass_over_higher(self, orders: Sequence[Sequence[Rule]], taken: Sequence[Rule]) -> None:
         for rules in orders:
@@ -206,11 +223,21 @@ class Procedure:
 
     def _first(self, ways: Sequence[_Way]) -> tuple[RankedTarget, ...] | None:
         """The targets of the first way that has any: its transport is the one selected."""
-        seen = set()
-        for way in ways:
-            if (way.name, way.type) in seen:
-                continue
-            seen.add((way.name, way.type))
+        distinct = list({(way.name, way.type): way for way in reversed(ways)}.values())[::-1]
+        if len(distinct) > MOST_WAYS:
+            reason = f"{len(distinct)} SRV names; those after the first {MOST_WAYS} are left out"
+            self._decide(
+                Step.TRANSPORT,
+                self._search.target,
+                Verdict.PASSED_OVER,
+                reason,
+                self._search.transport_rfc,
+            )
+        considered = distinct[:MOST_WAYS]
+        for way in considered:
+            is_srv = way.type is RecordType.SRV
+            self._want([Question(way.name, way.type)] if is_srv else _address_questions(way.name))
+        for way in considered:
             targets = self._by_srv(way) if way.type is RecordType.SRV else self._by_address(way)
             if targets is None:
                 return None
@@ -385,9 +412,7 @@ class Procedure:
                 self._decide(step, question.name, Verdict.ABSENT, f"{status.value}", rfc)
 
     def _decide(self, step: Step, subject: str, verdict: Verdict, reason: str, rfc: str) -> None:
-        decision = Decision(step, subject, verdict, reason, rfc)
-        if decision not in self.decisions:
-            self.decisions.append(decision)
+        self._decisions[Decision(step, subject, verdict, reason, rfc)] = None
 
 
 def _address_questions(host: str) -> tuple[Question, Question]:

@@ -1,6 +1,8 @@
 """A lookup's outcome for programs (JSON) and for people (tables of at most 80 columns)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from textwrap import wrap
+from typing import Final
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -8,11 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from natkit.address import Family
-from natkit.machine import Transport
 from sipdns.decisions import Decision, Verdict
 from sipdns.targets import Outcome, RankedTarget
 
 __all__ = ["as_json", "as_text"]
+
+_WIDTH: Final = 80
+_REASON_INDENT: Final = 24
+_REASON_WIDTH: Final = _WIDTH - _REASON_INDENT
 
 _STYLES: Mapping[Verdict, str] = {
     Verdict.CHOSEN: "green",
@@ -64,7 +69,10 @@ def _family(family: Family) -> str:
 
 def as_text(outcome: Outcome) -> RenderableType:
     """The targets in the order to try, and the decisions that led to them."""
-    return Group(_heading(outcome), _targets(outcome), Text(), _decisions(outcome))
+    parts: list[RenderableType] = [_heading(outcome), Text(), _decisions(outcome)]
+    if outcome.targets:
+        parts[1:1] = [Text(), _targets(outcome.targets)]
+    return Group(*parts)
 
 
 def _heading(outcome: Outcome) -> Text:
@@ -78,15 +86,13 @@ def _heading(outcome: Outcome) -> Text:
         f"  {first.transport.upper()}, {number} {'server address' if number == 1 else 'addresses'}",
         style="not bold",
     )
-    if first.transport.is_secure and first.transport is not Transport.WSS:
+    if first.transport.is_secure:
         heading.append(f", certificate for {first.tls_name}", style="not bold")
     return heading
 
 
-def _targets(outcome: Outcome) -> RenderableType:
-    if not outcome.targets:
-        return Text()
-    by_srv = any(target.priority is not None for target in outcome.targets)
+def _targets(targets: Sequence[RankedTarget]) -> RenderableType:
+    by_srv = any(target.priority is not None for target in targets)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
     table.add_column("try", justify="right")
     table.add_column("address", overflow="fold")
@@ -94,29 +100,24 @@ def _targets(outcome: Outcome) -> RenderableType:
     if by_srv:
         table.add_column("prio", justify="right")
         table.add_column("weight", justify="right")
-        table.add_column("first", justify="right")
-    for number, target in enumerate(outcome.targets, start=1):
+        table.add_column("chance", justify="right")
+    for number, target in enumerate(targets, start=1):
         cells = [str(number), str(target.address), target.host]
         if by_srv:
             cells += [str(target.priority), str(target.weight), f"{target.probability:.0%}"]
         table.add_row(*(Text(cell) for cell in cells))
-    return Group(Text(), table)
+    return table
 
 
 def _decisions(outcome: Outcome) -> RenderableType:
-    lines: list[RenderableType] = [Text("Why", style="bold")]
+    lines = [Text("Why", style="bold")]
     step = None
     for decision in outcome.decisions:
-        label = decision.step.value if decision.step is not step else ""
+        label = "" if decision.step is step else decision.step.value
         step = decision.step
-        line = Table.grid(padding=(0, 2, 0, 0))
-        line.add_column(width=9)
-        line.add_column(width=11)
-        line.add_column(overflow="fold")
-        what = Text(decision.subject)
-        what.append(f": {decision.reason} ", style="not bold")
-        what.append(f"[{decision.rfc}]", style="bright_black")
-        verdict = Text(decision.verdict.value, style=_STYLES[decision.verdict])
-        line.add_row(Text(label), verdict, what)
-        lines.append(line)
+        subject, *rest = wrap(decision.subject, _REASON_WIDTH)
+        rest += wrap(f"{decision.reason} ({decision.rfc})", _REASON_WIDTH)
+        verdict = Text(f"{decision.verdict.value:13}", style=_STYLES[decision.verdict])
+        lines.append(Text(f"{label:11}").append(verdict).append(subject))
+        lines += (Text(" " * _REASON_INDENT + line, style="bright_black") for line in rest)
     return Group(*lines)

@@ -25,7 +25,7 @@ hostile zone can make us ask."""
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a question may stay open, in seconds.
+    """How long a question may stay open, and the lookup as a whole, in seconds.
 
     ``straggler`` is for when another question was answered already: the DNS works then, and a
     nameserver that never answers for NAPTR or SRV must not hold up a call.  It leaves room for the
@@ -34,6 +34,7 @@ class Limits:
 
     query: float = 5.0
     straggler: float = 3.0
+    whole: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +78,12 @@ class Resolution:
         self._usable = usable
         self._prefer = prefer
         self._known: dict[Question, Answer | Failure] = {}
-        self._asked: dict[RequestId, AskDns] = {}
+        self._rounds: dict[Question, int] = {}
         self._results: dict[Question, str] = {}
-        self._open: dict[RequestId, float] = {}
+        self._open: dict[RequestId, tuple[Question, float]] = {}
         self._timers: TimerQueue[RequestId] = TimerQueue()
         self._events: deque[Event] = deque()
+        self._deadline = now + self._limits.whole
         self._srv_orders: dict[Question, Sequence[SrvRecord]] = {}
         self._address_orders: dict[tuple[str, ...], Sequence[str]] = {}
         self._round = 0
@@ -113,8 +115,8 @@ class Resolution:
             return
         if isinstance(result, Answer) and not self._answered:
             self._answered = True
-            for other, asked_at in self._open.items():
-                self._timers.set(other, asked_at + self._limits.straggler)
+            for other, (_, asked_at) in self._open.items():
+                self._timers.set(other, min(asked_at + self._limits.straggler, self._deadline))
         self._learn(request_id, result)
         self._advance(now)
 
@@ -122,34 +124,35 @@ class Resolution:
         """Give up the questions whose time is over."""
         expired = list(self._timers.pop_due(now))
         for request_id in expired:
-            waited = now - self._open[request_id]
+            waited = now - self._open[request_id][1]
             self._learn(request_id, Failure(f"no answer within {waited:.0f} s"))
         if expired:
             self._advance(now)
 
     def _learn(self, request_id: RequestId, result: Answer | Failure) -> None:
-        del self._open[request_id]
+        asked, _ = self._open.pop(request_id)
         self._timers.cancel(request_id)
-        asked = self._asked[request_id]
-        self._known[asked.question] = result
-        self._round = max(self._round, asked.round)
+        self._known[asked] = result
+        self._round = max(self._round, self._rounds[asked])
         match result:
             case Failure(reason):
-                self._results[asked.question] = reason
+                self._results[asked] = reason
             case Answer(status, records):
-                self._results[asked.question] = (
-                    f"{len(records)} {status.value}" if records else status.value
-                )
+                self._results[asked] = f"{len(records)} {status.value}" if records else status.value
                 for question, extra in result.additional:
-                    addressed = Answer(status, extra)
-                    if question not in self._results:
-                        self._known.setdefault(question, addressed)
+                    self._known.setdefault(question, Answer(status, extra))
 
     def _advance(self, now: float) -> None:
         if self._resolved:
             return
         while True:
-            walk = Procedure(self._search, self._known, self._order, self._order_addresses)
+            walk = Procedure(
+                self._search,
+                self._known,
+                self._rounds,
+                self._order,
+                self._order_addresses,
+            )
             targets = walk.run()
             if targets is not None:
                 self._resolve(walk, targets)
@@ -159,18 +162,19 @@ class Resolution:
 
     def _ask(self, walk: Procedure, now: float) -> bool:
         """Ask what is wanted and was not asked; whether anything is to be waited for."""
-        asked = {request.question for request in self._asked.values()}
-        new = [one for one in walk.wanted if one not in asked and one not in self._known]
-        room = MOST_QUESTIONS - len(asked)
+        new = [one for one in walk.wanted if one not in self._rounds and one not in self._known]
+        room = MOST_QUESTIONS - len(self._rounds)
+        if now >= self._deadline:
+            room = 0
         for question in new[:room]:
-            request = AskDns(len(self._asked), question, self._round + 1)
-            self._asked[request.request_id] = request
-            self._open[request.request_id] = now
+            request = AskDns(len(self._rounds), question, self._round + 1)
+            self._rounds[question] = request.round
+            self._open[request.request_id] = (question, now)
             limit = self._limits.straggler if self._answered else self._limits.query
-            self._timers.set(request.request_id, now + limit)
+            self._timers.set(request.request_id, min(now + limit, self._deadline))
             self._events.append(request)
         for question in new[room:]:
-            self._known[question] = Failure(f"not asked: {MOST_QUESTIONS} questions are the limit")
+            self._known[question] = Failure("not asked: the lookup is at its limit")
         return bool(new[:room])
 
     def _resolve(self, walk: Procedure, targets: tuple[RankedTarget, ...]) -> None:
@@ -179,15 +183,15 @@ class Resolution:
             self._timers.cancel(request_id)
         self._open.clear()
         asked = tuple(
-            Asked(one.question, one.round, self._results.get(one.question, "not needed"))
-            for one in self._asked.values()
+            Asked(question, round_, self._results.get(question, "not needed"))
+            for question, round_ in self._rounds.items()
         )
         self._events.append(
             Resolved(
                 Outcome(
                     self._search.uri,
                     targets,
-                    tuple(walk.decisions),
+                    walk.decisions,
                     asked,
                     None if targets else self._error(walk),
                 )

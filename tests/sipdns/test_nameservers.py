@@ -1,0 +1,182 @@
+"""The shell against nameservers of our own on loopback, honest and hostile."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import cast
+
+import dns.message
+
+from natkit.address import Address
+from natkit.machine import Failure
+from sipdns.nameservers import MOST_STRANGERS, Nameservers
+from sipdns.query import QueryLimits
+from sipdns.records import AddressRecord, Answer, Question, RecordType, Status
+from tests.sipdns.world import World
+
+Behaviour = Callable[[bytes, bytes], list[bytes]]
+"""From the query and the honest answer to the datagrams to send."""
+
+QUESTION = Question("example.org", RecordType.A)
+FOUND = Answer(Status.RECORDS, (AddressRecord("192.0.2.1", 60),))
+WORLD = World("example.org A 192.0.2.1")
+BRIEF = QueryLimits(first_wait=0.1, tcp_wait=0.3, whole=0.6)
+
+
+class _Nameserver(asyncio.DatagramProtocol):
+    def __init__(self, world: World, behaviour: Behaviour) -> None:
+        self.world = world
+        self.behaviour = behaviour
+        self.ports: list[int] = []
+        self.queries: list[bytes] = []
+        self.over_tcp = 0
+        self.transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.ports.append(addr[1])
+        self.queries.append(data)
+        assert self.transport is not None
+        for answer in self.behaviour(data, self.honest(data)):
+            self.transport.sendto(answer, addr)
+
+    def honest(self, data: bytes) -> bytes:
+        query = dns.message.from_wire(data)
+        assert isinstance(query, dns.message.QueryMessage)
+        return self.world.response(query).to_wire(max_size=65535)
+
+    async def serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer):
+            length = int.from_bytes(await reader.readexactly(2), "big")
+            answer = self.honest(await reader.readexactly(length))
+            self.over_tcp += 1
+            writer.write(len(answer).to_bytes(2, "big") + answer)
+            await writer.drain()
+
+
+@contextlib.asynccontextmanager
+async def nameserver(
+    behaviour: Behaviour, world: World = WORLD, *, tcp: bool = True
+) -> AsyncIterator[tuple[Address, _Nameserver]]:
+    loop = asyncio.get_running_loop()
+    transport, server = await loop.create_datagram_endpoint(
+        lambda: _Nameserver(world, behaviour), local_addr=("127.0.0.1", 0)
+    )
+    address = Address(*transport.get_extra_info("sockname"))
+    listener = await asyncio.start_server(server.serve_tcp, *address) if tcp else None
+    try:
+        yield address, server
+    finally:
+        transport.close()
+        if listener is not None:
+            listener.close()
+            await listener.wait_closed()
+
+
+def truncated(data: bytes) -> bytes:
+    return data[:2] + bytes([data[2] | 0x02]) + data[3:]
+
+
+async def test_an_answer_over_udp() -> None:
+    async with nameserver(lambda _, honest: [honest]) as (address, server):
+        assert await Nameservers([address]).ask(QUESTION) == FOUND
+    assert server.over_tcp == 0
+
+
+async def test_truncation_is_followed_by_tcp() -> None:
+    async with nameserver(lambda _, honest: [truncated(honest)]) as (address, server):
+        assert await Nameservers([address]).ask(QUESTION) == FOUND
+    assert server.over_tcp == 1
+
+
+async def test_answers_to_other_questions_are_ignored_and_the_true_one_is_taken() -> None:
+    def forge(query: bytes, honest: bytes) -> list[bytes]:
+        wrong_id = bytes([query[0] ^ 1]) + honest[1:]
+        poisoned = dns.message.from_wire(honest)
+        poisoned.question = dns.message.make_query("example.net", "A").question
+        return [wrong_id, poisoned.to_wire(), query, b"", b"x" * 40, honest]
+
+    async with nameserver(forge) as (address, server):
+        assert await Nameservers([address]).ask(QUESTION) == FOUND
+    assert len(server.queries) == 1
+
+
+async def test_a_flood_of_forged_answers_moves_the_question_to_tcp() -> None:
+    def flood(query: bytes, honest: bytes) -> list[bytes]:
+        return [bytes([query[0] ^ 1]) + honest[1:]] * (MOST_STRANGERS + 10)
+
+    async with nameserver(flood) as (address, server):
+        assert await Nameservers([address]).ask(QUESTION) == FOUND
+    assert server.over_tcp == 1
+
+
+async def test_datagrams_from_elsewhere_never_arrive() -> None:
+    loop = asyncio.get_running_loop()
+    spoofer, _protocol = await loop.create_datagram_endpoint(
+        asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
+    )
+    forged = World("example.org A 192.0.2.66")
+
+    def answer(query: bytes, honest: bytes) -> list[bytes]:
+        message = dns.message.from_wire(query)
+        assert isinstance(message, dns.message.QueryMessage)
+        spoofer.sendto(forged.response(message).to_wire(), ("127.0.0.1", server.ports[-1]))
+        return [honest]
+
+    async with nameserver(answer) as (address, server):
+        assert await Nameservers([address]).ask(QUESTION) == FOUND
+    spoofer.close()
+
+
+async def test_each_query_has_its_own_port_and_id() -> None:
+    async with nameserver(lambda _, honest: [honest]) as (address, server):
+        asking = Nameservers([address])
+        await asyncio.gather(*(asking.ask(QUESTION) for _ in range(50)))
+    assert len(set(server.ports)) > 45
+    assert len({query[:2] for query in server.queries}) > 45
+
+
+async def test_a_silent_nameserver_ends_in_a_failure() -> None:
+    async with nameserver(lambda *_: [], tcp=False) as (address, server):
+        result = await Nameservers([address], BRIEF).ask(QUESTION)
+    assert result == Failure(f"no answer from {address} within 0.6 s")
+    assert len(server.queries) > 1
+
+
+async def test_a_silent_nameserver_is_passed_over_for_the_next() -> None:
+    async with (
+        nameserver(lambda *_: []) as (silent, _),
+        nameserver(lambda _, honest: [honest]) as (good, _),
+    ):
+        assert await Nameservers([silent, good]).ask(QUESTION) == FOUND
+
+
+async def test_a_port_where_nobody_listens_is_a_failure_at_once() -> None:
+    async with nameserver(lambda *_: []) as (address, _):
+        pass
+    result = await Nameservers([address]).ask(QUESTION)
+    assert result == Failure(f"{address}: connection refused")
+
+
+async def test_truncation_without_tcp_is_a_failure() -> None:
+    async with nameserver(lambda _, honest: [truncated(honest)], tcp=False) as (address, _):
+        result = await Nameservers([address], BRIEF).ask(QUESTION)
+    assert result == Failure(f"{address}: connection refused")
+
+
+async def test_tcp_answers_of_64_kb_are_read() -> None:
+    lines = [f"_sip._udp.example.org SRV {n} 0 5060 h{n}.example.org" for n in range(1500)]
+    world = World("\n".join(lines))
+    async with nameserver(lambda _, honest: [truncated(honest[:500])], world) as (address, _):
+        result = await Nameservers([address]).ask(Question("_sip._udp.example.org", RecordType.SRV))
+    assert isinstance(result, Answer)
+    assert len(result.records) == 1500
+
+
+async def test_many_questions_at_once_keep_to_the_bound_of_sockets() -> None:
+    async with nameserver(lambda _, honest: [honest]) as (address, _):
+        asking = Nameservers([address])
+        results = await asyncio.gather(*(asking.ask(QUESTION) for _ in range(500)))
+    assert all(result == FOUND for result in results)
