@@ -187,7 +187,15 @@ class TestNonceCookie:
 
     @pytest.mark.parametrize(
         "nonce",
-        [b"", b"obMatJos2", b"obMatJos2AAA", b"obMatJos1AAAA", b"obMatJos2A===", b"obMatJos2A*AA"],
+        [
+            b"",
+            b"obMatJos2",
+            b"obMatJos2AAA",
+            b"obMatJos1AAAA",
+            b"obMatJos2A===",
+            b"obMatJos2AA==",
+            b"obMatJos2A*AA",
+        ],
     )
     def test_is_absent_from_any_other_nonce(self, nonce: bytes) -> None:
         assert nonce_features(nonce) is None

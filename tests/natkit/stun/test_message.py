@@ -241,9 +241,20 @@ def test_the_top_bits_and_the_cookie_are_required() -> None:
         Message.parse(raw()[:4] + bytes(4) + raw()[8:])
 
 
-def test_a_malformed_required_attribute_makes_the_message_malformed() -> None:
+@pytest.mark.parametrize(
+    ("number", "value"),
+    [
+        (0x000D, b"\0\0\1"),
+        (0x0020, b""),
+        (0x0012, bytes.fromhex("0001 8055 c0")),
+        (0x0016, bytes.fromhex("0002 8055 c0000201")),
+    ],
+)
+def test_a_malformed_required_attribute_makes_the_message_malformed(
+    number: int, value: bytes
+) -> None:
     with pytest.raises(MalformedMessage):
-        Message.parse(raw((0x000D, b"\0\0\1")))
+        Message.parse(raw((number, value)))
 
 
 def test_a_server_can_keep_a_malformed_required_attribute_to_answer_it() -> None:
