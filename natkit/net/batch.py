@@ -19,7 +19,14 @@ from collections.abc import Iterable, Sequence
 from natkit.address import Address
 from natkit.errors import MisuseError
 from natkit.net import sockaddr
-from natkit.net.libc import HAVE_MMSG, MessageVector, address_of
+from natkit.net.libc import (
+    HAVE_MMSG,
+    MessageVector,
+    address_of,
+    last_error,
+    recvmmsg,
+    sendmmsg,
+)
 
 __all__ = [
     "CAPACITY",
@@ -27,6 +34,7 @@ __all__ = [
     "DatagramBatch",
     "DatagramSocket",
     "Endpoint",
+    "Packet",
     "datagram_batch",
 ]
 
@@ -39,9 +47,8 @@ LARGEST_DATAGRAM = 65_535
 
 _TAILROOM = 4
 
-_NOTHING_WAITS = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
-# The send buffer is full: so it is for all that follow.
-_BUFFER_FULL = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.ENOMEM})
+# Nothing waits to be received; or no buffer is free to send, for this datagram or the next.
+_NOT_NOW = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.ENOMEM})
 # This datagram can't be sent, or ICMP told of an earlier one; those that follow may do better.
 _ONE_FAILED = frozenset(
     {
@@ -62,6 +69,12 @@ _ONE_FAILED = frozenset(
         errno.EPROTO,
     }
 )
+
+_SEND_FLAGS = getattr(socket, "MSG_DONTWAIT", 0)
+_RECEIVE_FLAGS = _SEND_FLAGS | getattr(socket, "MSG_TRUNC", 0)
+
+Packet = tuple[int, int, bytes]
+"""A datagram to send: where it starts in the batch's buffer, its size, and to whom."""
 
 
 class Endpoint:
@@ -114,15 +127,8 @@ class DatagramBatch(ABC):
         """
 
     @abstractmethod
-    def queue(self, start: int, size: int, name: bytes) -> None:
-        """Queue ``size`` bytes at ``start`` of the buffer to go to ``name``.
-
-        They must stay as they are until :meth:`flush`.  IndexError beyond ``capacity``.
-        """
-
-    @abstractmethod
-    def flush(self, endpoint: Endpoint) -> Sequence[int]:
-        """Send what is queued from ``endpoint``; gives the places in the queue that failed.
+    def send(self, endpoint: Endpoint, packets: Sequence[Packet]) -> Sequence[int]:
+        """Send up to ``capacity`` packets, in order; gives the places of those that failed.
 
         A datagram that can't be sent (too long, unreachable, refused) is skipped; when the send
         buffer is full, all that remain are given up.  Never waits.  Raises OSError when the socket
@@ -153,68 +159,71 @@ class _LinuxBatch(DatagramBatch):
     def __init__(self, capacity: int, datagram_size: int, headroom: int) -> None:
         super().__init__(capacity, datagram_size, headroom)
         self._memory = address_of(self.buffer)
-        self._incoming = MessageVector(capacity, {n: address_of(m) for n, m in self.names.items()})
+        incoming = MessageVector(capacity, {n: address_of(m) for n, m in self.names.items()})
         for index, start in enumerate(self.starts):
-            self._incoming.bases[index] = self._memory + start
-            self._incoming.sizes[index] = datagram_size
+            incoming.bases[index] = self._memory + start
+            incoming.sizes[index] = datagram_size
+        self._incoming = incoming
         self._destinations = {size: _mapped(capacity * size) for size in self.names}
         self._outgoing = MessageVector(
             capacity, {size: address_of(area) for size, area in self._destinations.items()}
         )
-        self._bases = self._outgoing.bases
-        self._sizes = self._outgoing.sizes
-        self._queued: list[bytes] = []
 
     def receive(self, endpoint: Endpoint, first: int = 0) -> list[int]:
         size = endpoint.name_size
+        header = self._incoming.headers[size][first]
         for _ in range(self.capacity):
-            count = self._incoming.receive(endpoint.descriptor, size, first, self.capacity - first)
+            count = recvmmsg(
+                endpoint.descriptor, header, self.capacity - first, _RECEIVE_FLAGS, None
+            )
             if count > 0:
                 lengths: list[int] = self._incoming.lengths[size][first : first + count].tolist()
                 return lengths
-            if -count in _NOTHING_WAITS:
-                return []
-            if -count not in _ONE_FAILED and -count != errno.EINTR:
-                raise OSError(-count, os.strerror(-count))
+            error = last_error()
+            if error in _NOT_NOW:
+                break
+            if error not in _ONE_FAILED and error != errno.EINTR:
+                raise OSError(error, os.strerror(error))
         return []
 
-    def queue(self, start: int, size: int, name: bytes) -> None:
-        names = self._queued
-        place = len(names)
-        self._bases[place] = self._memory + start
-        self._sizes[place] = size
-        names.append(name)
-
-    def flush(self, endpoint: Endpoint) -> Sequence[int]:
-        names = self._queued
-        count = len(names)
+    def send(self, endpoint: Endpoint, packets: Sequence[Packet]) -> Sequence[int]:
+        count = len(packets)
         if not count:
             return ()
+        if count > self.capacity:
+            raise MisuseError(f"{count} packets in a batch of {self.capacity}")
         size = endpoint.name_size
-        self._queued = []
-        self._destinations[size][: count * size] = b"".join(names)
-        done = self._outgoing.send(endpoint.descriptor, size, 0, count)
-        return () if done == count else self._flush_rest(endpoint, done, count)
+        memory, outgoing = self._memory, self._outgoing
+        bases, sizes = outgoing.bases, outgoing.sizes
+        for place, (start, length, _) in enumerate(packets):
+            bases[place] = memory + start
+            sizes[place] = length
+        names = b"".join([packet[2] for packet in packets])
+        self._destinations[size][: len(names)] = names
+        done = sendmmsg(endpoint.descriptor, outgoing.headers[size][0], count, _SEND_FLAGS)
+        return () if done == count else self._send_rest(endpoint, done, count)
 
-    def _flush_rest(self, endpoint: Endpoint, done: int, count: int) -> Sequence[int]:
-        """Go on after a batch of which ``done`` went out, or which failed with that negated."""
+    def _send_rest(self, endpoint: Endpoint, done: int, count: int) -> Sequence[int]:
+        """Go on after a call that sent the first ``done`` of ``count``, or failed with -1."""
+        headers = self._outgoing.headers[endpoint.name_size]
         failed: list[int] = []
         place = 0
         while True:
             if done >= 0:
                 place += done
-            elif -done in _BUFFER_FULL:
-                return [*failed, *range(place, count)]
-            elif -done in _ONE_FAILED:
-                failed.append(place)
-                place += 1
-            elif -done != errno.EINTR:
-                raise OSError(-done, os.strerror(-done))
+            else:
+                # The kernel stops at the packet that fails, and says so when it is the first.
+                error = last_error()
+                if error in _NOT_NOW:
+                    return [*failed, *range(place, count)]
+                if error in _ONE_FAILED:
+                    failed.append(place)
+                    place += 1
+                elif error != errno.EINTR:
+                    raise OSError(error, os.strerror(error))
             if place == count:
                 return failed
-            done = self._outgoing.send(
-                endpoint.descriptor, endpoint.name_size, place, count - place
-            )
+            done = sendmmsg(endpoint.descriptor, headers[place], count - place, _SEND_FLAGS)
 
 
 class _PortableBatch(DatagramBatch):
@@ -223,7 +232,6 @@ class _PortableBatch(DatagramBatch):
     def __init__(self, capacity: int, datagram_size: int, headroom: int) -> None:
         super().__init__(capacity, datagram_size, headroom)
         self._view = memoryview(self.buffer)
-        self._queued: list[tuple[int, int, bytes]] = []
 
     def receive(self, endpoint: Endpoint, first: int = 0) -> list[int]:
         lengths: list[int] = []
@@ -237,7 +245,7 @@ class _PortableBatch(DatagramBatch):
             try:
                 length, source = endpoint.socket.recvfrom_into(slot)
             except OSError as error:
-                if error.errno in _NOTHING_WAITS:
+                if error.errno in _NOT_NOW:
                     break
                 if error.errno not in _ONE_FAILED:
                     raise
@@ -246,20 +254,16 @@ class _PortableBatch(DatagramBatch):
             lengths.append(length)
         return lengths
 
-    def queue(self, start: int, size: int, name: bytes) -> None:
-        if len(self._queued) == self.capacity:
-            raise IndexError("the queue is full")
-        self._queued.append((start, size, name))
-
-    def flush(self, endpoint: Endpoint) -> Sequence[int]:
-        queued, self._queued = self._queued, []
+    def send(self, endpoint: Endpoint, packets: Sequence[Packet]) -> Sequence[int]:
+        if len(packets) > self.capacity:
+            raise MisuseError(f"{len(packets)} packets in a batch of {self.capacity}")
         failed: list[int] = []
-        for place, (start, size, name) in enumerate(queued):
+        for place, (start, size, name) in enumerate(packets):
             try:
                 endpoint.socket.sendto(self._view[start : start + size], sockaddr.to_python(name))
             except OSError as error:
-                if error.errno in _BUFFER_FULL:
-                    return [*failed, *range(place, len(queued))]
+                if error.errno in _NOT_NOW:
+                    return [*failed, *range(place, len(packets))]
                 if error.errno not in _ONE_FAILED:
                     raise
                 failed.append(place)
@@ -311,7 +315,7 @@ class DatagramSocket:
     def send(self, datagrams: Iterable[tuple[bytes, Address]]) -> None:
         """Send each datagram to its address, in order; MisuseError for one of another family."""
         batch = self._batch
-        place = 0
+        packets: list[Packet] = []
         for data, remote in datagrams:
             name = sockaddr.pack(remote)
             if len(name) != self._endpoint.name_size:
@@ -319,14 +323,13 @@ class DatagramSocket:
             if len(data) > batch.datagram_size:
                 self.unsent += 1
                 continue
-            start = batch.starts[place]
+            start = batch.starts[len(packets)]
             batch.buffer[start : start + len(data)] = data
-            batch.queue(start, len(data), name)
-            place += 1
-            if place == batch.capacity:
-                self.unsent += len(batch.flush(self._endpoint))
-                place = 0
-        self.unsent += len(batch.flush(self._endpoint))
+            packets.append((start, len(data), name))
+            if len(packets) == batch.capacity:
+                self.unsent += len(batch.send(self._endpoint, packets))
+                packets = []
+        self.unsent += len(batch.send(self._endpoint, packets))
 
     def close(self) -> None:
         """Close the socket."""

@@ -6,12 +6,11 @@ platform's own sizes, so 32-bit and big-endian machines need nothing special.
 
 import ctypes
 import mmap
-import socket
 import sys
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-__all__ = ["HAVE_MMSG", "MessageVector", "address_of"]
+__all__ = ["HAVE_MMSG", "MessageVector", "address_of", "last_error", "recvmmsg", "sendmmsg"]
 
 
 class _IoVec(ctypes.Structure):
@@ -40,11 +39,15 @@ class _MMsgHdr(ctypes.Structure):
     _fields_: ClassVar = [("header", _MsgHdr), ("length", ctypes.c_uint)]
 
 
-_ReceiveMany = Callable[[int, int, int, int, None], int]
-_SendMany = Callable[[int, int, int, int], int]
+ReceiveMany = Callable[[int, int, int, int, None], int]
+SendMany = Callable[[int, int, int, int], int]
 
 
-def _load() -> tuple[_ReceiveMany, _SendMany] | None:
+def _missing(*_: int | None) -> int:
+    raise NotImplementedError("recvmmsg and sendmmsg are used on Linux only")
+
+
+def _load() -> tuple[ReceiveMany, SendMany] | None:
     if not sys.platform.startswith("linux"):
         return None
     try:
@@ -60,11 +63,19 @@ def _load() -> tuple[_ReceiveMany, _SendMany] | None:
     return receive, send
 
 
-_FUNCTIONS = _load()
-_HEADER_SIZE = ctypes.sizeof(_MMsgHdr)
+_functions = _load()
 
-HAVE_MMSG = _FUNCTIONS is not None
+HAVE_MMSG = _functions is not None
 """Whether this platform reads and writes datagrams in batches."""
+
+recvmmsg: ReceiveMany
+sendmmsg: SendMany
+recvmmsg, sendmmsg = _functions or (_missing, _missing)
+
+
+def last_error() -> int:
+    """The error number of the last call that returned -1."""
+    return ctypes.get_errno()
 
 
 def address_of(buffer: mmap.mmap) -> int:
@@ -77,68 +88,31 @@ class MessageVector:
 
     ``names`` says for each size of socket address (that of IPv4, that of IPv6) where in memory that
     many bytes for each slot lie.  ``bases`` and ``sizes`` are where each message's bytes begin and
-    how many they are; ``lengths``, by size of address, what the kernel reported of each.  The
-    caller keeps that memory alive.
+    how many they are.  By size of address, ``headers`` has the memory address of each structure, as
+    the calls want it, and ``lengths`` what the kernel reported of each; with MSG_TRUNC that is the
+    length that a datagram had, not what fitted.  The caller keeps the memory alive.
     """
 
-    __slots__ = (
-        "_addresses",
-        "_headers",
-        "_iovs",
-        "_receive",
-        "_send",
-        "bases",
-        "lengths",
-        "sizes",
-    )
+    __slots__ = ("_arrays", "_iovs", "bases", "headers", "lengths", "sizes")
 
     def __init__(self, capacity: int, names: Mapping[int, int]) -> None:
-        if _FUNCTIONS is None:
-            raise NotImplementedError("recvmmsg and sendmmsg are used on Linux only")
-        self._receive, self._send = _FUNCTIONS
         self._iovs = (_IoVec * capacity)()
         pointers = memoryview(self._iovs).cast("B").cast("L")
         self.bases = pointers[::2]
         self.sizes = pointers[1::2]
         # The kernel writes back each address's size: one array for each keeps it right.
-        self._headers = {size: (_MMsgHdr * capacity)() for size in names}
-        self._addresses = {size: ctypes.addressof(array) for size, array in self._headers.items()}
+        self._arrays = {size: (_MMsgHdr * capacity)() for size in names}
+        self.headers: dict[int, list[int]] = {}
         self.lengths: dict[int, memoryview] = {}
-        for size, headers in self._headers.items():
+        header_size = ctypes.sizeof(_MMsgHdr)
+        for size, array in self._arrays.items():
             for index in range(capacity):
-                header = headers[index].header
+                header = array[index].header
                 header.name = names[size] + index * size
                 header.name_length = size
                 header.iov = ctypes.addressof(self._iovs) + index * ctypes.sizeof(_IoVec)
                 header.iov_length = 1
-            integers = memoryview(headers).cast("B").cast("I")
-            self.lengths[size] = integers[_MMsgHdr.length.offset // 4 :: _HEADER_SIZE // 4]
-
-    def receive(self, descriptor: int, name_size: int, first: int, count: int) -> int:
-        """Fill up to ``count`` messages from number ``first`` on, without waiting.
-
-        Returns how many, or an error number negated.  A datagram that did not fit has the length
-        in ``lengths`` that it would have needed.
-        """
-        done = self._receive(
-            descriptor,
-            self._addresses[name_size] + first * _HEADER_SIZE,
-            count,
-            socket.MSG_DONTWAIT | socket.MSG_TRUNC,
-            None,
-        )
-        return done if done >= 0 else -ctypes.get_errno()
-
-    def send(self, descriptor: int, name_size: int, first: int, count: int) -> int:
-        """Send up to ``count`` messages from number ``first`` on, without waiting.
-
-        Returns how many went, or an error number negated.  The kernel stops at the first message
-        that fails, and says why only when none went before it.
-        """
-        done = self._send(
-            descriptor,
-            self._addresses[name_size] + first * _HEADER_SIZE,
-            count,
-            socket.MSG_DONTWAIT,
-        )
-        return done if done >= 0 else -ctypes.get_errno()
+            start = ctypes.addressof(array)
+            self.headers[size] = [start + index * header_size for index in range(capacity)]
+            integers = memoryview(array).cast("B").cast("I")
+            self.lengths[size] = integers[_MMsgHdr.length.offset // 4 :: header_size // 4]

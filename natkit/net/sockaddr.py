@@ -12,6 +12,7 @@ from natkit.address import Address
 from natkit.errors import MisuseError
 
 __all__ = [
+    "HOST",
     "IPV4_SIZE",
     "IPV6_SIZE",
     "from_python",
@@ -29,6 +30,9 @@ IPV4_SIZE = 16
 
 IPV6_SIZE = 28
 """Bytes of a ``sockaddr_in6``: family, port, flow label, address, scope."""
+
+HOST = {IPV4_SIZE: slice(4, 8), IPV6_SIZE: slice(8, 24)}
+"""By size, where in a socket address the IP address lies, in network order."""
 
 PythonAddress = tuple[str, int] | tuple[str, int, int, int]
 """What the socket module calls an address."""
@@ -86,7 +90,7 @@ def to_python(name: bytes) -> PythonAddress:
 
 def host_bytes(name: bytes) -> bytes:
     """The IP address alone, 4 or 16 bytes in network order."""
-    return name[4:8] if len(name) == IPV4_SIZE else name[8:24]
+    return name[HOST[len(name)]]
 
 
 def port_of(name: bytes) -> int:

@@ -16,7 +16,7 @@ from natkit.address import Address, IPNetwork
 from natkit.errors import MisuseError
 from natkit.machine import Path, RandomBytes, Transport
 from natkit.net import fragmentation, sockaddr
-from natkit.net.batch import Endpoint, datagram_batch
+from natkit.net.batch import Endpoint, Packet, datagram_batch
 from natkit.net.libc import HAVE_MMSG
 from natkit.relay.packets import (
     BINDING_REQUEST_HEAD,
@@ -82,11 +82,6 @@ class UserspacePlane:
         self._other = Counters()
         self._from_clients = datagram_batch(portable=portable)
         self._from_peers = datagram_batch(headroom=LARGEST_HEADER, portable=portable)
-        # What was received from peers since the last flush: slots filled, packets queued for the
-        # clients of one listener, and for whom.
-        self._filled = 0
-        self._queued_on: Listener | None = None
-        self._queued_for: list[tuple[Allocation, int]] = []
         self._transaction_ids: list[bytes] = []
 
     def listen(self, sock: socket.socket, policy: BindingPolicy) -> None:
@@ -256,13 +251,15 @@ class UserspacePlane:
         """One pass over the sockets that are ready."""
         now = self._clock()
         listeners: list[Listener] = []
+        allocations: list[Allocation] = []
         for descriptor in descriptors:
             source = self._sources.get(descriptor)
             if isinstance(source, Allocation):
-                self._relay_to_client(source, now)
+                allocations.append(source)
             elif source is not None:
                 listeners.append(source)
-        self._flush_to_clients()
+        if allocations:
+            self._relay_to_clients(allocations, now)
         # Last, since the machine above may open and close sockets.
         for listener in listeners:
             if listener.endpoint.descriptor in self._sources:
@@ -276,7 +273,8 @@ class UserspacePlane:
         names, slices = batch.names[name_size], batch.name_slices[name_size]
         clients = listener.clients
         answers_binding = listener.answers_binding
-        to_peers: dict[Allocation, list[tuple[int, int, bytes]]] = {}
+        answers: list[Packet] = []
+        to_peers: dict[Allocation, list[Packet]] = {}
         unhandled: list[tuple[bytes, bytes]] = []
         for index, length in enumerate(batch.receive(listener.endpoint)):
             start = starts[index]
@@ -295,7 +293,7 @@ class UserspacePlane:
                 continue
             if length == HEADER_LENGTH and head == BINDING_REQUEST_HEAD and cookie == MAGIC_COOKIE:
                 if answers_binding:
-                    batch.queue(start, answer_binding(buffer, start, name), name)
+                    answers.append((start, answer_binding(buffer, start, name), name))
                     continue
             elif head >> 16 == SEND_INDICATION:
                 allocation = clients.get(name)
@@ -309,7 +307,7 @@ class UserspacePlane:
                     to_peers.setdefault(allocation, []).append((payload, size, peer))
                     continue
             unhandled.append((name, buffer[start : start + length]))
-        self._other.dropped_send_failed += len(batch.flush(listener.endpoint))
+        self._other.dropped_send_failed += len(batch.send(listener.endpoint, answers))
         for allocation, packets in to_peers.items():
             self._send_to_peers(allocation, packets)
         for name, data in unhandled:
@@ -334,41 +332,62 @@ class UserspacePlane:
             return None
         return channel
 
-    def _send_to_peers(
-        self, allocation: Allocation, packets: Sequence[tuple[int, int, bytes]]
-    ) -> None:
-        batch = self._from_clients
-        size = 0
-        for packet in packets:
-            batch.queue(*packet)
-            size += packet[1]
-        failed = batch.flush(allocation.endpoint)
+    def _send_to_peers(self, allocation: Allocation, packets: Sequence[Packet]) -> None:
+        failed = self._from_clients.send(allocation.endpoint, packets)
         counters = allocation.counters
-        counters.packets_to_peers += len(packets) - len(failed)
-        counters.bytes_to_peers += size - sum(packets[place][1] for place in failed)
-        counters.dropped_send_failed += len(failed)
+        counters.packets_to_peers += len(packets)
+        counters.bytes_to_peers += sum([packet[1] for packet in packets])
+        for place in failed:
+            counters.packets_to_peers -= 1
+            counters.bytes_to_peers -= packets[place][1]
+            counters.dropped_send_failed += 1
 
-    def _relay_to_client(self, allocation: Allocation, now: float) -> None:
-        """Take one batch off a relay socket (RFC 8656 §11.3, §12.7); what passes is queued."""
+    def _relay_to_clients(self, allocations: Sequence[Allocation], now: float) -> None:
+        """Take one batch at most off each relay socket (RFC 8656 §11.3, §12.7).
+
+        What passes is sent once half the slots are full, or when the next client came to another
+        listener.
+        """
         batch = self._from_peers
-        listener = allocation.listener
-        if listener is not self._queued_on or self._filled > batch.capacity // 2:
-            self._flush_to_clients()
-            self._queued_on = listener
-        endpoint = allocation.endpoint
-        first = self._filled
-        lengths = batch.receive(endpoint, first)
-        self._filled = first + len(lengths)
+        full = batch.capacity // 2
+        filled = 0
+        outgoing: list[Packet] = []
+        owners: list[tuple[Allocation, int]] = []
+        listener: Listener | None = None
+        for allocation in allocations:
+            if filled > full or allocation.listener is not listener:
+                self._send_to_clients(listener, outgoing, owners)
+                outgoing, owners = [], []
+                filled = 0
+                listener = allocation.listener
+            lengths = batch.receive(allocation.endpoint, filled)
+            self._frame(allocation, filled, lengths, now, outgoing, owners)
+            filled += len(lengths)
+        self._send_to_clients(listener, outgoing, owners)
+
+    def _frame(
+        self,
+        allocation: Allocation,
+        first: int,
+        lengths: Sequence[int],
+        now: float,
+        outgoing: list[Packet],
+        owners: list[tuple[Allocation, int]],
+    ) -> None:
+        """Frame for the client what its peers sent: the slots from ``first`` on."""
         if allocation.until <= now:
             self._other.dropped_no_allocation += len(lengths)
             return
-        counters = allocation.counters
+        batch = self._from_peers
         buffer, starts = batch.buffer, batch.starts
-        names, slices = batch.names[endpoint.name_size], batch.name_slices[endpoint.name_size]
+        name_size = allocation.endpoint.name_size
+        names, slices = batch.names[name_size], batch.name_slices[name_size]
+        host = sockaddr.HOST[name_size]
         permissions, channels = allocation.permissions, allocation.channels_by_peer
+        counters = allocation.counters
         for index, length in enumerate(lengths, first):
             name = names[slices[index]]
-            permission = permissions.get(sockaddr.host_bytes(name))
+            permission = permissions.get(name[host])
             if (
                 permission is None
                 or permission.until <= now
@@ -384,33 +403,33 @@ class UserspacePlane:
             if channel is not None and channel.until > now:
                 begin = start - CHANNEL_HEADER_LENGTH
                 CHANNEL_HEADER.pack_into(buffer, begin, channel.number, length)
-                end = start + length
-                padded = listener is None
+                padding = 0 if allocation.write is None else -length % 4
             else:
                 header = data_indication_header(name, self._transaction_id(), length)
                 begin = start - len(header)
                 buffer[begin:start] = header
-                end = start + length
-                padded = True
-            if padded:
                 padding = -length % 4
-                buffer[end : end + padding] = bytes(padding)
-                end += padding
+            end = start + length + padding
+            if padding:
+                buffer[end - padding : end] = bytes(padding)
             counters.packets_to_clients += 1
             counters.bytes_to_clients += length
             if allocation.write is not None:
                 allocation.write(buffer[begin:end])
             else:
-                batch.queue(begin, end - begin, allocation.client_name)
-                self._queued_for.append((allocation, length))
+                outgoing.append((begin, end - begin, allocation.client_name))
+                owners.append((allocation, length))
 
-    def _flush_to_clients(self) -> None:
-        queued, self._queued_for = self._queued_for, []
-        self._filled = 0
-        if self._queued_on is None:
+    def _send_to_clients(
+        self,
+        listener: Listener | None,
+        outgoing: Sequence[Packet],
+        owners: Sequence[tuple[Allocation, int]],
+    ) -> None:
+        if listener is None:
             return
-        for place in self._from_peers.flush(self._queued_on.endpoint):
-            allocation, size = queued[place]
+        for place in self._from_peers.send(listener.endpoint, outgoing):
+            allocation, size = owners[place]
             allocation.counters.packets_to_clients -= 1
             allocation.counters.bytes_to_clients -= size
             allocation.counters.dropped_send_failed += 1

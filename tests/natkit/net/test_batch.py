@@ -10,6 +10,7 @@ import pytest
 
 from natkit.address import Address
 from natkit.errors import MisuseError
+from natkit.net import batch as batch_module
 from natkit.net import libc, sockaddr
 from natkit.net.batch import (
     LARGEST_DATAGRAM,
@@ -181,36 +182,37 @@ def test_a_datagram_is_sent_from_where_it_was_received(batch: DatagramBatch, por
     endpoint, sender, target = Endpoint(ports()), ports(), ports()
     sender.sendto(b"head:body", address_of(endpoint.socket))
     assert batch.receive(endpoint) == [9]
-    batch.queue(batch.starts[0] + 5, 4, sockaddr.pack(address_of(target)))
-    assert not batch.flush(endpoint)
+    packet = (batch.starts[0] + 5, 4, sockaddr.pack(address_of(target)))
+    assert not batch.send(endpoint, [packet])
     assert target.recv(100) == b"body"
 
 
-def test_the_queue_is_bounded_by_the_capacity(portable: bool, ports: Ports) -> None:
+def test_more_than_the_capacity_is_never_sent_at_once(portable: bool, ports: Ports) -> None:
     batch = datagram_batch(capacity=2, portable=portable)
-    name = sockaddr.pack(Address("127.0.0.1", 9))
-    batch.queue(0, 0, name)
-    batch.queue(0, 0, name)
-    with pytest.raises(IndexError):
-        batch.queue(0, 0, name)
+    packet = (0, 0, sockaddr.pack(Address("127.0.0.1", 9)))
+    with pytest.raises(MisuseError, match="3 packets in a batch of 2"):
+        batch.send(Endpoint(ports()), [packet] * 3)
 
 
 def test_what_can_not_be_sent_is_skipped_and_told_by_its_place(
     batch: DatagramBatch, ports: Ports
 ) -> None:
     endpoint, target = Endpoint(ports()), ports()
+    start = batch.starts[0]
     good = sockaddr.pack(address_of(target))
-    # Port 0 and the broadcast address are refused; a payload this long can't be sent over IPv4.
+    # Port 0 and the broadcast address are refused; IPv4 carries no payload this long.
     no_port = sockaddr.pack(Address("127.0.0.1", 0))
     broadcast = sockaddr.pack(Address("255.255.255.255", 9))
-    batch.queue(batch.starts[0], 1, no_port)
-    batch.queue(batch.starts[0], 1, good)
-    batch.queue(batch.starts[0], 65_520, good)
-    batch.queue(batch.starts[0], 2, good)
-    batch.queue(batch.starts[0], 1, broadcast)
-    assert list(batch.flush(endpoint)) == [0, 2, 4]
+    packets = [
+        (start, 1, no_port),
+        (start, 1, good),
+        (start, 65_520, good),
+        (start, 2, good),
+        (start, 1, broadcast),
+    ]
+    assert list(batch.send(endpoint, packets)) == [0, 2, 4]
     assert [len(target.recv(10)) for _ in range(2)] == [1, 2]
-    assert not batch.flush(endpoint)
+    assert not batch.send(endpoint, [])
 
 
 def test_icmp_errors_of_a_connected_socket_do_not_stop_it(
@@ -240,8 +242,8 @@ def test_a_pending_icmp_error_costs_one_datagram_of_the_batch(
     endpoint = Endpoint(sock)
     for index in range(4):
         batch.buffer[batch.starts[index]] = index
-        batch.queue(batch.starts[index], 1, sockaddr.pack(address_of(target)))
-    assert list(batch.flush(endpoint)) == [0]
+    name = sockaddr.pack(address_of(target))
+    assert list(batch.send(endpoint, [(start, 1, name) for start in batch.starts[:4]])) == [0]
     assert [target.recv(10) for _ in range(3)] == [b"\1", b"\2", b"\3"]
 
 
@@ -253,9 +255,9 @@ def sends_until_full(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """
     calls: list[int] = []
 
-    def send_many(_: libc.MessageVector, *arguments: int) -> int:
-        calls.append(arguments[-1])
-        return 2 if len(calls) == 1 else -errno.EAGAIN
+    def send_many(_: int, __: int, count: int, ___: int) -> int:
+        calls.append(count)
+        return 2 if len(calls) == 1 else -1
 
     def send_one(_: socket.socket, data: memoryview, __: sockaddr.PythonAddress) -> int:
         calls.append(1)
@@ -263,7 +265,8 @@ def sends_until_full(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             raise BlockingIOError(errno.EAGAIN, "full")
         return len(data)
 
-    monkeypatch.setattr(libc.MessageVector, "send", send_many)
+    monkeypatch.setattr(batch_module, "sendmmsg", send_many)
+    monkeypatch.setattr(batch_module, "last_error", lambda: errno.EAGAIN)
     monkeypatch.setattr(socket.socket, "sendto", send_one)
     return calls
 
@@ -271,10 +274,8 @@ def sends_until_full(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_full_send_buffer_drops_the_rest_without_trying(
     batch: DatagramBatch, ports: Ports, portable: bool, sends_until_full: list[int]
 ) -> None:
-    endpoint = Endpoint(ports())
-    for _ in range(5):
-        batch.queue(batch.starts[0], 1, sockaddr.pack(Address("127.0.0.1", 9)))
-    assert list(batch.flush(endpoint)) == [2, 3, 4]
+    packet = (batch.starts[0], 1, sockaddr.pack(Address("127.0.0.1", 9)))
+    assert list(batch.send(Endpoint(ports()), [packet] * 5)) == [2, 3, 4]
     assert sends_until_full == ([1, 1, 1] if portable else [5, 3])
 
 
@@ -284,9 +285,9 @@ def test_a_closed_socket_is_an_error_not_a_loss(batch: DatagramBatch, ports: Por
     sock.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         batch.receive(endpoint)
-    batch.queue(batch.starts[0], 1, sockaddr.pack(Address("127.0.0.1", 9)))
+    packet = (batch.starts[0], 1, sockaddr.pack(Address("127.0.0.1", 9)))
     with pytest.raises(OSError, match="Bad file descriptor"):
-        batch.flush(endpoint)
+        batch.send(endpoint, [packet])
 
 
 def test_an_address_of_the_other_family_is_misuse(batch: DatagramBatch, ports: Ports) -> None:
@@ -327,11 +328,10 @@ def resident_kilobytes() -> int:
 
 
 @pytest.mark.skipif(not libc.HAVE_MMSG, reason="Linux's structures")
-def test_the_structures_have_the_sizes_of_this_platform() -> None:
-    word = ctypes.sizeof(ctypes.c_void_p)
-    expected = {8: 64, 4: 32}[word]
-    assert expected == libc._HEADER_SIZE
+def test_the_structures_have_the_layout_of_this_platform() -> None:
+    expected = {8: 64, 4: 32}[ctypes.sizeof(ctypes.c_void_p)]
     vector = libc.MessageVector(3, {16: 4096, 28: 8192})
-    raw = bytes(vector._headers[28])
-    name, size = struct.unpack_from("PI", raw, 2 * expected)
+    first, second, third = vector.headers[28]
+    assert third - second == second - first == expected
+    name, size = struct.unpack_from("PI", ctypes.string_at(third, expected))
     assert (name, size) == (8192 + 2 * 28, 28)

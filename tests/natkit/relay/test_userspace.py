@@ -11,9 +11,9 @@ import uvloop
 from natkit.address import Address
 from natkit.errors import MisuseError
 from natkit.machine import Path, Transport
-from natkit.net import sockaddr
+from natkit.net import batch, sockaddr
 from natkit.net.batch import CAPACITY
-from natkit.net.libc import HAVE_MMSG, MessageVector
+from natkit.net.libc import HAVE_MMSG
 from natkit.relay.plane import BindingPolicy, Counters, RelayPlane
 from natkit.relay.userspace import UserspacePlane
 from natkit.stun.attributes import Data, Software, XorMappedAddress, XorPeerAddress
@@ -531,7 +531,8 @@ def test_a_full_send_buffer_drops_and_counts_and_keeps_nothing(
 ) -> None:
     relayed = Relayed(rig)
     with monkeypatch.context() as patch:
-        patch.setattr(MessageVector, "send", lambda *_: -errno.EAGAIN)
+        patch.setattr(batch, "sendmmsg", lambda *_: -1)
+        patch.setattr(batch, "last_error", lambda: errno.EAGAIN)
         patch.setattr(socket.socket, "sendto", _full)
         _fill(relayed)
         rig.turn()
