@@ -118,6 +118,9 @@ class Stream:
             refused = self.state is StreamState.CONNECTING
             self._end("connection refused" if refused else "connection reset", remember=0.0)
             return
+        if self.state is StreamState.CONNECTING and segment.kind is not SegmentKind.SYN:
+            # Our SYN counts as acknowledged by a SYN alone (RFC 9293 §3.10.7.3).
+            return
         if self.state is not StreamState.ENDED:
             self._take_acknowledgement(segment.acknowledged)
         if segment.kind is SegmentKind.ACK:

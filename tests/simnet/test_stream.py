@@ -122,6 +122,17 @@ def test_a_host_that_is_not_there_times_out() -> None:
     assert call.network.now - before == pytest.approx(63.0)
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_an_attempt_ends_even_when_the_server_dies_in_the_handshake(seed: int) -> None:
+    call = Call(seed, Conditions(loss=0.4, jitter=0.1))
+    call.network.after(0.02 + seed * 0.01, call.server_shell.stop)
+    with call.network:
+        call.attempt()
+        call.network.run_for(100.0)
+        assert len(call.client_host.streams) == len(call.client_shell.paths)
+        assert call.server_host.streams == ()
+
+
 def test_a_local_address_may_be_asked_for_and_is_refused_when_in_use() -> None:
     call = Call()
     local = call.client_host.address(40_000)
