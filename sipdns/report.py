@@ -83,7 +83,7 @@ def _heading(outcome: Outcome) -> Text:
     first = outcome.targets[0]
     number = len(outcome.targets)
     heading.append(
-        f"  {first.transport.upper()}, {number} {'server address' if number == 1 else 'addresses'}",
+        f"  {first.transport.upper()}, {number} {'address' if number == 1 else 'addresses'}",
         style="not bold",
     )
     if first.transport.is_secure:

@@ -144,7 +144,7 @@ def test_when_all_nameservers_refuse_the_end_names_each() -> None:
     (first,) = exchanges(query)
     query.answer(first.request_id, Failure("connection refused"), 0.1)
     (second,) = exchanges(query)
-    query.answer(second.request_id, b"junk", 0.1)
+    query.answer(second.request_id, b"\0" * 5, 0.1)
     result = end(query)
     assert isinstance(result, Failure)
     assert result.reason.startswith("192.0.2.53:53: connection refused; 192.0.2.54:53: the answer")
