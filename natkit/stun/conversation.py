@@ -168,11 +168,11 @@ class Conversation:
             or response.message_class in (MessageClass.REQUEST, MessageClass.INDICATION)
         ):
             return False
-        if exchange.transaction.sent == 1:
-            self._estimate.add(now - exchange.transaction.started_at, now)
         verdict = Verdict.ACCEPT
         if self._authentication is not None:
             verdict = self._authentication.judge(response, exchange.proof)
+        if verdict in (Verdict.ACCEPT, Verdict.RETRY) and exchange.transaction.sent == 1:
+            self._estimate.add(now - exchange.transaction.started_at, now)
         match verdict:
             case Verdict.ACCEPT:
                 self._finish(exchange, self._outcome(exchange, response), now)

@@ -32,7 +32,8 @@ class Timing:
     """Ti: how long to wait where the transport retransmits."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.rto <= self.maximum_rto or self.request_count < 1 or self.last_wait <= 0:
+        waits = (self.rto, self.last_wait, self.reliable_timeout)
+        if min(waits) <= 0 or self.rto > self.maximum_rto or self.request_count < 1:
             raise MisuseError(f"{self} can't time a transaction")
 
 

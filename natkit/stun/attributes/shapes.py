@@ -27,6 +27,7 @@ TEXT_CHARACTERS = 127
 _IPV4_LENGTH = 8
 _IPV6_LENGTH = 20
 _VALUE_LENGTH: dict[int, int] = {Family.IPV4: _IPV4_LENGTH, Family.IPV6: _IPV6_LENGTH}
+_FAMILY_FIELD = {4: bytes((0, Family.IPV4)), 16: bytes((0, Family.IPV6))}
 # The port meets the upper half of the cookie, the address all of it and what follows.
 _IPV4_MASK = (MAGIC_COOKIE >> 16) << 32 | MAGIC_COOKIE
 
@@ -64,8 +65,7 @@ class AddressAttribute(KnownAttribute):
     def encode(self) -> bytes:
         """Family, port and address."""
         packed = self.address.packed
-        family = b"\0\1" if len(packed) == 4 else b"\0\2"
-        return family + self.address.port.to_bytes(2, "big") + packed
+        return _FAMILY_FIELD[len(packed)] + self.address.port.to_bytes(2, "big") + packed
 
 
 @dataclass(frozen=True, slots=True)

@@ -600,3 +600,17 @@ def test_a_retransmitted_request_measures_nothing() -> None:
     deadline = client.conversation.next_deadline()
     assert deadline is not None
     assert deadline - client.now == 0.5
+
+
+def test_a_forged_answer_measures_nothing() -> None:
+    client = Client(LongTerm("user", "pass"))
+    second = client.challenged(REALM, OLD_NONCE)
+    client.now += 0.4
+    client.answer(second.success(), b"forged")
+    client.now += 0.05
+    client.answer(second.success(), MD5_KEY)
+    client.request()
+    deadline = client.conversation.next_deadline()
+    assert deadline is not None
+    # The challenge took no time, the true answer 0.45 s: RFC 6298 §2.3.
+    assert deadline - client.now == pytest.approx(0.45 / 8 + 0.45)

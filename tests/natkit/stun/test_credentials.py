@@ -3,6 +3,7 @@
 import base64
 import hashlib
 
+import precis_i18n
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,6 +105,16 @@ class TestOpaqueString:
     def test_refuses_what_the_rfc_forbids(self, text: str) -> None:
         with pytest.raises(MisuseError, match="OpaqueString forbids"):
             opaque_string(text)
+
+    @given(text=st.text(st.characters(codec="ascii")))
+    def test_takes_no_short_cut_that_changes_ascii(self, text: str) -> None:
+        try:
+            expected = precis_i18n.get_profile("OpaqueString").enforce(text)
+        except UnicodeEncodeError:
+            with pytest.raises(MisuseError):
+                opaque_string(text)
+        else:
+            assert opaque_string(text) == expected
 
     @given(text=st.text())
     def test_is_done_once_and_for_all(self, text: str) -> None:

@@ -77,6 +77,7 @@ def test_a_late_timer_sends_one_request_not_several() -> None:
         lambda: Timing(rto=2.0),
         lambda: Timing(request_count=0),
         lambda: Timing(last_wait=0),
+        lambda: Timing(reliable_timeout=0),
     ],
 )
 def test_senseless_timings_are_refused(timing: Callable[[], Timing]) -> None:
