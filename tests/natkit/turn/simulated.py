@@ -54,12 +54,18 @@ class Relay:
     """The server, on a host of its own, with one user."""
 
     def __init__(
-        self, network: Network, *, settings: Settings = SETTINGS, link: Conditions | None = None
+        self,
+        network: Network,
+        *,
+        settings: Settings = SETTINGS,
+        link: Conditions | None = None,
+        lateness: float = 0.0,
     ) -> None:
         self.network = network
         self.settings = settings
         self.host = network.host("server", *SERVER_HOSTS, link=link)
         self.lives = 0
+        self._lateness = lateness
         self.start()
 
     def start(self) -> None:
@@ -71,7 +77,11 @@ class Relay:
             unix_offset=UNIX_OFFSET,
         )
         self.shell: Shell[ServerEvent, ServerResult] = Shell(
-            self.host, self.machine, on_event=self._answer, framing=StunFraming
+            self.host,
+            self.machine,
+            on_event=self._answer,
+            framing=StunFraming,
+            lateness=self._lateness,
         )
         for listener in self.settings.listeners:
             self.shell.bind(listener)
@@ -114,7 +124,7 @@ class Caller:
         transport: Transport = Transport.UDP,
         family: Family = Family.IPV4,
         relayed: Family | None = None,
-        password: str = PASSWORD,
+        lateness: float = 0.0,
     ) -> None:
         self.relay = relay
         self.network = relay.network
@@ -123,12 +133,12 @@ class Caller:
             relay.address(family),
             transport,
             username=USERNAME,
-            password=password,
+            password=PASSWORD,
             random=self.network.random_bytes(f"client {host.name}"),
             family=relayed,
         )
         self.shell: Shell[TurnEvent, Address | Path] = Shell(
-            host, self.allocation, framing=StunFraming
+            host, self.allocation, framing=StunFraming, lateness=lateness
         )
 
     @property
@@ -229,7 +239,7 @@ def exchanges(network: Network, host: str) -> list[Exchange]:
         if record.place != host or not isinstance(record.subject, Packet):
             continue
         data = record.subject.payload
-        if not isinstance(data, bytes) or (message := _message(data)) is None:
+        if not isinstance(data, bytes) or (message := parsed(data)) is None:
             continue
         key = message.transaction_id
         if record.what == "sent" and message.message_class is MessageClass.REQUEST:
@@ -243,7 +253,8 @@ def exchanges(network: Network, host: str) -> list[Exchange]:
     return list(found.values())
 
 
-def _message(data: bytes) -> Message | None:
+def parsed(data: bytes) -> Message | None:
+    """The STUN message in a datagram, if it is one."""
     try:
         return Message.parse(data)
     except MalformedMessage:
@@ -252,7 +263,7 @@ def _message(data: bytes) -> Message | None:
 
 def _describe(subject: object) -> str:
     if isinstance(subject, Packet) and isinstance(subject.payload, bytes):
-        message = _message(subject.payload)
+        message = parsed(subject.payload)
         if message is not None:
             return (
                 f"{subject.source} → {subject.destination} method {message.method} "

@@ -42,6 +42,9 @@ the transactions that were under way."""
 OUTCOME: Final = 400.0
 """Seconds within which every request of an owner has an outcome."""
 
+LATENESS: Final = 0.1
+"""Seconds by which a busy event loop is late."""
+
 TRANSPORTS: Final = (Transport.UDP, Transport.UDP, Transport.TCP)
 
 
@@ -80,7 +83,9 @@ class Client:
 
     def begin(self) -> None:
         """A new allocation, from nothing."""
-        self.caller = Caller(self.storm.relay, self.host, transport=self.transport)
+        self.caller = Caller(
+            self.storm.relay, self.host, transport=self.transport, lateness=LATENESS
+        )
         self.wanted: dict[object, float] = {}
         self.caller.shell.on_event = self.note
         self.caller.shell.call(self.caller.allocation.allocate)
@@ -147,7 +152,7 @@ class Storm:
     def __init__(self, seed: int) -> None:
         self.network = network_of(seed)
         self.draw = self.network.random("storm")
-        self.relay = Relay(self.network)
+        self.relay = Relay(self.network, lateness=LATENESS)
         self.peers = [
             Endpoint(self.network.host(f"peer{number}", f"203.0.113.{20 + number}"), echo=True)
             for number in range(3)

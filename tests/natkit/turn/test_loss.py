@@ -32,8 +32,9 @@ from tests.natkit.turn.simulated import (
     caller_on,
     exchanges,
     network_of,
+    parsed,
 )
-from tests.simnet import Conditions, Endpoint
+from tests.simnet import Conditions, Endpoint, Packet
 
 SEEDS: Final = 500
 MANY_SEEDS: Final = 20_000
@@ -214,6 +215,33 @@ def test_at_heavy_loss_every_step_succeeds_or_times_out_and_both_ends_agree_afte
             scene.assert_that_both_ends_agree()
             failed = [each for each in scene.exchanges() if not each.answered]
             assert len(failed) >= scene.timeouts
+
+
+def test_a_request_that_comes_again_is_answered_identically() -> None:
+    """RFC 8489 §6.3.1; the challenges of strangers alone tell the time."""
+    repeated = 0
+    for seed in range(50):
+        scene = Scene(seed, loss=0.0)
+        scene.caller.host.link.change(
+            Conditions(loss=0.2, delay=0.02, jitter=1.5, duplication=0.5, reordering=0.3)
+        )
+        with scene.network as network:
+            scene.set_up()
+            network.run_for(LIFETIME)
+            scene.caller.close()
+            network.run_for(TRANSACTION)
+            answers: dict[bytes, list[bytes]] = {}
+            for record in network.trace.records:
+                if (record.place, record.what) == ("server", "sent"):
+                    assert isinstance(record.subject, Packet)
+                    data = record.subject.payload
+                    assert isinstance(data, bytes)
+                    if (message := parsed(data)) is not None and message.sha256_text() is not None:
+                        answers.setdefault(message.transaction_id, []).append(data)
+            for same in answers.values():
+                assert len(set(same)) == 1
+                repeated += len(same) > 1
+    assert repeated > 100
 
 
 STEPS: Final = {
