@@ -55,7 +55,8 @@ from stun_server.settings import Settings
 ServerResult = Address | Credential | None
 
 # Requests that wait for a credential or a socket: each holds its message, so they are bounded; a
-# shell that answers at once needs one.  Beyond them requests are dropped, and clients retransmit.
+# shell that answers at once needs one.  Beyond them lookups are dropped, for clients retransmit,
+# and Allocates get 508.
 MAX_PENDING = 1024
 
 PENDING_LIFETIME = 5.0
@@ -107,7 +108,7 @@ class Server:
     """The machine; see :mod:`natkit.machine` for the contract.
 
     Results: an Address for OpenSocket, a Credential or None for FindCredential.  ``malformed``
-    counts the messages that did not parse.
+    counts the messages that did not parse, and those with a malformed attribute.
     """
 
     def __init__(self, settings: Settings, *, random: RandomBytes, unix_offset: float) -> None:

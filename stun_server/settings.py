@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from natkit.address import Address, Family, IPNetwork
 from natkit.errors import MisuseError
+from natkit.stun.attributes.shapes import TEXT_CHARACTERS
 from natkit.stun.registry import PasswordAlgorithmNumber
 
 SMALLEST_NONCE_KEY = 16
@@ -61,8 +62,10 @@ class Settings:
     channels_per_allocation: int = 128
 
     def __post_init__(self) -> None:
-        if not self.realm:
-            raise MisuseError("the realm is empty")
+        if not 0 < len(self.realm) <= TEXT_CHARACTERS:
+            raise MisuseError(f"the realm has not 1 to {TEXT_CHARACTERS} characters")
+        if len(self.software) > TEXT_CHARACTERS:
+            raise MisuseError(f"software has more than {TEXT_CHARACTERS} characters")
         if len(self.nonce_key) < SMALLEST_NONCE_KEY:
             raise MisuseError(f"the nonce key has fewer than {SMALLEST_NONCE_KEY} bytes")
         if not 1 <= self.relay_ports.first <= self.relay_ports.last <= 65535:

@@ -11,8 +11,11 @@ from tests.stun_server.world import LISTENER, LISTENER6, SETTINGS
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(MisuseError, match="realm"):
-        replace(SETTINGS, realm="")
+    for realm in ("", "r" * 128):
+        with pytest.raises(MisuseError, match="realm"):
+            replace(SETTINGS, realm=realm)
+    with pytest.raises(MisuseError, match="software"):
+        replace(SETTINGS, software="s" * 128)
     with pytest.raises(MisuseError, match="nonce key"):
         replace(SETTINGS, nonce_key=b"short")
     for ports in (PortRange(0, 9), PortRange(9, 8), PortRange(9, 65536)):
