@@ -81,7 +81,9 @@ def turn(
     timeout: TimeoutOption = 10.0,
     as_json: JsonOption = False,
 ) -> int:
-    """Get an allocation from the server at URI, and send a probe to ourselves through it.
+    """Test whether the TURN server at URI relays.
+
+    It gets an allocation there, and sends itself a probe through it.
 
     Exit status: 0 it relays, 1 it does not, or refuses, 2 wrong use, 3 it could not be tested.
     """

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
@@ -25,6 +26,18 @@ def uri(coturn: Coturn, transport: str) -> str:
     return f"turn:{coturn.address}?transport={transport}"
 
 
+def at(
+    coturn: Coturn, transport: str = "udp", *, password: str | None = None
+) -> AbstractAsyncContextManager[Allocation]:
+    """An allocation of ours at coturn."""
+    return allocate(
+        uri(coturn, transport),
+        username=coturn.username,
+        password=coturn.password if password is None else password,
+        timeout=LIMIT,
+    )
+
+
 async def exchange(one: Allocation, other: Allocation) -> None:
     """A datagram each way."""
     async with asyncio.timeout(LIMIT):
@@ -42,12 +55,7 @@ async def test_coturn_tells_our_address(coturn: Coturn, tcp: bool) -> None:
 
 @transports
 async def test_coturn_relays_between_two_of_our_allocations(coturn: Coturn, transport: str) -> None:
-    async with (
-        allocate(uri(coturn, transport), username=coturn.username, password=coturn.password) as one,
-        allocate(
-            uri(coturn, transport), username=coturn.username, password=coturn.password
-        ) as other,
-    ):
+    async with at(coturn, transport) as one, at(coturn, transport) as other:
         assert one.relayed_address.port in coturn.relay_ports
         await one.permit(other.relayed_address)
         await other.permit(one.relayed_address)
@@ -63,15 +71,12 @@ async def test_a_wrong_password_is_unauthenticated_at_coturn(
     coturn: Coturn, transport: str
 ) -> None:
     with pytest.raises(Unauthenticated):
-        async with allocate(uri(coturn, transport), username=coturn.username, password="wrong"):
+        async with at(coturn, transport, password="wrong"):
             pass
 
 
 async def test_a_peer_that_coturn_denies_is_forbidden(start_coturn: StartCoturn) -> None:
-    coturn = start_coturn("--denied-peer-ip=192.0.2.0-192.0.2.255")
-    async with allocate(
-        uri(coturn, "udp"), username=coturn.username, password=coturn.password
-    ) as relay:
+    async with at(start_coturn("--denied-peer-ip=192.0.2.0-192.0.2.255")) as relay:
         with pytest.raises(Forbidden):
             await relay.permit(Address("192.0.2.1", 5000))
         with pytest.raises(Forbidden):
@@ -80,19 +85,15 @@ async def test_a_peer_that_coturn_denies_is_forbidden(start_coturn: StartCoturn)
 
 async def test_coturns_quota_is_reached(start_coturn: StartCoturn) -> None:
     coturn = start_coturn("--user-quota=1")
-    credential = {"username": coturn.username, "password": coturn.password}
-    async with allocate(uri(coturn, "udp"), **credential):
+    async with at(coturn):
         with pytest.raises(QuotaReached):
-            async with allocate(uri(coturn, "udp"), **credential):
+            async with at(coturn):
                 pass
 
 
 async def test_coturns_stale_nonces_are_renewed(start_coturn: StartCoturn) -> None:
     coturn = start_coturn("--stale-nonce=1")
-    async with (
-        allocate(uri(coturn, "udp"), username=coturn.username, password=coturn.password) as relay,
-        asyncio.timeout(LIMIT),
-    ):
+    async with at(coturn) as relay, asyncio.timeout(LIMIT):
         number = 0
         # Each is answered with success in the end, whether or not its nonce was stale.
         while "438" not in coturn.log():
