@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from natkit.address import Address, Family, IPNetwork
 from natkit.errors import ConfigError, MisuseError
+from natkit.stun.credentials import opaque_string
 from natkit.stun.registry import PasswordAlgorithmNumber
 from stun_server.settings import PortRange, Settings
 from stun_server.shell.connections import ConnectionLimits
@@ -61,10 +62,22 @@ def _algorithm(value: object) -> PasswordAlgorithmNumber:
     return number
 
 
+def _realm(value: object) -> str:
+    text = _text(value, "a realm")
+    # RFC 8489 §14.9
+    if not 1 <= len(text) <= 127:
+        raise MisuseError(f"a realm has 1 to 127 characters, not {len(text)}")
+    prepared = opaque_string(text)
+    if prepared != text:
+        raise MisuseError(f"{text!r} is not as RFC 8265 prepares it, which is {prepared!r}")
+    return text
+
+
 def _host(family: Family, value: object) -> str:
     host = Address.of(_text(value, "an IP address"), 0)
     if host.family is not family or host.ip.is_unspecified:
-        raise MisuseError(f"{value!r} is no {family.name} address to relay from")
+        name = "IPv4" if family is Family.IPV4 else "IPv6"
+        raise MisuseError(f"{value!r} is no {name} address to relay from")
     return host.host
 
 
@@ -145,7 +158,7 @@ class Listeners(_Table):
 class Users(_Table):
     """Who may allocate."""
 
-    realm: Annotated[str, Field(min_length=1, max_length=127)] = _DEFAULT.realm
+    realm: Annotated[str, BeforeValidator(_realm)] = _DEFAULT.realm
     passwords: Mapping[str, Secret] = Field(default_factory=dict)
     password_algorithms: tuple[Algorithm, ...] = _DEFAULT.password_algorithms
     username_anonymity: Switch = _DEFAULT.username_anonymity

@@ -1,0 +1,213 @@
+"""The configuration: what a file may say, how flags beat it, and what a mistake's line says."""
+
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from natkit.address import Address
+from natkit.errors import ConfigError, NatkitError
+from natkit.machine import Transport
+from natkit.stun.registry import PasswordAlgorithmNumber
+from stun_server.config import Config, Flag, load
+from stun_server.settings import PortRange, Settings
+from stun_server.shell.listening import ListenAddress
+
+WHOLE = """
+data_dir = "/var/lib/stun"
+
+[listeners]
+listen = ["udp:192.0.2.1:3478", "[2001:db8::1]:3479"]
+relay_ports = "50000-50999"
+relay_ipv4 = "192.0.2.7"
+relay_ipv6 = "2001:db8::7"
+relay_plane = "userspace"
+
+[users]
+realm = "example.org"
+passwords = {ann = "secret"}
+password_algorithms = ["SHA-256"]
+username_anonymity = false
+nonce_lifetime = 60
+
+[policy]
+allow_peer = ["10.0.0.0/8", "fd00::/8"]
+default_lifetime = 300
+maximum_lifetime = 900
+strict_channels = true
+strict_permissions = true
+
+[limits]
+allocations = 1
+allocations_per_user = 2
+permissions_per_allocation = 3
+channels_per_allocation = 4
+connections = 5
+connections_per_source = 6
+connection_idle = 7
+
+[log]
+level = "debug"
+json = true
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "stun.toml"
+
+
+def read(file: Path, text: str, *flags: Flag) -> Config:
+    file.write_text(text)
+    return load(file, flags)
+
+
+def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
+    config = read(file, WHOLE)
+    listeners = (Address("192.0.2.1", 3478),)
+    assert config.settings(listeners, bytes(32), dont_fragment=True) == Settings(
+        realm="example.org",
+        nonce_key=bytes(32),
+        listeners=listeners,
+        relay_ipv4="192.0.2.7",
+        relay_ipv6="2001:db8::7",
+        relay_ports=PortRange(50000, 50999),
+        dont_fragment=True,
+        allowed_peers=(ip_network("10.0.0.0/8"), ip_network("fd00::/8")),
+        password_algorithms=(PasswordAlgorithmNumber.SHA_256,),
+        username_anonymity=False,
+        nonce_lifetime=60.0,
+        default_lifetime=300,
+        maximum_lifetime=900,
+        strict_channels=True,
+        strict_permissions=True,
+        allocations=1,
+        allocations_per_user=2,
+        permissions_per_allocation=3,
+        channels_per_allocation=4,
+    )
+    assert config.listeners.listen == (
+        ListenAddress((Transport.UDP,), Address("192.0.2.1", 3478)),
+        ListenAddress((Transport.UDP, Transport.TCP), Address("2001:db8::1", 3479)),
+    )
+    limits = config.connection_limits()
+    assert (limits.total, limits.per_source, limits.idle) == (5, 6, 7.0)
+    assert config.data_dir == Path("/var/lib/stun")
+    assert dict(config.users.passwords) == {"ann": "secret"}
+    assert (config.log.level, config.log.as_json) == ("debug", True)
+    assert config.listeners.relay_plane == "userspace"
+
+
+def test_defaults_are_those_of_the_machine(file: Path) -> None:
+    plain = Settings(realm="natkit", nonce_key=bytes(32), listeners=())
+    assert load(None).settings((), bytes(32), dont_fragment=False) == plain
+    assert read(file, "") == load(None)
+    assert [str(each) for each in load(None).listeners.listen] == ["0.0.0.0:3478", "[::]:3478"]
+
+
+def test_a_configuration_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load(None).users.realm = "other"  # type: ignore[misc]
+
+
+def test_a_flag_beats_the_file_and_adds_users(file: Path) -> None:
+    config = read(
+        file,
+        WHOLE,
+        Flag("--realm", ("users", "realm"), "other.example"),
+        Flag("--allow-peer", ("policy", "allow_peer"), ["127.0.0.0/8"]),
+        Flag("--user", ("users", "passwords", "ann"), "changed"),
+        Flag("--user", ("users", "passwords", "bob"), "new"),
+    )
+    assert config.users.realm == "other.example"
+    assert config.policy.allow_peer == (ip_network("127.0.0.0/8"),)
+    assert dict(config.users.passwords) == {"ann": "changed", "bob": "new"}
+
+
+def test_a_secret_may_be_in_the_environment_or_in_a_file(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NATKIT_TEST_SECRET", "from the environment")
+    secret = tmp_path / "secret"
+    secret.write_text("from a file\n")
+    config = read(
+        file,
+        f"""
+        [users.passwords]
+        ann = {{env = "NATKIT_TEST_SECRET"}}
+        bob = {{file = "{secret}"}}
+        """,
+    )
+    assert dict(config.users.passwords) == {
+        "ann": "from the environment",
+        "bob": "from a file",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("listen = 3", "listen: there is no such key; known are data_dir, listeners, users,"),
+        ("[listeners]\nlisen = []", "listeners.lisen: there is no such key; known are listen, "),
+        ("[log]\nas_json = true", "log.as_json: there is no such key; known are level, json"),
+        ("[listeners]\nlisten = []", "listeners.listen: "),
+        ("[listeners]\nlisten = ['x']", "listeners.listen.0: 'x' has no port"),
+        ("[listeners]\nlisten = [3]", "listeners.listen.0: 3 is no text; "),
+        ("[listeners]\nlisten = ['tls:[::]:1']", "this server listens on udp and tcp"),
+        ("[listeners]\nrelay_ports = '9'", "listeners.relay_ports: '9' is no range of ports like"),
+        ("[listeners]\nrelay_ports = '9-1'", "'9-1' is no range within 1 to 65535"),
+        ("[listeners]\nrelay_ipv4 = '::1'", "listeners.relay_ipv4: '::1' is no IPv4 address"),
+        ("[listeners]\nrelay_ipv6 = '::'", "listeners.relay_ipv6: '::' is no IPv6 address"),
+        ("[listeners]\nrelay_plane = 'fast'", "listeners.relay_plane: input should be 'auto', "),
+        ("[users]\nrealm = ''", "users.realm: a realm has 1 to 127 characters, not 0"),
+        ('[users]\nrealm = "x\\ny"', "users.realm: text that OpaqueString forbids"),
+        ("[users]\npassword_algorithms = ['md4']", "'md4' is no password algorithm; known are sha"),
+        ("[users.passwords]\nann = ''", "users.passwords.ann: a secret is a text, {env = "),
+        ("[users.passwords]\nann = {env = 'NATKIT_NO'}", "environment variable NATKIT_NO is not"),
+        ("[users.passwords]\nann = {file = '/no'}", "cannot read the secret in /no: No such file"),
+        ("[users.passwords]\nann = {file = '/no', env = 'X'}", "a secret is a text, {env = "),
+        ("[users]\npasswords = 3", "users.passwords: input should be a valid "),
+        ("users = 3", "users: input should be a valid dictionary"),
+        ("[policy]\nallow_peer = ['10/8']", "policy.allow_peer.0: '10/8' does not appear to be"),
+        ("[policy]\nallow_peer = ['10.0.0.1/8']", "10.0.0.1/8 has host bits set; a network is"),
+        ("[policy]\nstrict_channels = 'no'", "policy.strict_channels: input should be a valid bo"),
+        ("[policy]\ndefault_lifetime = 7200", "policy: default_lifetime is above maximum_lifetime"),
+        ("[limits]\nallocations = 0", "limits.allocations: input should be greater than or equal"),
+        ("[limits]\nallocations = '9'", "limits.allocations: input should be a valid integer"),
+        ("[log]\nlevel = 'loud'", "log.level: input should be 'debug', 'info', 'warning' or 'err"),
+        ("[log", "is no TOML: "),
+    ],
+)
+def test_a_mistake_is_one_line_with_file_key_and_what_is_allowed(
+    file: Path, text: str, line: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(file, text)
+    assert line in str(caught.value)
+    assert str(caught.value).startswith(str(file))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_mistake_in_a_flag_names_the_flag(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^--listen: 'x' has no port$"):
+        read(file, WHOLE, Flag("--listen", ("listeners", "listen"), ["x"]))
+    with pytest.raises(ConfigError, match=r"^--realm: a realm has 1 to 127 characters, not 0$"):
+        load(None, [Flag("--realm", ("users", "realm"), "")])
+
+
+def test_a_mistake_never_shows_a_secret(file: Path) -> None:
+    for text in (
+        '[users]\npasswords = "hunter2"',
+        "[users.passwords]\nann = {hunter2 = 'hunter2'}",
+    ):
+        with pytest.raises(ConfigError) as caught:
+            read(file, text)
+        assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_a_file_that_cannot_be_read_is_one_line(file: Path, content: bytes | None) -> None:
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(NatkitError, match=str(file)):
+        load(file)
