@@ -294,7 +294,7 @@ def error_of(response: Message, *, authenticated: bool) -> NatkitError:
     code = response.get(ErrorCode)
     if code is None:
         return MalformedMessage("an error response without ERROR-CODE")
-    error = ErrorResponse.of(code.code, code.reason)
+    error = ErrorResponse.of(code.code, _one_line(code.reason))
     if isinstance(error, TryAlternate) and authenticated:
         error.servers = tuple(each.address for each in response.get_all(AlternateServer))
         domain = response.get(AlternateDomain)
@@ -307,7 +307,14 @@ def error_of(response: Message, *, authenticated: bool) -> NatkitError:
 
 def _describe(response: Message) -> str:
     code = response.get(ErrorCode)
-    return "a success response" if code is None else f"{code.code} {code.reason}".rstrip()
+    return (
+        "a success response" if code is None else f"{code.code} {_one_line(code.reason)}".rstrip()
+    )
+
+
+def _one_line(reason: str) -> str:
+    """A reason fit for a person's terminal: servers put padding, and could put worse, into it."""
+    return "".join(each for each in reason if each.isprintable()).strip()
 
 
 def _violation(exchange: _Exchange) -> IntegrityViolation:

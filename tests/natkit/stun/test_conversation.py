@@ -213,6 +213,15 @@ class TestWithoutAuthentication:
         assert isinstance(error, ErrorResponse)
         assert error.code == code
 
+    def test_a_reason_becomes_one_line_that_is_safe_to_show(self) -> None:
+        client = Client()
+        client.request()
+        reason = " Invalid\x1b[2J\r\nallocation \0\0"
+        client.answer(client.sent_one().error(ErrorCode(437, reason)))
+        error = client.error()
+        assert isinstance(error, ErrorResponse)
+        assert error.reason == "Invalid[2Jallocation"
+
     def test_420_names_the_attributes(self) -> None:
         client = Client()
         client.request()
