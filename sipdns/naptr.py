@@ -52,7 +52,7 @@ def judge(
         rules = []
         for record in group:
             spoken = _spoken(record, services)
-            fault = _fault(record, spoken)
+            fault = _fault(record, spoken, services)
             if fault:
                 decisions.append(
                     Decision(Step.NAPTR, describe(record), Verdict.PASSED_OVER, *fault)
@@ -92,11 +92,14 @@ def _begins(offered: str, application: str) -> bool:
     return offered.startswith(application) and offered[len(application) :][:1] in ("", ":", "+")
 
 
-def _fault(record: NaptrRecord, spoken: tuple[Service, ...]) -> tuple[str, str] | None:
+def _fault(
+    record: NaptrRecord, spoken: tuple[Service, ...], services: Sequence[Service]
+) -> tuple[str, str] | None:
     """Why a record does not apply, and by which text; None when it does."""
     terminal = record.flags != ""
     if not spoken and (terminal or record.service):
-        return "a service that is not wanted here or a transport not in use", "RFC 3263 §4.1"
+        wanted = ", ".join(service.naptr_text for service in services if service.naptr)
+        return f"the services that can be used are {wanted}", "RFC 3263 §4.1"
     if record.flags.lower() not in ("", "s", "a"):
         return f'the flag "{record.flags}" leads to neither SRV nor address', "RFC 3263 §4.1"
     if record.regexp:

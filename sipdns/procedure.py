@@ -265,7 +265,7 @@ class Procedure:
         records = [one for one in answer.records if isinstance(one, SrvRecord)]
         open_records = [one for one in records if one.target != "."]
         if len(open_records) < len(records):
-            reason = 'the target "." says that the service is not offered'
+            reason = 'the target "." says that it is not offered'
             self._decide(
                 Step.SRV,
                 way.name,

@@ -93,7 +93,7 @@ def _heading(outcome: Outcome) -> Text:
 
 def _targets(targets: Sequence[RankedTarget]) -> RenderableType:
     by_srv = any(target.priority is not None for target in targets)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("try", justify="right")
     table.add_column("address", overflow="fold")
     table.add_column("host", overflow="fold")
@@ -116,7 +116,10 @@ def _decisions(outcome: Outcome) -> RenderableType:
         label = "" if decision.step is step else decision.step.value
         step = decision.step
         subject, *rest = wrap(decision.subject, _REASON_WIDTH)
-        rest += wrap(f"{decision.reason} ({decision.rfc})", _REASON_WIDTH)
+        # A reference stays in one piece: wrap breaks at plain spaces only.
+        rfc = decision.rfc.replace(" ", "\N{NO-BREAK SPACE}")
+        for line in wrap(f"{decision.reason} ({rfc})", _REASON_WIDTH):
+            rest.append(line.replace("\N{NO-BREAK SPACE}", " "))
         verdict = Text(f"{decision.verdict.value:13}", style=_STYLES[decision.verdict])
         lines.append(Text(f"{label:11}").append(verdict).append(subject))
         lines += (Text(" " * _REASON_INDENT + line, style="bright_black") for line in rest)

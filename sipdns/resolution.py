@@ -10,6 +10,7 @@ from natkit.errors import DnsFailure, LocateError, NoService
 from natkit.machine import Failure, Path, Request, RequestId, Transmit
 from natkit.timers import TimerQueue
 from sipdns.address_order import order_addresses
+from sipdns.decisions import Step, Verdict
 from sipdns.procedure import Procedure
 from sipdns.records import Answer, Question, SrvRecord
 from sipdns.search import Search
@@ -201,8 +202,14 @@ class Resolution:
     def _error(self, walk: Procedure) -> LocateError:
         if walk.failures:
             return DnsFailure(f"the DNS gave no answer for {walk.failures[-1]}")
-        last = walk.decisions[-1]
-        return NoService(f"{self._search.uri} leads to no server: {last.subject}: {last.reason}")
+        telling = [
+            one
+            for one in walk.decisions
+            if (one.step, one.verdict)
+            in ((Step.SRV, Verdict.PASSED_OVER), (Step.ADDRESS, Verdict.ABSENT))
+        ]
+        why = (telling or walk.decisions)[-1]
+        return NoService(f"{self._search.uri} leads to no server: {why.subject}: {why.reason}")
 
     def _order(self, question: Question, records: Sequence[SrvRecord]) -> Sequence[SrvRecord]:
         # Drawn once: the walk comes by here whenever an answer arrives.

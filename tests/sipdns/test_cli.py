@@ -18,7 +18,7 @@ def test_a_numeric_uri_needs_no_dns_and_is_shown(capsys: pytest.CaptureFixture[s
         "sips:192.0.2.1  TLS, 1 address, certificate for 192.0.2.1",
         "",
         "try  address         host",
-        "───────────────────────────────",
+        "──────────────────────────────",
         "  1  192.0.2.1:5061  192.0.2.1",
         "",
         "Why",

@@ -61,18 +61,26 @@ async def nameserver(
     behaviour: Behaviour, world: World = WORLD, *, tcp: bool = True
 ) -> AsyncIterator[tuple[Address, _Nameserver]]:
     loop = asyncio.get_running_loop()
-    transport, server = await loop.create_datagram_endpoint(
-        lambda: _Nameserver(world, behaviour), local_addr=("127.0.0.1", 0)
-    )
-    address = Address(*transport.get_extra_info("sockname"))
-    listener = await asyncio.start_server(server.serve_tcp, *address) if tcp else None
+    while True:
+        transport, server = await loop.create_datagram_endpoint(
+            lambda: _Nameserver(world, behaviour), local_addr=("127.0.0.1", 0)
+        )
+        address = Address(*transport.get_extra_info("sockname"))
+        try:
+            listener = await asyncio.start_server(server.serve_tcp, *address)
+            break
+        except OSError:
+            # Another process has that port for TCP.
+            transport.close()
+    if not tcp:
+        listener.close()
+        await listener.wait_closed()
     try:
         yield address, server
     finally:
         transport.close()
-        if listener is not None:
-            listener.close()
-            await listener.wait_closed()
+        listener.close()
+        await listener.wait_closed()
 
 
 def truncated(data: bytes) -> bytes:
@@ -125,9 +133,9 @@ async def test_datagrams_from_elsewhere_never_arrive() -> None:
         spoofer.sendto(forged.response(message).to_wire(), ("127.0.0.1", server.ports[-1]))
         return [honest]
 
-    async with nameserver(answer) as (address, server):
-        assert await Nameservers([address]).ask(QUESTION) == FOUND
-    spoofer.close()
+    with contextlib.closing(spoofer):
+        async with nameserver(answer) as (address, server):
+            assert await Nameservers([address]).ask(QUESTION) == FOUND
 
 
 async def test_each_query_has_its_own_port_and_id() -> None:

@@ -95,7 +95,7 @@ def test_naptr_for_transports_that_we_lack_is_passed_over() -> None:
     outcome = look_up("sip:example.org", FULL, transports=[UDP, TCP])
     assert plan(outcome) == ["tcp [2001:db8::1]:5060", "tcp 192.0.2.1:5060"]
     passed = reasons(outcome, Step.NAPTR, Verdict.PASSED_OVER)
-    assert passed[0].startswith('50 50 "s" "SIPS+D2T" _sips._tcp.example.org: a service')
+    assert passed[0].startswith('50 50 "s" "SIPS+D2T" _sips._tcp.example.org: the services that')
 
 
 def test_the_order_of_naptr_beats_our_own_preference() -> None:
