@@ -5,7 +5,14 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 import pytest
 
 from natkit.address import Address
-from natkit.stun.attributes import RequestedAddressFamily
+from natkit.stun.attributes import (
+    ChannelNumber,
+    Data,
+    RequestedAddressFamily,
+    XorPeerAddress,
+)
+from natkit.stun.message import Message
+from natkit.stun.registry import Method
 from stun_server.policy import PeerPolicy
 from tests.stun_server.world import SETTINGS, World, code
 
@@ -174,6 +181,11 @@ def test_the_server_forbids_every_spelling_and_permits_none() -> None:
     ipv6.allocate(RequestedAddressFamily(2))
     for host in hosts:
         client = ipv4 if ip_address(host).version == 4 else ipv6
-        assert code(client.permit(Address.of(host, 80))) == 403, host
+        peer = Address.of(host, 80)
+        assert code(client.permit(peer)) == 403, host
+        attributes = (ChannelNumber(0x4000), XorPeerAddress(peer))
+        assert code(client.request(Method.CHANNEL_BIND, *attributes)) == 403, host
+        send = Message.indication(Method.SEND, bytes(12), XorPeerAddress(peer), Data(b"x"))
+        assert client.send(send.encode()) == [], host
     for allocation in world.server.allocations:
-        assert allocation.permissions == {}
+        assert allocation.permissions == allocation.channels == {}

@@ -43,6 +43,7 @@ def test_a_lifetime_of_zero_deletes() -> None:
     client.permit(PEER)
     assert client.request(Method.REFRESH, Lifetime(0)).get(Lifetime) == Lifetime(0)
     assert world.sockets == set()
+    assert [type(event) for event in world.events[-2:]] == [AllocationClosed, CloseSocket]
     (closed,) = world.take_events(AllocationClosed)
     assert (closed.relayed, closed.reason) == (relayed, CloseReason.DELETED)
     assert world.take_events(CloseSocket) == [CloseSocket(relayed)]
