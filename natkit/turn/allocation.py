@@ -24,7 +24,6 @@ from natkit import __version__
 from natkit.address import Address, Family
 from natkit.errors import (
     AllocationMismatch,
-    ErrorResponse,
     MalformedMessage,
     MisuseError,
     NatkitError,
@@ -57,22 +56,18 @@ from natkit.stun.message import Message
 from natkit.stun.registry import TRANSACTION_ID_LENGTH, MessageClass, Method
 from natkit.timers import TimerQueue
 from natkit.turn.channel_data import ChannelData, is_channel_data
-from natkit.turn.channels import Channels, ChannelState
 from natkit.turn.events import (
     Allocated,
     AllocateFailed,
     AllocationClosed,
     AllocationLost,
-    ChannelBound,
-    ChannelFailed,
     DataReceived,
     IcmpReceived,
-    PermissionFailed,
-    PermissionInstalled,
     Refreshed,
     TurnEvent,
 )
-from natkit.turn.permissions import REFRESH_MARGIN, Permissions
+from natkit.turn.peers import Peers
+from natkit.turn.permissions import REFRESH_MARGIN
 from natkit.turn.registry import DEFAULT_LIFETIME
 from natkit.turn.requests import (
     Allocate,
@@ -82,6 +77,8 @@ from natkit.turn.requests import (
     Purpose,
     Refresh,
     form,
+    may_pass,
+    retry_delay,
 )
 
 MAX_DATA: Final = 65456
@@ -95,13 +92,6 @@ OPEN_TIMEOUT: Final = 30.0
 
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds that ``close`` waits for the server: four of a request's transmissions fit."""
-
-RETRY_DELAY: Final = 10.0
-"""Seconds after which a refresh that the server could not do for the moment is tried again."""
-
-SERVER_FAILURE: Final = 500
-"""Error codes from here on are the server's trouble, and may pass (RFC 8489 §14.8)."""
-
 
 SOFTWARE: Final = f"natkit {__version__}"
 
@@ -178,8 +168,7 @@ class Allocation:
         self._authentication = LongTerm(username, password)
         self._conversation = self._converse()
         self._purposes: dict[RequestId, tuple[Purpose, float]] = {}
-        self._permissions = Permissions()
-        self._channels = Channels()
+        self._peers = Peers()
         self._timers: TimerQueue[_Timer] = TimerQueue()
         self._unusable: MalformedMessage | None = None
         self._refresh_error: NatkitError = TransactionTimeout("the server stopped answering")
@@ -205,7 +194,7 @@ class Allocation:
     @property
     def dropped(self) -> int:
         """Datagrams to peers that were never sent, for want of a permission."""
-        return self._permissions.dropped
+        return self._peers.dropped
 
     @property
     def discarded(self) -> int:
@@ -230,13 +219,8 @@ class Allocation:
         share requests.  MisuseError without an allocation, for a peer of another family than the
         relayed address, and past MAX_PERMISSIONS.
         """
-        wanted = [self._reachable(peer) for peer in peers]
-        batches = self._permissions.request(wanted)
-        for host in dict.fromkeys(peer.host for peer in wanted):
-            if self._permissions.is_installed(host):
-                self._events.append(PermissionInstalled(host))
-        for batch in batches:
-            self._start(CreatePermission(tuple(batch)), now)
+        self._peers.permit([self._reachable(peer) for peer in peers])
+        self._serve_peers(now)
 
     def bind_channel(self, peer: Address, now: float) -> None:
         """Bind a channel to ``peer``, and permit its host; ChannelBound or ChannelFailed follows.
@@ -244,26 +228,16 @@ class Allocation:
         Nothing waits for the binding: until it is there, data travels in indications.
         MisuseError as for ``permit``, and when all channels are in use.
         """
-        self._reachable(peer)
-        channel = self._channels.of_peer(peer)
-        if channel is not None and channel.state is not ChannelState.ENDED:
-            self._channels.request(peer)
-            self.permit([peer], now)
-            if channel.state is ChannelState.BOUND:
-                self._events.append(ChannelBound(peer, channel.number))
-            return
-        # RFC 8656 §12.1: the ChannelBind installs the permission too.
-        carries_permission = bool(self._permissions.request([peer]))
-        self._start(BindChannel(self._channels.request(peer), carries_permission), now)
+        self._peers.bind_channel(self._reachable(peer), now)
+        self._serve_peers(now)
 
     def is_permitted(self, host: str) -> bool:
         """Whether data to ``host`` leaves at once, and its data is relayed to us."""
-        return self._permissions.is_installed(host)
+        return self._peers.is_permitted(host)
 
     def release(self, host: str) -> None:
         """Let the permission for ``host`` lapse, and all its channels: refresh them no more."""
-        self._permissions.release(host)
-        self._channels.release(host)
+        self._peers.release(host)
 
     def send(self, data: bytes, peer: Address, now: float) -> None:
         """Send one datagram to ``peer`` through the server, best effort as UDP is.
@@ -272,16 +246,16 @@ class Allocation:
         """
         if len(data) > MAX_DATA:
             raise MisuseError(f"{len(data)} bytes do not fit a datagram through the relay")
-        host = self._reachable(peer).host
-        number = self._channels.bound_number(peer)
-        if number is not None:
-            self._send_on_channel(number, data)
-        elif self._permissions.is_installed(host):
+        channel = self._peers.channel_to(self._reachable(peer))
+        if channel is not None:
+            # RFC 8656 §12.5.
+            message = ChannelData(channel, data)
+            self._transmit(message.encode(padded=self._transport.is_reliable))
+        elif self._peers.is_permitted(peer.host):
             self._send_indication(data, peer)
         else:
-            for batch in self._permissions.request([peer]):
-                self._start(CreatePermission(tuple(batch)), now)
-            self._permissions.hold(peer, data)
+            self._peers.hold(peer, data)
+            self._serve_peers(now)
 
     def close(self, now: float) -> None:
         """Delete the allocation; AllocationClosed follows within CLOSE_TIMEOUT."""
@@ -362,16 +336,15 @@ class Allocation:
                 case _:
                     assert_never(timer)
         if self._state is AllocationState.ALLOCATED:
-            self._keep_permissions(now)
-            self._keep_channels(now)
+            self._peers.handle_timer(now)
+            self._serve_peers(now)
 
     def next_deadline(self) -> float | None:
         """The earliest of all that is to be done in time."""
         deadlines = (
             self._conversation.next_deadline(),
             self._timers.next_deadline(),
-            self._permissions.next_deadline(),
-            self._channels.next_deadline(),
+            self._peers.next_deadline(),
         )
         return min((each for each in deadlines if each is not None), default=None)
 
@@ -415,8 +388,7 @@ class Allocation:
         for timer in _Timer:
             self._timers.cancel(timer)
         self._drop_requests()
-        self._permissions.clear()
-        self._channels.clear()
+        self._peers.clear()
         self.relayed = None
         path, self._path = self._path, None
         if path is None:
@@ -450,8 +422,7 @@ class Allocation:
         self._drop_requests()
         for timer in _Timer:
             self._timers.cancel(timer)
-        self._permissions.clear()
-        self._channels.clear()
+        self._peers.clear()
         self._enter(AllocationState.DELETING)
         self._timers.set(_Timer.CLOSE, now + CLOSE_TIMEOUT)
         self._start(Delete(), now)
@@ -502,10 +473,12 @@ class Allocation:
                 self._fail(result)
             case Refresh():
                 self._refresh_outcome(result, started_at, now)
-            case CreatePermission(peers):
-                self._permission_outcome(peers, result, started_at, now)
+            case CreatePermission():
+                self._peers.permission_outcome(purpose, result, started_at, now)
+                self._serve_peers(now)
             case BindChannel():
-                self._channel_outcome(purpose, result, started_at, now)
+                self._peers.channel_outcome(purpose, result, started_at, now)
+                self._serve_peers(now)
             case _:
                 assert_never(purpose)
 
@@ -557,83 +530,16 @@ class Allocation:
             self._events.append(Refreshed(lifetime))
             return
         self._refresh_error = result
-        if _may_pass(result):
-            self._timers.set(_Timer.REFRESH, now + _retry_delay(result))
+        if may_pass(result):
+            self._timers.set(_Timer.REFRESH, now + retry_delay(result))
 
-    def _permission_outcome(
-        self,
-        peers: tuple[Address, ...],
-        result: Message | NatkitError,
-        started_at: float,
-        now: float,
-    ) -> None:
-        if isinstance(result, Message):
-            for peer in peers:
-                self._install(peer, started_at)
-        elif isinstance(result, ErrorResponse) and len(peers) > 1 and not _may_pass(result):
-            # All or nothing at the server (RFC 8656 §10.2): find the one that is refused.
-            half = len(peers) // 2
-            self._start(CreatePermission(peers[:half]), now)
-            self._start(CreatePermission(peers[half:]), now)
-        else:
-            for peer in peers:
-                self._permission_failed(peer.host, result, now)
-
-    def _permission_failed(self, host: str, error: NatkitError, now: float) -> None:
-        if _may_pass(error) and self._permissions.is_installed(host):
-            # Without time for another attempt the end is near, and ``due`` will tell.
-            self._permissions.retry(host, now, _retry_delay(error))
-        elif self._permissions.remove(host):
-            self._events.append(PermissionFailed(host, error))
-
-    def _install(self, peer: Address, requested_at: float) -> None:
-        waiting = self._permissions.install(peer, requested_at)
-        if waiting is None:
-            return
-        self._events.append(PermissionInstalled(peer.host))
-        for destination, data in waiting:
-            self._send_indication(data, destination)
-
-    def _keep_permissions(self, now: float) -> None:
-        due = self._permissions.due(now)
-        for batch in due.refresh:
-            self._start(CreatePermission(tuple(batch)), now)
-        for host in due.ended:
-            error = TransactionTimeout(f"no refresh of the permission for {host} was answered")
-            self._events.append(PermissionFailed(host, error))
-
-    def _channel_outcome(
-        self, bind: BindChannel, result: Message | NatkitError, started_at: float, now: float
-    ) -> None:
-        channel = bind.channel
-        if isinstance(result, Message):
-            # RFC 8656 §12.3.
-            newly = self._channels.bind(channel, started_at)
-            self._install(channel.peer, started_at)
-            if newly:
-                self._events.append(ChannelBound(channel.peer, channel.number))
-            return
-        if _may_pass(result) and channel.state is ChannelState.BOUND:
-            # Without time for another attempt the end is near, and ``due`` will tell.
-            self._channels.retry(channel, now, _retry_delay(result))
-            return
-        if isinstance(result, ErrorResponse):
-            self._channels.refuse(channel, now)
-        else:
-            self._channels.doubt(channel, now)
-        self._events.append(ChannelFailed(channel.peer, result))
-        if bind.carries_permission and not self._permissions.is_installed(channel.peer.host):
-            # Whoever waits for the permission need not suffer: it can be had without a channel.
-            self._start(CreatePermission((channel.peer,)), now)
-
-    def _keep_channels(self, now: float) -> None:
-        due = self._channels.due(now)
-        for channel in due.refresh:
-            self._start(BindChannel(channel, carries_permission=False), now)
-        for channel in due.ended:
-            if channel.kept:
-                error = TransactionTimeout(f"no refresh of {channel.peer}'s channel was answered")
-                self._events.append(ChannelFailed(channel.peer, error))
+    def _serve_peers(self, now: float) -> None:
+        """Do what the peers' permissions and channels want done."""
+        for request in self._peers.take_requests():
+            self._start(request, now)
+        self._events += self._peers.take_events()
+        for peer, data in self._peers.take_ready():
+            self._send_indication(data, peer)
 
     # ── data ────────────────────────────────────────────────────────────────────────────────────
 
@@ -648,10 +554,6 @@ class Allocation:
     def _transmit(self, data: bytes) -> None:
         if self._path is not None:
             self._transmits.append(Transmit(data, self._path))
-
-    def _send_on_channel(self, number: int, data: bytes) -> None:
-        # RFC 8656 §12.5.
-        self._transmit(ChannelData(number, data).encode(padded=self._transport.is_reliable))
 
     def _send_indication(self, data: bytes, peer: Address) -> None:
         # RFC 8656 §11.1.
@@ -694,7 +596,7 @@ class Allocation:
 
     def _receive_channel_data(self, message: ChannelData) -> None:
         # RFC 8656 §12.6.
-        peer = self._channels.peer_of(message.channel)
+        peer = self._peers.peer_on(message.channel)
         if peer is None:
             self._unexpected += 1
         elif self._expects(peer):
@@ -702,7 +604,7 @@ class Allocation:
 
     def _expects(self, peer: Address) -> bool:
         """Whether we asked for data from this peer (RFC 8656 §11.4, §12.6)."""
-        expected = self._state is AllocationState.ALLOCATED and peer.host in self._permissions
+        expected = self._state is AllocationState.ALLOCATED and self._peers.is_expected(peer.host)
         self._unexpected += not expected
         return expected
 
@@ -711,15 +613,3 @@ def _granted(response: Message) -> float:
     """The lifetime in a response, in seconds; the attribute is mandatory (RFC 8656 §7.2, §8.2)."""
     granted = response.get(Lifetime)
     return DEFAULT_LIFETIME if granted is None else float(granted.seconds)
-
-
-def _may_pass(error: NatkitError) -> bool:
-    """Whether the same request may succeed a little later."""
-    if isinstance(error, ErrorResponse):
-        return error.code >= SERVER_FAILURE
-    return isinstance(error, TransactionTimeout)
-
-
-def _retry_delay(error: NatkitError) -> float:
-    """Seconds to wait before it: none after a timeout, which took long enough."""
-    return 0.0 if isinstance(error, TransactionTimeout) else RETRY_DELAY

@@ -1,8 +1,10 @@
-"""What a client asks its server for, as attributes (RFC 8656 §7.1, §8.1, §10.1, §12.1)."""
+"""What a client asks its server for, and when to ask again (RFC 8656 §7.1, §8.1, §10.1, §12.1)."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from natkit.address import Address, Family
+from natkit.errors import ErrorResponse, NatkitError, TransactionTimeout
 from natkit.stun.attributes import (
     Attribute,
     ChannelNumber,
@@ -13,6 +15,12 @@ from natkit.stun.attributes import (
 )
 from natkit.stun.registry import UDP_PROTOCOL, Method
 from natkit.turn.channels import Channel
+
+RETRY_DELAY: Final = 10.0
+"""Seconds after which a refresh that the server could not do for the moment is tried again."""
+
+SERVER_FAILURE: Final = 500
+"""Error codes from here on are the server's trouble, and may pass (RFC 8489 §14.8)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,18 @@ def form(purpose: Purpose) -> tuple[Method, tuple[Attribute, ...]]:
                 ChannelNumber(channel.number),
                 XorPeerAddress(channel.peer),
             )
+
+
+def may_pass(error: NatkitError) -> bool:
+    """Whether the same request may succeed a little later."""
+    if isinstance(error, ErrorResponse):
+        return error.code >= SERVER_FAILURE
+    return isinstance(error, TransactionTimeout)
+
+
+def retry_delay(error: NatkitError) -> float:
+    """Seconds to wait before that: none after a timeout, which took long enough."""
+    return 0.0 if isinstance(error, TransactionTimeout) else RETRY_DELAY
 
 
 def _lifetime(seconds: int | None) -> tuple[Lifetime, ...]:

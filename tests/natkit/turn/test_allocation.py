@@ -55,6 +55,7 @@ from natkit.stun.message import Message
 from natkit.stun.registry import Method
 from natkit.turn import Allocation, AllocationState, ChannelData, TurnEvent
 from natkit.turn.allocation import ATTEMPTS, MAX_DATA, OPEN_TIMEOUT
+from natkit.turn.channels import MAX_CHANNELS
 from natkit.turn.events import (
     Allocated,
     AllocateFailed,
@@ -68,6 +69,7 @@ from natkit.turn.events import (
     PermissionInstalled,
     Refreshed,
 )
+from natkit.turn.permissions import MAX_PERMISSIONS
 
 SEED = 3478
 SERVER = Address("203.0.113.1", 3478)
@@ -553,6 +555,27 @@ def test_a_channel_brings_the_permission_with_it(table: Table) -> None:
     table.allocation.send(b"later", PEER, table.now)
     table.drain()
     assert table.sent == [ChannelData(0x4000, b"later").encode(padded=False)]
+
+
+def test_channels_and_permissions_run_out_without_leaving_anything_behind(table: Table) -> None:
+    table.permitted()
+    for port in range(MAX_CHANNELS):
+        table.allocation.bind_channel(PEER._replace(port=port), table.now)
+    stranger = Address("192.0.2.77", 1)
+    with pytest.raises(MisuseError, match="channels"):
+        table.allocation.bind_channel(stranger, table.now)
+    assert not table.allocation.is_permitted(stranger.host)
+    crowded = Table().allocated()
+    crowd = [Address(f"10.0.{n >> 8}.{n & 255}", 1) for n in range(MAX_PERMISSIONS)]
+    crowded.allocation.permit(crowd, crowded.now)
+    crowded.drain()
+    crowded.sent.clear()
+    with pytest.raises(MisuseError, match="permissions"):
+        crowded.allocation.bind_channel(PEER, crowded.now)
+    with pytest.raises(MisuseError, match="permissions"):
+        crowded.allocation.send(b"data", PEER, crowded.now)
+    crowded.drain()
+    assert crowded.sent == []
 
 
 def test_a_channel_that_is_bound_already_is_said_at_once(table: Table) -> None:
