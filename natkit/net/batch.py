@@ -83,7 +83,8 @@ class Endpoint:
     __slots__ = ("descriptor", "name_size", "socket")
 
     def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
+        if sock.getblocking():
+            sock.setblocking(False)
         self.socket = sock
         self.descriptor = sock.fileno()
         self.name_size = sockaddr.size_for(sock.family)

@@ -13,7 +13,7 @@ Everything else goes up, to ``on_unhandled``.
 
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Protocol
 
 from natkit.address import Address, IPNetwork
@@ -56,9 +56,15 @@ class Counters:
 
     def add(self, other: "Counters") -> None:
         """Add what ``other`` counted."""
-        for field in fields(self):
-            name = field.name
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.packets_to_peers += other.packets_to_peers
+        self.bytes_to_peers += other.bytes_to_peers
+        self.packets_to_clients += other.packets_to_clients
+        self.bytes_to_clients += other.bytes_to_clients
+        self.dropped_malformed += other.dropped_malformed
+        self.dropped_no_allocation += other.dropped_no_allocation
+        self.dropped_no_channel += other.dropped_no_channel
+        self.dropped_no_permission += other.dropped_no_permission
+        self.dropped_send_failed += other.dropped_send_failed
 
 
 class RelayPlane(Protocol):

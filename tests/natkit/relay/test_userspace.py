@@ -3,7 +3,7 @@ import errno
 import ipaddress
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import uvloop
@@ -741,3 +741,10 @@ def test_names_of_sockets_are_what_the_kernel_calls_them() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         assert sockaddr.from_python(sock.getsockname()) == sockaddr.pack(address_of(sock))
+
+
+def test_counters_add_up_field_by_field() -> None:
+    names = [field.name for field in fields(Counters)]
+    sum_of_both = Counters(**{name: place for place, name in enumerate(names, 1)})
+    sum_of_both.add(Counters(**{name: 100 * place for place, name in enumerate(names, 1)}))
+    assert sum_of_both == Counters(**{name: 101 * place for place, name in enumerate(names, 1)})
