@@ -1,5 +1,10 @@
 """What the diagnosing commands share: how they show results, and say what went wrong."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rich.text import Text
+
 from natkit.address import Address
 from natkit.cli.entry import console
 from natkit.errors import (
@@ -17,7 +22,7 @@ from natkit.errors import (
 from natkit.locate import Target
 from natkit.stun.registry import REASON_PHRASES
 
-__all__ = ["Fault", "as_object", "explain", "milliseconds", "show", "target_object", "told"]
+__all__ = ["Fault", "Row", "as_object", "explain", "milliseconds", "show", "target_object", "told"]
 
 
 class Fault(NatkitError):
@@ -65,13 +70,22 @@ def told(error: NatkitError) -> str:
     return str(error)
 
 
-def show(title: str, rows: list[tuple[str, str]]) -> None:
-    """Print a title and aligned rows; a value may use rich's markup."""
-    width = max(len(name) for name, _ in rows)
+class Row(NamedTuple):
+    """One line of a result; ``style`` is what rich makes of it on a terminal."""
+
+    name: str
+    value: str
+    style: str = ""
+
+
+def show(title: str, rows: Sequence[Row]) -> None:
+    """Print a title and aligned rows."""
+    width = max(len(row.name) for row in rows)
     out = console()
-    out.print(f"[bold]{title}[/bold]")
-    for name, value in rows:
-        out.print(f"  {name:<{width}}  {value}")
+    # As Text: rich would take the brackets of an IPv6 address for markup.
+    out.print(Text(title, style="bold"))
+    for row in rows:
+        out.print(Text.assemble(f"  {row.name:<{width}}  ", (row.value, row.style)))
 
 
 def milliseconds(seconds: float) -> str:

@@ -1,5 +1,7 @@
 """The ``natkit`` command: what the library does, from a shell."""
 
+import sys
+
 from natkit.cli import stun, turn
 from natkit.cli.entry import application
 from natkit.cli.entry import run as run_application
@@ -17,3 +19,7 @@ app.command(name="turn", epilog=f"Example: {turn.EXAMPLE}")(turn.turn)
 def run() -> int:
     """The entry point; gives the exit status."""
     return run_application(app, "natkit")
+
+
+if __name__ == "__main__":
+    sys.exit(run())

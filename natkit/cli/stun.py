@@ -21,6 +21,7 @@ import typer
 from natkit.aio.stun import Binding, examine
 from natkit.cli.entry import ExitStatus, JsonOption, print_json
 from natkit.cli.findings import (
+    Row,
     as_object,
     explain,
     milliseconds,
@@ -76,9 +77,9 @@ def _show(found: Binding) -> None:
     show(
         f"{found.server.address} over {found.server.transport.upper()} answers",
         [
-            ("mapped address", f"[green]{found.mapped}[/green]"),
-            ("local address", str(found.local)),
-            ("translation", "yes, by a NAT on the way" if translated else "none"),
-            ("round trip", milliseconds(found.round_trip)),
+            Row("mapped address", str(found.mapped), "green"),
+            Row("local address", str(found.local)),
+            Row("translation", "yes, by a NAT on the way" if translated else "none"),
+            Row("round trip", milliseconds(found.round_trip)),
         ],
     )

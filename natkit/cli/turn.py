@@ -28,6 +28,7 @@ import typer
 from natkit.aio.turn import Allocation, allocate
 from natkit.cli.entry import ExitStatus, JsonOption, print_json, report_error
 from natkit.cli.findings import (
+    Row,
     as_object,
     explain,
     milliseconds,
@@ -171,23 +172,23 @@ def _report(
 def _show(uri: str, allocation: Allocation, attempts: list[Attempt], relay: Relay) -> None:
     server = allocation.server
     rows = [
-        ("relayed address", f"[green]{allocation.relayed_address}[/green]"),
-        ("mapped address", str(allocation.mapped_address or "not told")),
-        ("lifetime", f"{allocation.lifetime:g} s"),
-        ("allocation", f"granted in {milliseconds(allocation.round_trip)}"),
+        Row("relayed address", str(allocation.relayed_address), "green"),
+        Row("mapped address", str(allocation.mapped_address or "not told")),
+        Row("lifetime", f"{allocation.lifetime:g} s"),
+        Row("allocation", f"granted in {milliseconds(allocation.round_trip)}"),
     ]
     match relay:
         case Relay.WORKS:
-            rows.append(("relay", _success(attempts[-1])))
+            rows.append(Row("relay", _success(attempts[-1]), "green"))
         case Relay.SILENT:
-            rows.append(("relay", "[red]no data comes through[/red]"))
+            rows.append(Row("relay", "no data comes through", "red"))
         case Relay.UNTESTED:
-            rows.append(("relay", "[yellow]not tested[/yellow]"))
-    rows += [("", line) for line in _shortfalls(attempts)]
+            rows.append(Row("relay", "not tested", "yellow"))
+    rows += [Row("", line) for line in _shortfalls(attempts)]
     show(f"{uri} ({server.address} over {server.transport.upper()}) grants an allocation", rows)
 
 
 def _success(attempt: Attempt) -> str:
     took = milliseconds(attempt.round_trip or 0.0)
     peer = "a socket here" if attempt.way is Way.DIRECT else "a second allocation"
-    return f"[green]works both ways[/green], {took} to {peer} and back"
+    return f"works both ways, {took} to {peer} and back"

@@ -108,8 +108,8 @@ def test_the_turn_command_finds_that_coturn_relays(coturn: Coturn, transport: st
     ended = subprocess.run(
         [
             sys.executable,
-            "-c",
-            "import sys; from natkit.cli.main import run; sys.exit(run())",
+            "-m",
+            "natkit.cli.main",
             "turn",
             uri(coturn, transport),
             "--user",

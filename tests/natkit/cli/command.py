@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-_START = "import sys; from natkit.cli.main import run; sys.exit(run())"
-
 LIMIT = 60.0
 """Seconds after which the command is taken for hanging; nothing is measured by it."""
 
@@ -43,8 +41,8 @@ async def natkit(*arguments: str, environment: Mapping[str, str] | None = None) 
         sys.executable,
         "-W",
         "error",
-        "-c",
-        _START,
+        "-m",
+        "natkit.cli.main",
         *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

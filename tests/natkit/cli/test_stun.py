@@ -48,14 +48,15 @@ async def test_json_has_the_documented_members() -> None:
     assert result["translated"] is False
 
 
-async def test_a_translated_address_is_said_to_be() -> None:
-    elsewhere = Address("198.51.100.7", 4000)
+@pytest.mark.parametrize("host", ["198.51.100.7", "fd00::7"])
+async def test_a_translated_address_is_said_to_be(host: str) -> None:
+    elsewhere = Address(host, 4000)
     async with responder(
         lambda data: Message.parse(data).success(XorMappedAddress(elsewhere)).encode()
     ) as nat:
         ended = await natkit("stun", str(nat))
     assert ended.status == 0
-    assert "198.51.100.7:4000" in ended.output
+    assert str(elsewhere) in ended.output
     assert "by a NAT on the way" in ended.output
 
 
