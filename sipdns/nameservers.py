@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,6 +18,8 @@ __all__ = ["Nameservers"]
 MOST_SOCKETS: Final = 128
 """Sockets open at once for one Nameservers: what a server's default of 1,024 descriptors can spare.
 More exchanges wait for their turn."""
+
+LONGEST_DATAGRAM: Final = 65535
 
 MOST_STRANGERS: Final = 64
 """Datagrams that come from the nameserver's address and answer something else.  More are an attempt
@@ -73,44 +76,20 @@ class Nameservers:
                 return Failure("the connection was closed")
 
 
-class _Answers(asyncio.DatagramProtocol):
-    """Waits for the datagram that answers one query; None when strangers crowd it out."""
-
-    def __init__(self, query: bytes) -> None:
-        self._query = query
-        self._strangers = 0
-        self.answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
-
-    def datagram_received(self, data: bytes, addr: object) -> None:  # noqa: ARG002 - asyncio's
-        if self.answer.done():
-            return
-        if matches(self._query, data):
-            self.answer.set_result(data)
-            return
-        self._strangers += 1
-        if self._strangers > MOST_STRANGERS:
-            self.answer.set_result(None)
-
-    def error_received(self, exc: Exception) -> None:
-        # ICMP: nobody listens there.
-        if not self.answer.done():
-            self.answer.set_exception(exc)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None and not self.answer.done():
-            self.answer.set_exception(exc)
-
-
 async def _over_udp(exchange: Exchange) -> bytes | None:
-    # A connected socket: the kernel draws the port and drops what comes from elsewhere.
-    transport, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: _Answers(exchange.query), remote_addr=exchange.nameserver
-    )
-    try:
-        transport.sendto(exchange.query)
-        return await protocol.answer
-    finally:
-        transport.close()
+    """The datagram that answers; None when strangers crowd it out."""
+    loop = asyncio.get_running_loop()
+    family = exchange.nameserver.family.socket_family
+    with socket.socket(family, socket.SOCK_DGRAM) as connected:
+        connected.setblocking(False)
+        # The kernel draws the port, and drops what comes from elsewhere.
+        connected.connect(exchange.nameserver)
+        await loop.sock_sendall(connected, exchange.query)
+        for _ in range(MOST_STRANGERS + 1):
+            data = await loop.sock_recv(connected, LONGEST_DATAGRAM)
+            if matches(exchange.query, data):
+                return data
+    return None
 
 
 async def _over_tcp(exchange: Exchange) -> bytes | Failure:
