@@ -57,7 +57,11 @@ class _Way:
 
 
 class Procedure:
-    """One run of the walk: :meth:`run`, then read ``decisions``, ``wanted`` and ``failures``."""
+    """One run of the walk: :meth:`run`, then read what it found.
+
+    ``wanted`` are the questions to ask, those that may turn out to be needless among them;
+    without one of ``blocked_on`` another run would end where this one did.
+    """
 
     def __init__(
         self,
@@ -70,6 +74,7 @@ class Procedure:
         # A dict for its order: the walk may come by one decision twice.
         self._decisions: dict[Decision, None] = dict.fromkeys(search.decisions)
         self.wanted: dict[Question, None] = {}
+        self.blocked_on: set[Question] = set()
         self.failures: list[str] = []
         self._search = search
         self._known = known
@@ -397,7 +402,10 @@ class Procedure:
 
     def _look(self, question: Question) -> Answer | Failure | None:
         self.wanted[question] = None
-        return self._known.get(question)
+        answer = self._known.get(question)
+        if answer is None:
+            self.blocked_on.add(question)
+        return answer
 
     def _want(self, questions: Iterable[Question]) -> None:
         for question in questions:

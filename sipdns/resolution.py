@@ -87,6 +87,7 @@ class Resolution:
         self._deadline = now + self._limits.whole
         self._srv_orders: dict[Question, Sequence[SrvRecord]] = {}
         self._address_orders: dict[tuple[str, ...], Sequence[str]] = {}
+        self._blocked_on: set[Question] = set()
         self._round = 0
         self._answered = False
         self._resolved = False
@@ -119,7 +120,8 @@ class Resolution:
             for other, (_, asked_at) in self._open.items():
                 self._timers.set(other, min(asked_at + self._limits.straggler, self._deadline))
         self._learn(request_id, result)
-        self._advance(now)
+        if not self._blocked_on.isdisjoint(self._known):
+            self._advance(now)
 
     def handle_timer(self, now: float) -> None:
         """Give up the questions whose time is over."""
@@ -158,6 +160,7 @@ class Resolution:
             if targets is not None:
                 self._resolve(walk, targets)
                 return
+            self._blocked_on = walk.blocked_on
             if self._ask(walk, now) or self._open:
                 return
 
