@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.project.tree import PACKAGES, packages
+from tests.project.tree import PACKAGES, ROOT, packages
 
 METADATA = {"__version__"}
 
@@ -33,6 +33,6 @@ def test_importing_machines_loads_no_event_loop(package: str) -> None:
     unwanted = ("asyncio", "ssl", "threading", "random", "secrets", "logging")
     script = f"import sys, {package}; print(*[m for m in {unwanted!r} if m in sys.modules])"
     loaded = subprocess.run(
-        [sys.executable, "-I", "-c", script], stdout=subprocess.PIPE, text=True, check=True
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
     )
     assert loaded.stdout.split() == []
