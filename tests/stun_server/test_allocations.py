@@ -103,12 +103,17 @@ class AllocationsModel(RuleBasedStateMachine):
             token = response.get(ReservationToken)
             if port is not None and port.reserve_next:
                 assert token is not None
-                reserved = Address(relayed.address.host, relayed.address.port + 1)
-                until = self.world.now + RESERVATION_LIFETIME
-                self.reserved[token.value] = (client.username, reserved, until)
+                self.note_reservation(client, response)
             else:
                 assert token is None
         self.follow()
+
+    def note_reservation(self, client: Client, response: Message) -> None:
+        relayed, token = response.get(XorRelayedAddress), response.get(ReservationToken)
+        if relayed is not None and token is not None:
+            reserved = Address(relayed.address.host, relayed.address.port + 1)
+            until = self.world.now + RESERVATION_LIFETIME
+            self.reserved[token.value] = (client.username, reserved, until)
 
     @precondition(lambda self: self.reserved)
     @rule(number=clients, data=st.data())
@@ -192,7 +197,10 @@ class AllocationsModel(RuleBasedStateMachine):
         if client.transport is Transport.UDP:
             last = client.sent[-1]
             before = len(self.world.server.allocations)
-            client.send(last)
+            answers = client.send(last)
+            if len(self.world.server.allocations) > before:
+                # So late that the server did not know it: a new allocation and reservation.
+                self.note_reservation(client, Message.parse(answers[0].data))
             self.follow()
             assert len(self.world.server.allocations) <= before + 1
 
