@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
@@ -11,6 +12,7 @@ from natkit.address import Address
 from natkit.aio.driver import Driver
 from natkit.aio.tcp import StreamConnections, bind_tcp
 from natkit.aio.udp import DatagramSockets, bind_udp
+from natkit.errors import UnreachableError
 from natkit.stun.attributes import Attribute, Nonce, Realm, Username
 from natkit.stun.credentials import long_term_key, user_hash
 from natkit.stun.framing import StunFraming
@@ -56,7 +58,7 @@ async def running_server(
     """Serve until the context ends."""
     datagrams = DatagramSockets()
     connections = StreamConnections(StunFraming)
-    address = datagrams.open(Address(host, 0))
+    address, listener = _open_both(datagrams, host)
     machine = Server(
         Settings(
             realm=REALM,
@@ -85,10 +87,21 @@ async def running_server(
         machine, on_event, datagrams=datagrams, streams=connections
     )
     try:
-        await connections.listen(bind_tcp(address))
+        await connections.listen(listener)
         yield server
     finally:
         await driver.aclose()
+
+
+def _open_both(datagrams: DatagramSockets, host: str) -> tuple[Address, socket.socket]:
+    """A port that is free for UDP and for TCP, which may take some tries on a busy machine."""
+    for _ in range(20):
+        address = datagrams.open(Address(host, 0))
+        try:
+            return address, bind_tcp(address)
+        except UnreachableError:
+            datagrams.close_socket(address)
+    raise AssertionError(f"no port of {host} is free for UDP and TCP")
 
 
 class _Responder(asyncio.DatagramProtocol):
