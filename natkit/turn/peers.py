@@ -134,11 +134,14 @@ class Peers:
             # Without time for another attempt the end is near, and ``due`` will tell.
             self._channels.retry(channel, now, retry_delay(result))
             return
+        # A refresh that outlasted its channel: the end was told when it came.
+        told = channel.state is ChannelState.ENDED
         if isinstance(result, ErrorResponse):
             self._channels.refuse(channel, now)
         else:
             self._channels.doubt(channel, now)
-        self._events.append(ChannelFailed(channel.peer, result))
+        if not told:
+            self._events.append(ChannelFailed(channel.peer, result))
         if request.carries_permission and not self._permissions.is_installed(channel.peer.host):
             # Whoever waits for the permission need not suffer: it can be had without a channel.
             self._requests.append(CreatePermission((channel.peer,)))

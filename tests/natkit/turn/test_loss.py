@@ -6,6 +6,7 @@ f = (1 - q)⁷ (RFC 8489 §6.2.1): 9e-6 at 10 %, 0.009 at 30 %.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import exp, lgamma, log, log1p
 from typing import Final
 
@@ -212,6 +213,12 @@ def test_at_heavy_loss_every_step_succeeds_or_times_out_and_both_ends_agree_afte
             for event in scene.caller.events:
                 if isinstance(event, AllocationLost | PermissionFailed | ChannelFailed):
                     assert isinstance(event.error, TransactionTimeout)
+            channel = [
+                type(event)
+                for event in scene.caller.events
+                if isinstance(event, ChannelBound | ChannelFailed)
+            ]
+            assert (ChannelFailed, ChannelFailed) not in pairwise(channel), "told twice"
             scene.assert_that_both_ends_agree()
             failed = [each for each in scene.exchanges() if not each.answered]
             assert len(failed) >= scene.timeouts
