@@ -6,7 +6,7 @@ from typing import Protocol
 
 __all__ = ["Reactor", "Readiness", "watch"]
 
-PASSES = 4
+PASSES = 8
 """How often one wake-up looks for more before it leaves the event loop to others."""
 
 _AT_ONCE = 256
