@@ -271,8 +271,11 @@ class StreamConnections:
         await asyncio.sleep(0)
 
 
-def bind_tcp(local: Address) -> socket.socket:
-    """A TCP socket bound to ``local``, to be listened on; UnreachableError when it can't be had."""
+def bind_tcp(local: Address, *, listen: bool = False) -> socket.socket:
+    """A non-blocking TCP socket bound to ``local``; UnreachableError when that can't be had.
+
+    With ``listen`` nobody else can listen there from now on, and connections wait to be accepted.
+    """
     try:
         sock = socket.socket(local.family.socket_family, socket.SOCK_STREAM)
     except OSError as error:
@@ -284,6 +287,8 @@ def bind_tcp(local: Address) -> socket.socket:
         if local.family.socket_family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(sockaddr.to_python(sockaddr.pack(local)))
+        if listen:
+            sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
         raise unreachable(f"bind TCP {local}", error) from error

@@ -17,8 +17,9 @@ __all__ = ["DatagramSockets", "bind_udp", "source_address"]
 
 _log = logging.getLogger(__name__)
 
-# Enough for what arrives while the loop is busy elsewhere; the system caps it by its own maximum.
-_RECEIVE_BUFFER = 1 << 20
+RECEIVE_BUFFER = 1 << 20
+"""Bytes that the system is asked to hold: what arrives while the loop is busy elsewhere.  It may
+grant less."""
 
 _thread = threading.local()
 
@@ -113,8 +114,11 @@ class DatagramSockets:
             _log.warning("cannot send from UDP %s: %s", local, error)
 
 
-def bind_udp(local: Address) -> socket.socket:
-    """A non-blocking UDP socket bound to ``local``; UnreachableError when that can't be had."""
+def bind_udp(local: Address, *, receive_buffer: int | None = RECEIVE_BUFFER) -> socket.socket:
+    """A non-blocking UDP socket bound to ``local``; UnreachableError when that can't be had.
+
+    With ``receive_buffer`` None the system's own size is kept.
+    """
     try:
         sock = socket.socket(local.family.socket_family, socket.SOCK_DGRAM)
     except OSError as error:
@@ -123,7 +127,8 @@ def bind_udp(local: Address) -> socket.socket:
         sock.setblocking(False)
         if local.family.socket_family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.bind(sockaddr.to_python(sockaddr.pack(local)))
     except OSError as error:
         sock.close()

@@ -46,7 +46,7 @@ class ListenAddress:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A bound socket; that of a stream transport is still to be listened on."""
+    """A bound socket, which listens if its transport has connections."""
 
     transport: Transport
     address: Address
@@ -97,7 +97,7 @@ def _open(wanted: ListenAddress, held: set[tuple[Transport, Address]]) -> list[L
 
 
 def _bind(transport: Transport, address: Address) -> Listener:
-    sock = bind_udp(address) if transport is Transport.UDP else bind_tcp(address)
+    sock = bind_udp(address) if transport is Transport.UDP else bind_tcp(address, listen=True)
     return Listener(transport, address._replace(port=sock.getsockname()[1]), sock)
 
 

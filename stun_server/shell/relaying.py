@@ -40,7 +40,8 @@ class PlaneSockets:
 
     def open(self, local: Address) -> Address:
         """Bind a relay socket, exclusively; raises UnreachableError."""
-        sock = bind_udp(local)
+        # The plane chooses the size of the buffers.
+        sock = bind_udp(local, receive_buffer=None)
         bound = local._replace(port=sock.getsockname()[1])
         self._held[bound] = sock
         return bound

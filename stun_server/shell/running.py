@@ -50,12 +50,17 @@ class RunningServer:
     """A server that serves since :func:`start`, until :meth:`aclose`."""
 
     def __init__(
-        self, config: Config, keys: Keys, listeners: tuple[Listener, ...], logger: Logger
+        self,
+        config: Config,
+        keys: Keys,
+        users: Users,
+        listeners: tuple[Listener, ...],
+        logger: Logger,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.logger = logger
         self.listeners = listeners
-        self.users = Users(config.users.realm, config.users.passwords.items())
+        self.users = users
         self.events = EventLog(logger)
         self.admission = Admission(config.connection_limits())
         self._loop = loop
@@ -222,9 +227,10 @@ def raise_descriptor_limit() -> int:
 async def start(config: Config, keys: Keys, logger: Logger) -> RunningServer:
     """Open the listeners and serve on them; ConfigError when that can't be."""
     reason = check_plane(config.listeners.relay_plane)
+    users = Users(config.users.realm, config.users.passwords.items())
     descriptors = raise_descriptor_limit()
     listeners = open_listeners(config.listeners.listen)
-    server = RunningServer(config, keys, listeners, logger)
+    server = RunningServer(config, keys, users, listeners, logger)
     await server.open()
     for listener in listeners:
         logger.info("listening", transport=str(listener.transport), address=str(listener.address))
@@ -236,12 +242,12 @@ async def start(config: Config, keys: Keys, logger: Logger) -> RunningServer:
             wanted=wanted,
             to_do="raise the limit on open files (ulimit -n, LimitNOFILE=) or lower [limits]",
         )
-    if not len(server.users):
+    if not len(users):
         logger.warning("no users", to_do="--user NAME:PASSWORD lets somebody allocate; STUN works")
     logger.info(
         "ready",
         realm=config.users.realm,
-        users=len(server.users),
+        users=len(users),
         plane="userspace",
         plane_reason=reason,
         event_loop=type(asyncio.get_running_loop()).__module__.partition(".")[0],

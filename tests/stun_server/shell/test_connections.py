@@ -1,0 +1,60 @@
+"""The bounds on TCP clients."""
+
+import pytest
+
+from natkit.address import Address
+from natkit.machine import Path, Transport
+from stun_server.shell.connections import Admission, ConnectionLimits
+
+LOCAL = Address("192.0.2.1", 3478)
+
+
+def of(host: str, port: int = 1) -> Path:
+    return Path(Transport.TCP, LOCAL, Address(host, port))
+
+
+def admission(total: int = 100, per_source: int = 100) -> Admission:
+    return Admission(ConnectionLimits(total, per_source, 30.0))
+
+
+def test_the_total_is_bounded_whatever_the_sources() -> None:
+    door = admission(total=3)
+    hosts = [f"198.51.100.{number}" for number in range(5)]
+    assert [door.admit(of(host)) for host in hosts] == [True] * 3 + [False] * 2
+    assert (len(door), door.declined) == (3, 2)
+    door.release(of(hosts[0]))
+    assert door.admit(of(hosts[4]))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "third", "same"),
+    [
+        ("198.51.100.1", "198.51.100.1", "198.51.100.2", True),
+        ("2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1", True),
+        ("fe80::1%lo", "fe80::2%lo", "2001:db8::1", True),
+        ("198.51.100.1", "198.51.100.2", "198.51.100.3", False),
+    ],
+)
+def test_a_source_is_an_ipv4_address_or_an_ipv6_64(
+    first: str, second: str, third: str, same: bool
+) -> None:
+    door = admission(per_source=1)
+    assert door.admit(of(first))
+    assert door.admit(of(second)) != same
+    assert door.admit(of(third))
+
+
+def test_nothing_is_kept_of_sources_without_a_connection() -> None:
+    door = admission(total=10, per_source=1)
+    for round_ in range(3):
+        for number in range(256):
+            path = of(f"198.51.100.{number}", 1024 + round_)
+            if door.admit(path):
+                door.release(path)
+    assert len(door) == 0
+    assert not door._open
+    full = admission(total=1)
+    assert full.admit(of("198.51.100.1"))
+    for number in range(2, 256):
+        assert not full.admit(of(f"198.51.100.{number}"))
+    assert len(full._open) == 1

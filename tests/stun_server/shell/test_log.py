@@ -1,0 +1,120 @@
+"""Lines of the log: one an event, a bounded number about what strangers do."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from natkit.address import Address
+from natkit.machine import Path, Transport
+from natkit.stun.registry import Method, StunError
+from stun_server.events import PeerRefused, RequestRefused
+from stun_server.policy import PeerPolicy
+from stun_server.shell import log
+from stun_server.shell.log import REFUSALS_PER_SECOND, EventLog
+
+CLIENT = Path(Transport.UDP, Address("192.0.2.1", 3478), Address("198.51.100.1", 5000))
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def refused(code: int = StunError.UNAUTHENTICATED) -> RequestRefused:
+    return RequestRefused(CLIENT, Method.ALLOCATE, code, "wrong password")
+
+
+def test_a_flood_of_refusals_is_counted_in_full_and_logged_in_part() -> None:
+    with capture_logs() as lines:
+        events = EventLog(structlog.stdlib.get_logger())
+        for _ in range(1000):
+            events.write(refused(), 10.5)
+        assert len(lines) == REFUSALS_PER_SECOND
+        events.write(refused(), 11.0)
+    assert lines[-2]["event"] == "refusals not logged"
+    assert lines[-2]["count"] == 1000 - REFUSALS_PER_SECOND
+    assert lines[-1]["event"] == "request refused"
+    assert events.counts["requests refused with 401"] == 1001
+
+
+def test_a_refused_request_says_who_what_and_why() -> None:
+    with capture_logs() as lines:
+        EventLog(structlog.stdlib.get_logger()).write(refused(), 1.0)
+    assert lines == [
+        {
+            "event": "request refused",
+            "log_level": "info",
+            "method": "allocate",
+            "client": "198.51.100.1:5000",
+            "transport": "udp",
+            "code": 401,
+            "reason": "wrong password",
+        }
+    ]
+
+
+def test_a_stale_nonce_is_routine_and_only_counted() -> None:
+    with capture_logs() as lines:
+        events = EventLog(structlog.stdlib.get_logger())
+        events.write(refused(StunError.STALE_NONCE), 1.0)
+    assert lines == []
+    assert events.counts["requests refused with 438"] == 1
+
+
+def test_a_refused_peer_says_the_rule_and_how_to_allow_it() -> None:
+    rule = PeerPolicy(()).refusal("10.1.2.3")
+    assert rule is not None
+    with capture_logs() as lines:
+        events = EventLog(structlog.stdlib.get_logger())
+        events.write(PeerRefused(7, Address("10.1.2.3", 9), rule), 1.0)
+    (line,) = lines
+    assert line["session"] == 7
+    assert line["rule"] == "10.0.0.0/8 (private use, RFC 1918)"
+    assert line["to_allow"] == "--allow-peer 10.0.0.0/8"
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_each_event_is_one_line_of_the_level_that_was_asked_for(
+    capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    logger = log.configure("info", as_json=as_json)
+    logger.debug("too much")
+    logger.info("an event", session=3)
+    logging.getLogger("natkit.aio").warning("of the %s", "library")
+    (own, library) = capsys.readouterr().err.splitlines()
+    if as_json:
+        assert {**json.loads(own), "timestamp": ""} == {
+            "event": "an event",
+            "level": "info",
+            "session": 3,
+            "timestamp": "",
+        }
+        assert json.loads(library)["event"] == "of the library"
+    else:
+        assert "an event" in own
+        assert "session=3" in own
+        assert "of the library" in library
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_an_internal_error_is_logged_with_its_place(
+    capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    logger = log.configure("info", as_json=as_json)
+    try:
+        raise ZeroDivisionError("a bug")
+    except ZeroDivisionError:
+        logger.exception("internal error")
+    printed = capsys.readouterr().err
+    assert "ZeroDivisionError: a bug" in printed
+    assert "test_log.py" in printed
+    assert not as_json or printed.count("\n") == 1
