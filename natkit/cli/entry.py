@@ -87,6 +87,8 @@ def application(purpose: str, *, example: str) -> typer.Typer:
         epilog=_example_text(example),
         add_completion=False,
         pretty_exceptions_enable=False,
+        # The tables of the other modes cut the names of options in a terminal of 80 columns.
+        rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_only_version)
@@ -133,7 +135,6 @@ def run(
 
     ``arguments`` replaces ``sys.argv[1:]``.  With ``server`` the statuses are those of a server.
     """
-    app.rich_markup_mode = "rich" if sys.stdout.isatty() else None
     try:
         status = _invoke(app, program, list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
