@@ -1,4 +1,3 @@
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -85,7 +84,7 @@ def test_the_page_has_every_load_and_its_tables_are_even() -> None:
         assert len({line.count("|") for line in table.splitlines()}) == 1
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+@pytest.mark.peer("gcc")
 def test_the_load_generator_compiles_without_warnings_and_says_how_to_use_it(
     tmp_path: Path,
 ) -> None:

@@ -12,9 +12,10 @@ APT_INSTALL = Path(__file__).parent.parent.parent / "scripts" / "apt-install.sh"
 def main() -> int:
     """Install by apt what is missing or too old; 0 when every peer can be used afterwards."""
     packages = [
-        peer.package
+        package
         for peer in roster.peers().values()
-        if peer.package is not None and peer.fault() is not None
+        if peer.packages and peer.fault() is not None
+        for package in peer.packages
     ]
     if packages:
         installed = subprocess.run([APT_INSTALL, *packages], stdin=subprocess.DEVNULL, check=False)

@@ -1,14 +1,14 @@
 """Free ports for servers that must be told theirs.
 
-Picked at random below or above the range that the kernel hands to clients (32768-60999), so that no
-socket opened meanwhile takes them, and tried by binding.
+Picked at random below the range that the kernel hands to clients (32768-60999) and below that of
+relayed addresses (49152-65535), so that no socket opened meanwhile takes them, and tried by binding.
 """
 
 import random
 import socket
 
-LISTENING = range(20_000, 32_000)
-RELAYING = range(61_000, 65_500)
+LISTENING = range(20_000, 26_000)
+RELAYING = range(26_000, 32_000)
 ATTEMPTS = 200
 _pick = random.SystemRandom()
 

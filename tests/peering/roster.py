@@ -24,15 +24,15 @@ class Peer:
 
     name: str
     minimum: Version
-    package: str | None = None
+    packages: Sequence[str] = ()
     probe: Sequence[str] = ()
     distribution: str | None = None
 
     @property
     def remedy(self) -> str:
         """What to do when the peer is missing."""
-        if self.package is not None:
-            return f"apt-get install {self.package}, or make test PEERS=install"
+        if self.packages:
+            return f"apt-get install {' '.join(self.packages)}, or make test PEERS=install"
         return f"{self.distribution} belongs to requirements/dev.txt: run make test"
 
     def version(self) -> Version | None:
@@ -76,7 +76,7 @@ def peers() -> dict[str, Peer]:
         entry["name"]: Peer(
             name=entry["name"],
             minimum=Version(entry["minimum"]),
-            package=entry.get("package"),
+            packages=tuple(entry.get("packages", ())),
             probe=tuple(entry.get("probe", ())),
             distribution=entry.get("distribution"),
         )

@@ -17,7 +17,7 @@ def test_every_peer_says_how_to_get_it() -> None:
     for peer in roster.peers().values():
         assert peer.remedy
         assert (peer.distribution is None) == bool(peer.probe)
-        assert (peer.package is None) == (peer.distribution is not None)
+        assert bool(peer.packages) == (peer.distribution is None)
 
 
 @pytest.mark.peer("coturn")

@@ -16,7 +16,9 @@ from tests.peering.ports import free_port
 from tests.peering.process import PeerProcess
 from tests.project.tree import ROOT
 
-MAKE_RUN = ["make", "-C", str(ROOT), "--no-print-directory", "run"]
+OUTER_MAKE = [f"--unset={name}" for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")]
+"""What `make test` puts into the environment; a newcomer's shell has none of it."""
+MAKE_RUN = ["env", *OUTER_MAKE, "make", "-C", str(ROOT), "--no-print-directory", "run"]
 TEST_COMMAND = re.compile(r"(\S*natkit turn .+?)\s*$", re.MULTILINE)
 
 
