@@ -1,7 +1,7 @@
 """Free ports for servers that must be told theirs.
 
 Picked at random below the range that the kernel hands to clients (32768-60999) and below that of
-relayed addresses (49152-65535), so that no socket opened meanwhile takes them, and tried by binding.
+relayed addresses (49152-65535), so that no socket opened meanwhile takes them; tried by binding.
 """
 
 import random
