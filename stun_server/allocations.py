@@ -255,6 +255,12 @@ class Allocations:
 
     # What may pass.
 
+    @staticmethod
+    def is_permitted(allocation: Allocation, host: str, now: float) -> bool:
+        """Whether a permission for this host lives, whichever of its ports it lets through."""
+        permission = allocation.permissions.get(host)
+        return permission is not None and permission.until > now
+
     def may_relay(self, allocation: Allocation, peer: Address, now: float) -> bool:
         """Whether a permission lets data pass between the client and this peer now."""
         permission = allocation.permissions.get(peer.host)

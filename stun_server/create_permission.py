@@ -28,7 +28,13 @@ def create_permission(
     hosts: dict[str, bool] = {}
     for peer in peers:
         rule = policy.refusal(peer.host)
-        if rule is not None and allocations.of_relayed(peer) is None:
+        # A permission for relayed addresses is refreshed for its host, as the port does not count:
+        # the client may name one that has closed since, while others on the host live.
+        if (
+            rule is not None
+            and allocations.of_relayed(peer) is None
+            and not allocations.is_permitted(allocation, peer.host, now)
+        ):
             return Refusal(
                 StunError.FORBIDDEN,
                 f"peer {peer.host} is in {rule}",

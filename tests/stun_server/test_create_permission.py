@@ -6,7 +6,7 @@ from ipaddress import ip_network
 import pytest
 
 from natkit.address import Address
-from natkit.stun.attributes import RequestedAddressFamily, XorPeerAddress
+from natkit.stun.attributes import Lifetime, RequestedAddressFamily, XorPeerAddress
 from natkit.stun.message import Message
 from natkit.stun.registry import Method
 from stun_server.events import PeerRefused, PermissionInstalled, RequestRefused
@@ -170,7 +170,23 @@ def test_a_relayed_address_is_a_permitted_peer_only_while_it_lives() -> None:
     world.server.disconnected(bob.path, world.now)
     world.drain()
     assert world.from_peer(b"x", relayed_b, relayed_a) == []
+    world.wait(100)  # it was refreshed 300 s ago
     assert code(alice.permit(relayed_b)) == 403
+
+
+def test_a_permission_is_refreshed_by_a_relayed_address_that_has_closed() -> None:
+    world = World()
+    alice, bob = world.client(port=1), world.client(port=2, username="bob")
+    carol = world.client(port=3)
+    relayed_a, relayed_b, relayed_c = alice.allocate(), bob.allocate(), carol.allocate()
+    alice.permit(relayed_b)
+    alice.permit(relayed_c)
+    carol.request(Method.REFRESH, Lifetime(0))
+    world.wait(200)
+    assert code(alice.permit(relayed_c)) is None
+    world.wait(200)
+    assert len(world.from_peer(b"x", relayed_b, relayed_a)) == 1
+    assert world.from_peer(b"x", relayed_c, relayed_a) == []
 
 
 def test_without_an_allocation_nothing_is_permitted() -> None:
