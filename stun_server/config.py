@@ -145,10 +145,8 @@ class _Table(BaseModel):
 class Listeners(_Table):
     """Where clients come in, and where their relayed addresses are."""
 
-    listen: Annotated[tuple[Listen, ...], Field(min_length=1)] = (
-        ListenAddress.parse("0.0.0.0:3478"),
-        ListenAddress.parse("[::]:3478"),
-    )
+    listen: Annotated[tuple[Listen, ...], Field(min_length=1)] | None = None
+    """None: port 3478 of every local address."""
     relay_ports: Ports = _DEFAULT.relay_ports
     relay_ipv4: IPv4Host | None = None
     relay_ipv6: IPv6Host | None = None

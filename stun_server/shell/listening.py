@@ -12,9 +12,10 @@ from natkit.aio.udp import bind_udp
 from natkit.errors import ConfigError, MisuseError, UnreachableError
 from natkit.machine import Transport
 from natkit.net.interfaces import expand_wildcard
+from natkit.stun.registry import DEFAULT_PORT
 from stun_server.shell.port_holder import port_holder
 
-__all__ = ["ListenAddress", "Listener", "open_listeners"]
+__all__ = ["ListenAddress", "Listener", "everywhere", "open_listeners"]
 
 _TRANSPORTS = (Transport.UDP, Transport.TCP)
 
@@ -51,6 +52,12 @@ class Listener:
     transport: Transport
     address: Address
     socket: socket.socket
+
+
+def everywhere() -> tuple[ListenAddress, ...]:
+    """The default port on every local address, of the families that the machine has."""
+    wildcards = (Address("0.0.0.0", DEFAULT_PORT), Address("::", DEFAULT_PORT))  # noqa: S104 - meant so
+    return tuple(ListenAddress(_TRANSPORTS, each) for each in wildcards if expand_wildcard(each))
 
 
 def open_listeners(wanted: Sequence[ListenAddress]) -> tuple[Listener, ...]:

@@ -34,7 +34,7 @@ from stun_server.events import (
 )
 from stun_server.service import Server, ServerResult
 from stun_server.shell.connections import Admission, close_idle
-from stun_server.shell.listening import Listener, open_listeners
+from stun_server.shell.listening import Listener, everywhere, open_listeners
 from stun_server.shell.log import EventLog, Logger
 from stun_server.shell.relaying import PlaneSockets
 from stun_server.shell.state import Keys
@@ -229,7 +229,7 @@ async def start(config: Config, keys: Keys, logger: Logger) -> RunningServer:
     reason = check_plane(config.listeners.relay_plane)
     users = Users(config.users.realm, config.users.passwords.items())
     descriptors = raise_descriptor_limit()
-    listeners = open_listeners(config.listeners.listen)
+    listeners = open_listeners(config.listeners.listen or everywhere())
     server = RunningServer(config, keys, users, listeners, logger)
     await server.open()
     for listener in listeners:

@@ -12,7 +12,7 @@ from natkit.errors import ConfigError, MisuseError
 from natkit.machine import Transport
 from natkit.net.interfaces import expand_wildcard
 from stun_server.shell import listening
-from stun_server.shell.listening import ListenAddress, Listener, open_listeners
+from stun_server.shell.listening import ListenAddress, Listener, everywhere, open_listeners
 from stun_server.shell.port_holder import port_holder
 
 
@@ -126,6 +126,18 @@ def test_a_family_that_the_machine_has_no_address_of_is_named(
     monkeypatch.setattr(listening, "expand_wildcard", lambda _: ())
     with pytest.raises(ConfigError, match=r"cannot listen on \[::\]:1: this machine has no such"):
         opened("[::]:1")
+
+
+def test_by_default_families_that_the_machine_lacks_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert {str(each) for each in everywhere()} <= {"0.0.0.0:3478", "[::]:3478"}
+
+    def without_ipv6(address: Address) -> tuple[Address, ...]:
+        return () if address.host == "::" else expand_wildcard(address)
+
+    monkeypatch.setattr(listening, "expand_wildcard", without_ipv6)
+    assert [str(each) for each in everywhere()] == ["0.0.0.0:3478"]
 
 
 @pytest.mark.parametrize("transport", [Transport.UDP, Transport.TCP])
