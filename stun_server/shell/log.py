@@ -40,48 +40,54 @@ Fact = (
 )
 
 
-Logger = structlog.stdlib.BoundLogger
+Logger = structlog.typing.FilteringBoundLogger
 
 
 def configure(level: str, *, as_json: bool) -> Logger:
-    """Set up structlog and what the libraries log by the logging module; the server's logger."""
-    colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    shared: list[structlog.typing.Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-    ]
-    if as_json:
-        shared.append(structlog.processors.format_exc_info)
-        renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
-    else:
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=colors,
-            pad_event_to=20,
-            exception_formatter=structlog.dev.plain_traceback,
-        )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-        )
-    )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    """Set up structlog, and the logging module, by which the libraries log, on top of it."""
+    # Past the logging module a line costs a third, which shows in allocations a second.
     structlog.configure(
         processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *_renderers(as_json=as_json),
         ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
     )
-    logger: Logger = structlog.stdlib.get_logger("stun_server")
+    logger: Logger = structlog.get_logger()
+    root = logging.getLogger()
+    root.handlers[:] = [_Forward(logger)]
+    root.setLevel(level.upper())
     return logger
+
+
+def _renderers(*, as_json: bool) -> list[structlog.typing.Processor]:
+    if as_json:
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    return [
+        structlog.dev.ConsoleRenderer(
+            colors=colors, pad_event_to=20, exception_formatter=structlog.dev.plain_traceback
+        )
+    ]
+
+
+class _Forward(logging.Handler):
+    """Gives the records of the logging module to structlog."""
+
+    def __init__(self, logger: Logger) -> None:
+        super().__init__()
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields: dict[str, object] = {"logger": record.name}
+        if record.exc_info:
+            fields["exc_info"] = record.exc_info
+        # structlog knows the five levels, the logging module any number.
+        level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
+        self._logger.log(level, record.getMessage(), **fields)
 
 
 class EventLog:

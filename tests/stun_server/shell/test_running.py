@@ -59,7 +59,7 @@ async def running(**limits: int) -> AsyncIterator[Running]:
         }
     )
     with capture_logs() as log:
-        server = await start(config, ephemeral_keys(), structlog.stdlib.get_logger())
+        server = await start(config, ephemeral_keys(), structlog.get_logger())
         try:
             yield Running(server, log)
         finally:
@@ -267,7 +267,7 @@ async def test_two_clients_of_one_server_reach_each_other_though_policy_refuses_
         }
     )
     with capture_logs() as log:
-        server = await start(config, ephemeral_keys(), structlog.stdlib.get_logger())
+        server = await start(config, ephemeral_keys(), structlog.get_logger())
         at = Running(server, log)
         async with (
             allocate(at.uri(transport), username=USER, password=PASSWORD) as one,
