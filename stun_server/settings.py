@@ -57,7 +57,8 @@ class Settings:
     strict_permissions: bool = False
 
     allocations: int = 10_000
-    allocations_per_user: int = 100
+    # Half of all: one user may be a whole service that shares a name, but not shut others out.
+    allocations_per_user: int = 5_000
     permissions_per_allocation: int = 128
     channels_per_allocation: int = 128
 
