@@ -29,8 +29,6 @@ from tests.stun_server.process import (
 pytestmark = pytest.mark.peer("coturn")
 
 DEBUG_LOG = "[log]\nlevel = 'debug'\n"
-# uclient leaves allocations behind, more of them than one user may have by default.
-MANY_ALLOCATIONS = "[limits]\nallocations_per_user = 5000\n"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StunServerProce
     """Our server on both loopback addresses, with one line a permission and channel."""
     directory = tmp_path_factory.mktemp("stun-server")
     config = directory / "config.toml"
-    config.write_text(DEBUG_LOG + MANY_ALLOCATIONS)
+    config.write_text(DEBUG_LOG)
     listen = ("--listen", "127.0.0.1:0", "--listen", "[::1]:0")
     with stun_server(directory, "--config", str(config), *listen, *LOOPBACK_PEERS) as running:
         yield running
