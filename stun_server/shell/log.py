@@ -18,6 +18,7 @@ from stun_server.events import (
     AllocationOpened,
     AllocationRefreshed,
     ChannelBound,
+    CloseReason,
     PeerRefused,
     PermissionInstalled,
     RequestRefused,
@@ -39,6 +40,17 @@ Fact = (
     | RequestRefused
 )
 
+_LEVELS: dict[type[Fact], int] = {
+    AllocationOpened: logging.INFO,
+    AllocationClosed: logging.INFO,
+    AllocationRefreshed: logging.DEBUG,
+    PermissionInstalled: logging.DEBUG,
+    ChannelBound: logging.DEBUG,
+    PeerRefused: logging.WARNING,
+    RequestRefused: logging.INFO,
+}
+
+_CLOSED = {reason: f"allocations {reason}" for reason in CloseReason}
 
 Logger = structlog.typing.FilteringBoundLogger
 
@@ -99,12 +111,26 @@ class EventLog:
         self._second = 0
         self._lines = 0
         self._suppressed = 0
+        # Known once, so that an event whose line nobody reads costs no more than its count.
+        self._shown = tuple(kind for kind, level in _LEVELS.items() if logger.is_enabled_for(level))
 
     def write(self, event: Fact, now: float) -> None:
         """Log and count one event."""
         match event:
             case AllocationOpened():
                 self.counts["allocations opened"] += 1
+            case AllocationClosed():
+                self.counts[_CLOSED[event.reason]] += 1
+            case PeerRefused():
+                self.counts["peers refused"] += 1
+            case RequestRefused():
+                self.counts[f"requests refused with {event.code}"] += 1
+        if isinstance(event, self._shown):
+            self._log(event, now)
+
+    def _log(self, event: Fact, now: float) -> None:
+        match event:
+            case AllocationOpened():
                 self._logger.info(
                     "allocation opened",
                     session=event.allocation_id,
@@ -114,7 +140,6 @@ class EventLog:
                     lifetime=round(event.until - now),
                 )
             case AllocationClosed():
-                self.counts[f"allocations {event.reason}"] += 1
                 self._logger.info(
                     "allocation closed", session=event.allocation_id, reason=str(event.reason)
                 )
@@ -136,7 +161,6 @@ class EventLog:
                     peer=str(event.peer),
                 )
             case PeerRefused():
-                self.counts["peers refused"] += 1
                 if self._has_room(now):
                     self._logger.warning(
                         "peer refused",
@@ -146,7 +170,6 @@ class EventLog:
                         to_allow=f"--allow-peer {event.rule.network}",
                     )
             case RequestRefused():
-                self.counts[f"requests refused with {event.code}"] += 1
                 # A nonce that ran out is every client's routine.
                 if event.code != StunError.STALE_NONCE and self._has_room(now):
                     self._logger.info(

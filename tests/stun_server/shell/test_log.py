@@ -123,3 +123,14 @@ def test_an_internal_error_is_logged_with_its_place(
     assert "ZeroDivisionError: a bug" in printed
     assert "test_log.py" in printed
     assert not as_json or printed.count("\n") == 1
+
+
+def test_below_the_level_events_are_counted_without_a_line() -> None:
+    quiet = structlog.make_filtering_bound_logger("warning")
+    with capture_logs() as lines:
+        events = EventLog(structlog.wrap_logger(None, wrapper_class=quiet))
+        for _ in range(2 * REFUSALS_PER_SECOND):
+            events.write(refused(), 10.5)
+        events.write(refused(), 11.0)
+    assert lines == []
+    assert events.counts["requests refused with 401"] == 2 * REFUSALS_PER_SECOND + 1
