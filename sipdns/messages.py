@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import dns.edns
 import dns.exception
 import dns.flags
 import dns.message
@@ -16,6 +17,8 @@ import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 import dns.rdtypes.ANY.CNAME
+import dns.rdtypes.ANY.NS
+import dns.rdtypes.ANY.SOA
 import dns.rdtypes.IN.A
 import dns.rdtypes.IN.AAAA
 import dns.rdtypes.IN.NAPTR
@@ -26,7 +29,9 @@ from natkit.errors import MalformedMessage
 from sipdns.records import (
     AddressRecord,
     Answer,
+    CnameRecord,
     NaptrRecord,
+    OtherRecord,
     Question,
     Record,
     RecordType,
@@ -34,7 +39,20 @@ from sipdns.records import (
     Status,
 )
 
-__all__ = ["EDNS_PAYLOAD", "Alias", "Refusal", "Truncated", "make_query", "matches", "read_answer"]
+__all__ = [
+    "DEFAULT_ASKING",
+    "EDNS_PAYLOAD",
+    "LONGEST_ALIAS_CHAIN",
+    "Alias",
+    "Asking",
+    "Header",
+    "Refusal",
+    "Truncated",
+    "make_query",
+    "matches",
+    "read_answer",
+    "read_header",
+]
 
 EDNS_PAYLOAD: Final = 1232
 """The largest answer asked for over UDP, in bytes: it fits any path unfragmented (RFC 9715)."""
@@ -42,6 +60,14 @@ EDNS_PAYLOAD: Final = 1232
 LONGEST_ALIAS_CHAIN: Final = 8
 """CNAMEs followed one after another; real chains have two or three (BIND stops at 11)."""
 
+
+LONGEST_REASON: Final = 200
+"""Characters kept of the text that a server adds to an error."""
+
+_OTHERS: Final = frozenset({"SOA", "DS", "DNSKEY"})
+
+_BOGUS: Final = frozenset(range(6, 13))
+"""DNSSEC Bogus and its kinds, from an expired signature to a missing denial (RFC 8914 §4.7)."""
 
 _TRUNCATED: Final = 0x02
 """The TC bit, in the third byte of the header (RFC 1035 §4.1.1)."""
@@ -51,10 +77,42 @@ _RESPONSE_TO_QUERY: Final = 0x80
 
 
 @dataclass(frozen=True, slots=True)
+class Asking:
+    """What a query asks for beside the records.
+
+    ``recursive``: the server is a resolver; otherwise it is asked for what it knows itself.
+    ``signed``: with the records that prove the answer, whatever the resolver thinks of it (DO and
+    CD, RFC 4035 §3.2).  Without it the resolver's own judgement is asked for (AD, RFC 6840 §5.7).
+    """
+
+    recursive: bool = True
+    signed: bool = False
+
+
+DEFAULT_ASKING: Final = Asking()
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the first bytes of an answer say (RFC 1035 §4.1.1, RFC 4035 §3.2.3)."""
+
+    rcode: str
+    authenticated: bool
+    authoritative: bool
+    recursion_available: bool
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Alias:
     """The answer ends in a CNAME whose target is still to be asked for."""
 
-    aliases: tuple[str, ...]
+    cnames: tuple[CnameRecord, ...]
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """The names that it leads through."""
+        return tuple(one.target for one in self.cnames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +124,32 @@ class Truncated:
 class Refusal:
     """This server does not answer the question.
 
-    ``without_edns`` says that it may be EDNS that it does not understand (RFC 6891 §7).
+    ``without_edns`` says that it may be EDNS that it does not understand (RFC 6891 §7), ``bogus``
+    that it holds the records' signatures for wrong (RFC 8914 §4.7 to §4.13).
     """
 
     reason: str
     without_edns: bool = False
+    rcode: str | None = None
+    bogus: bool = False
 
 
-def make_query(question: Question, message_id: int, *, edns: bool = True) -> bytes:
-    """A recursive query; MalformedMessage when the name is too long for the DNS."""
+def make_query(
+    question: Question, message_id: int, *, edns: bool = True, asking: Asking = DEFAULT_ASKING
+) -> bytes:
+    """A query; MalformedMessage when the name is too long for the DNS."""
+    flags = dns.flags.CD if asking.signed else dns.flags.AD
+    if asking.recursive:
+        flags |= dns.flags.RD
     try:
         query = dns.message.make_query(
             dns.name.from_text(question.name),
             question.type.value,
             use_edns=0 if edns else False,
             payload=EDNS_PAYLOAD,
+            want_dnssec=asking.signed and edns,
             id=message_id,
+            flags=flags,
         )
         return query.to_wire()
     except dns.exception.DNSException as error:
@@ -109,7 +177,21 @@ def _question_end(query: bytes) -> int:
     return end + 5
 
 
-def read_answer(data: bytes, question: Question) -> Answer | Alias | Truncated | Refusal:
+def read_header(data: bytes) -> Header:
+    """The header of a message that :func:`matches` a query."""
+    flags = int.from_bytes(data[2:4], "big")
+    return Header(
+        dns.rcode.to_text(dns.rcode.Rcode(flags & 0x0F)),
+        bool(flags & dns.flags.AD),
+        bool(flags & dns.flags.AA),
+        bool(flags & dns.flags.RA),
+        bool(flags & dns.flags.TC),
+    )
+
+
+def read_answer(
+    data: bytes, question: Question, asking: Asking = DEFAULT_ASKING
+) -> Answer | Alias | Truncated | Refusal:
     """What a response says of ``question``; MalformedMessage when it cannot be read."""
     # Some cut the message off within a record, so the bit is read before the rest.
     if len(data) > 2 and data[2] & _TRUNCATED:
@@ -120,12 +202,35 @@ def read_answer(data: bytes, question: Question) -> Answer | Alias | Truncated |
     except (dns.exception.DNSException, ValueError) as error:
         raise MalformedMessage(f"the answer cannot be read: {error}") from error
     if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-        too_new = rcode in (dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS)
-        return Refusal(f"the nameserver says {dns.rcode.to_text(rcode)}", without_edns=too_new)
-    return _read_sections(message, question)
+        return _refusal(message, rcode)
+    return _read_sections(message, question, asking)
 
 
-def _read_sections(message: dns.message.Message, question: Question) -> Answer | Alias | Refusal:
+def _refusal(message: dns.message.Message, rcode: dns.rcode.Rcode) -> Refusal:
+    """RFC 8914: a server may add why."""
+    name = dns.rcode.to_text(rcode)
+    errors = [one for one in message.options if isinstance(one, dns.edns.EDEOption)]
+    why = "".join(f" ({_describe(one)})" for one in errors[:1])
+    return Refusal(
+        f"the nameserver says {name}{why}",
+        without_edns=rcode in (dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS),
+        rcode=name,
+        bogus=any(one.code in _BOGUS for one in errors),
+    )
+
+
+def _describe(error: dns.edns.EDEOption) -> str:
+    try:
+        meaning = dns.edns.EDECode(error.code).name.lower().replace("_", " ")
+    except ValueError:
+        meaning = f"extended error {int(error.code)}"
+    text = "".join(char for char in (error.text or "")[:LONGEST_REASON] if char.isprintable())
+    return f"{meaning}: {text}" if text else meaning
+
+
+def _read_sections(
+    message: dns.message.Message, question: Question, asking: Asking
+) -> Answer | Alias | Refusal:
     sets = {
         (rrset.name, rrset.rdtype): rrset
         for rrset in message.answer
@@ -133,34 +238,68 @@ def _read_sections(message: dns.message.Message, question: Question) -> Answer |
     }
     name = dns.name.from_text(question.name)
     wanted = dns.rdatatype.from_text(question.type.value)
-    aliases: list[str] = []
+    cnames: list[CnameRecord] = []
     while (name, wanted) not in sets and (name, dns.rdatatype.CNAME) in sets:
-        target = sets[name, dns.rdatatype.CNAME][0]
+        rrset = sets[name, dns.rdatatype.CNAME]
+        target = rrset[0]
         if not isinstance(target, dns.rdtypes.ANY.CNAME.CNAME):
             break
+        cnames.append(CnameRecord(_text(name), _text(target.target), rrset.ttl))
         name = target.target
-        aliases.append(_text(name))
-        if len(aliases) > LONGEST_ALIAS_CHAIN or len(set(aliases)) < len(aliases):
+        followed = {one.target for one in cnames}
+        if len(cnames) > LONGEST_ALIAS_CHAIN or len(followed) < len(cnames):
             return Refusal("a chain of CNAMEs that loops or is too long")
     found = sets.get((name, wanted))
     if found is not None:
         records = tuple(_records(found))
-        return Answer(Status.RECORDS, records, tuple(aliases), tuple(_additional(message, records)))
+        return _answer(Status.RECORDS, cnames, message, records)
     # RFC 6604 §3: NXDOMAIN is about the last name of the chain.
     if message.rcode() == dns.rcode.NXDOMAIN:
-        return Answer(Status.NO_NAME, (), tuple(aliases))
-    return _nothing(message, tuple(aliases))
+        return _answer(Status.NO_NAME, cnames, message)
+    return _nothing(message, cnames, asking)
 
 
-def _nothing(message: dns.message.Message, aliases: tuple[str, ...]) -> Answer | Alias | Refusal:
-    authority = {rrset.rdtype for rrset in message.authority}
+def _answer(
+    status: Status,
+    cnames: list[CnameRecord],
+    message: dns.message.Message,
+    records: tuple[Record, ...] = (),
+) -> Answer:
+    return Answer(
+        status,
+        records,
+        tuple(one.target for one in cnames),
+        tuple(_additional(message, records)) if records else (),
+        tuple(cnames),
+        None if records else _negative_ttl(message),
+    )
+
+
+def _negative_ttl(message: dns.message.Message) -> int | None:
+    """RFC 2308 §5: the lesser of the SOA's own TTL and its last field."""
+    for rrset in message.authority:
+        if rrset.rdtype == dns.rdatatype.SOA and rrset.rdclass == dns.rdataclass.IN:
+            soa = rrset[0]
+            if isinstance(soa, dns.rdtypes.ANY.SOA.SOA):
+                return int(min(rrset.ttl, soa.minimum))
+    return None
+
+
+def _nothing(
+    message: dns.message.Message, cnames: list[CnameRecord], asking: Asking
+) -> Answer | Alias | Refusal:
+    authority = {rrset.rdtype: rrset for rrset in message.authority}
     denied = dns.rdatatype.SOA in authority
-    if aliases and not denied:
-        return Alias(aliases)
+    if cnames and not denied:
+        return Alias(tuple(cnames))
     authoritative = message.flags & (dns.flags.AA | dns.flags.RA)
-    if not denied and dns.rdatatype.NS in authority and not authoritative:
-        return Refusal("the nameserver refers to others and does not resolve itself")
-    return Answer(Status.NO_DATA, (), aliases)
+    if not denied and dns.rdatatype.NS in authority:
+        if not asking.recursive and not message.flags & dns.flags.AA:
+            servers = tuple(_records(authority[dns.rdatatype.NS]))
+            return _answer(Status.REFERRAL, cnames, message, servers)
+        if not authoritative:
+            return Refusal("the nameserver refers to others and does not resolve itself")
+    return _answer(Status.NO_DATA, cnames, message)
 
 
 def _records(rrset: dns.rrset.RRset) -> Iterator[Record]:
@@ -181,8 +320,11 @@ def _records(rrset: dns.rrset.RRset) -> Iterator[Record]:
                     _text(rdata.replacement),
                     ttl,
                 )
+            case dns.rdtypes.ANY.CNAME.CNAME() | dns.rdtypes.ANY.NS.NS():
+                yield OtherRecord(_type(rrset), _text(rdata.target), ttl)
             case _:
-                pass
+                if dns.rdatatype.to_text(rrset.rdtype) in _OTHERS:
+                    yield OtherRecord(_type(rrset), str(rdata), ttl)
 
 
 def _additional(
@@ -197,6 +339,10 @@ def _additional(
         name = _text(rrset.name)
         if name in named and rrset.rdtype in types and rrset.rdclass == dns.rdataclass.IN:
             yield Question(name, types[rrset.rdtype]), tuple(_records(rrset))
+
+
+def _type(rrset: dns.rrset.RRset) -> RecordType:
+    return RecordType(dns.rdatatype.to_text(rrset.rdtype))
 
 
 def _text(name: dns.name.Name) -> str:

@@ -8,10 +8,10 @@ from typing import Final
 
 from natkit.address import Address
 from natkit.errors import MisuseError
-from natkit.machine import Failure, Transport
+from natkit.machine import Failure
 from sipdns.messages import matches
 from sipdns.query import Answered, Exchange, Query, QueryLimits
-from sipdns.records import Answer, Question
+from sipdns.records import Answer, Carrier, Question
 
 __all__ = ["Nameservers"]
 
@@ -63,41 +63,44 @@ class Nameservers:
             await asyncio.gather(*exchanges, return_exceptions=True)
 
     async def _exchange(self, exchange: Exchange) -> bytes | Failure:
+        server = exchange.server
+        if not isinstance(server, Address):
+            return Failure("a resolver that needs TLS is not asked here")
         async with self._sockets:
             try:
-                if exchange.transport is Transport.UDP:
-                    answer = await _over_udp(exchange)
+                if exchange.carrier is Carrier.UDP:
+                    answer = await _over_udp(server, exchange.query)
                     if answer is not None:
                         return answer
-                return await _over_tcp(exchange)
+                return await _over_tcp(server, exchange.query)
             except OSError as error:
                 return Failure(os.strerror(error.errno).lower() if error.errno else str(error))
             except EOFError:
                 return Failure("the connection was closed")
 
 
-async def _over_udp(exchange: Exchange) -> bytes | None:
+async def _over_udp(server: Address, query: bytes) -> bytes | None:
     """The datagram that answers; None when strangers crowd it out."""
     loop = asyncio.get_running_loop()
-    family = exchange.nameserver.family.socket_family
+    family = server.family.socket_family
     with socket.socket(family, socket.SOCK_DGRAM) as connected:
         connected.setblocking(False)
         # The kernel draws the port, and drops what comes from elsewhere.
-        connected.connect(exchange.nameserver)
-        await loop.sock_sendall(connected, exchange.query)
+        connected.connect(server)
+        await loop.sock_sendall(connected, query)
         for _ in range(MOST_STRANGERS + 1):
             data = await loop.sock_recv(connected, LONGEST_DATAGRAM)
-            if matches(exchange.query, data):
+            if matches(query, data):
                 return data
     return None
 
 
-async def _over_tcp(exchange: Exchange) -> bytes | Failure:
-    reader, writer = await asyncio.open_connection(*exchange.nameserver)
+async def _over_tcp(server: Address, query: bytes) -> bytes | Failure:
+    reader, writer = await asyncio.open_connection(*server)
     try:
-        writer.write(len(exchange.query).to_bytes(2, "big") + exchange.query)
+        writer.write(len(query).to_bytes(2, "big") + query)
         length = int.from_bytes(await reader.readexactly(2), "big")
         data = await reader.readexactly(length)
     finally:
         writer.close()
-    return data if matches(exchange.query, data) else Failure("an answer to another question")
+    return data if matches(query, data) else Failure("an answer to another question")

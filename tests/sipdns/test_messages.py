@@ -21,6 +21,7 @@ from sipdns.messages import (
 from sipdns.records import (
     AddressRecord,
     Answer,
+    CnameRecord,
     NaptrRecord,
     Question,
     RecordType,
@@ -49,7 +50,7 @@ def respond(question: Question, *sections: str) -> dns.message.Message:
 def test_a_query_asks_for_recursion_with_edns_of_1232_bytes() -> None:
     query = dns.message.from_wire(make_query(SRV, 0xBEEF))
     assert query.id == 0xBEEF
-    assert query.flags == dns.flags.RD
+    assert query.flags == dns.flags.RD | dns.flags.AD
     assert query.question[0].to_text() == "_sip._udp.example.org. IN SRV"
     assert (query.edns, query.payload) == (0, EDNS_PAYLOAD)
     assert dns.message.from_wire(make_query(SRV, 1, edns=False)).edns == -1
@@ -121,7 +122,7 @@ def test_a_chain_of_aliases_is_followed_within_the_answer() -> None:
 
 def test_an_alias_that_leaves_the_answer_is_to_be_asked_for() -> None:
     answer = read_answer(respond(A, "example.org. CNAME a.example.").to_wire(), A)
-    assert answer == Alias(("a.example",))
+    assert answer == Alias((CnameRecord("example.org", "a.example", 60),))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_denials_are_told_apart() -> None:
 def test_a_refusal_names_its_code(rcode: str, without_edns: bool) -> None:
     response = respond(A)
     response.set_rcode(dns.rcode.from_text(rcode))
-    expected = Refusal(f"the nameserver says {rcode}", without_edns)
+    expected = Refusal(f"the nameserver says {rcode}", without_edns, rcode)
     assert read_answer(response.to_wire(), A) == expected
 
 

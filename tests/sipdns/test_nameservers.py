@@ -8,10 +8,9 @@ from typing import cast
 import dns.message
 
 from natkit.address import Address
-from natkit.machine import Failure
 from sipdns.nameservers import MOST_STRANGERS, Nameservers
 from sipdns.query import QueryLimits
-from sipdns.records import AddressRecord, Answer, Question, RecordType, Status
+from sipdns.records import AddressRecord, Answer, Question, RecordType, Status, Unanswered
 from tests.sipdns.world import World
 
 Behaviour = Callable[[bytes, bytes], list[bytes]]
@@ -149,7 +148,7 @@ async def test_each_query_has_its_own_port_and_id() -> None:
 async def test_a_silent_nameserver_ends_in_a_failure() -> None:
     async with nameserver(lambda *_: [], tcp=False) as (address, server):
         result = await Nameservers([address], BRIEF).ask(QUESTION)
-    assert result == Failure(f"no answer from {address} within 0.6 s")
+    assert result == Unanswered(f"no answer from {address} within 0.6 s")
     assert len(server.queries) > 1
 
 
@@ -165,13 +164,13 @@ async def test_a_port_where_nobody_listens_is_a_failure_at_once() -> None:
     async with nameserver(lambda *_: []) as (address, _):
         pass
     result = await Nameservers([address]).ask(QUESTION)
-    assert result == Failure(f"{address}: connection refused")
+    assert result == Unanswered(f"{address}: connection refused")
 
 
 async def test_truncation_without_tcp_is_a_failure() -> None:
     async with nameserver(lambda _, honest: [truncated(honest)], tcp=False) as (address, _):
         result = await Nameservers([address], BRIEF).ask(QUESTION)
-    assert result == Failure(f"{address}: connection refused")
+    assert result == Unanswered(f"{address}: connection refused")
 
 
 async def test_tcp_answers_of_64_kb_are_read() -> None:

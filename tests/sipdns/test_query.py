@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from natkit.address import Address
-from natkit.machine import Failure, Transport
+from natkit.machine import Failure
 from sipdns.query import MOST_EXCHANGES, Answered, Exchange, Query, QueryLimits
-from sipdns.records import AddressRecord, Answer, Question, RecordType, Status
+from sipdns.records import AddressRecord, Answer, Carrier, Question, RecordType, Status, Unanswered
 from tests.sipdns.world import World
 
 ONE = Address("192.0.2.53", 53)
@@ -58,7 +58,7 @@ def response(exchange: Exchange, world: World = WORLD, *, flags: int = 0, rcode:
 def test_a_question_goes_to_the_first_nameserver_over_udp() -> None:
     query = start(ONE, TWO)
     (first,) = exchanges(query)
-    assert (first.nameserver, first.transport) == (ONE, Transport.UDP)
+    assert (first.server, first.carrier) == (ONE, Carrier.UDP)
     query.answer(first.request_id, response(first), 0.1)
     assert end(query) == FOUND
 
@@ -72,7 +72,7 @@ def test_silence_brings_the_next_nameserver_and_then_the_first_again_ever_slower
             break
         deadline = query.next_deadline()
         assert deadline is not None
-        asked += [(one.nameserver, deadline) for one in found if isinstance(one, Exchange)]
+        asked += [(one.server, deadline) for one in found if isinstance(one, Exchange)]
         query.handle_timer(deadline)
     assert [server for server, _ in asked] == [ONE, TWO, ONE, TWO, ONE, TWO, ONE]
     assert [due for _, due in asked] == [0.5, 1.0, 1.75, 2.5, 3.625, 4.75, 5.0]
@@ -103,7 +103,7 @@ def test_truncation_brings_tcp_to_the_same_nameserver() -> None:
     (first,) = exchanges(query)
     query.answer(first.request_id, response(first, flags=dns.flags.TC), 0.1)
     (second,) = exchanges(query)
-    assert (second.nameserver, second.transport) == (ONE, Transport.TCP)
+    assert (second.server, second.carrier) == (ONE, Carrier.TCP)
     query.answer(second.request_id, response(second), 0.2)
     assert end(query) == FOUND
 
@@ -115,7 +115,7 @@ def test_truncation_over_tcp_fails_that_nameserver() -> None:
     (second,) = exchanges(query)
     query.answer(second.request_id, response(second, flags=dns.flags.TC), 0.2)
     (third,) = exchanges(query)
-    assert third.nameserver == TWO
+    assert third.server == TWO
 
 
 def test_a_server_that_does_not_know_edns_is_asked_without() -> None:
@@ -134,7 +134,7 @@ def test_a_refusal_brings_the_next_nameserver_at_once() -> None:
     (first,) = exchanges(query)
     query.answer(first.request_id, response(first, rcode=dns.rcode.SERVFAIL), 0.1)
     (second,) = exchanges(query)
-    assert second.nameserver == TWO
+    assert second.server == TWO
     query.answer(second.request_id, response(second), 0.2)
     assert end(query) == FOUND
 
@@ -147,7 +147,7 @@ def test_when_all_nameservers_refuse_the_end_names_each() -> None:
     query.answer(second.request_id, b"\0" * 5, 0.1)
     result = end(query)
     assert isinstance(result, Failure)
-    assert result.reason.startswith("192.0.2.53:53: connection refused; 192.0.2.54:53: the answer")
+    assert result.reason.startswith("192.0.2.53:53: connection refused; 192.0.2.54:53: an answer")
 
 
 def test_a_refusal_of_one_leaves_the_silent_one_to_its_time() -> None:
@@ -206,7 +206,7 @@ def test_a_name_that_fits_no_query_does_not_exist() -> None:
 
 
 def test_without_nameservers_the_end_says_so() -> None:
-    assert end(start()) == Failure("no nameserver is configured")
+    assert end(start()) == Unanswered("no nameserver is configured")
 
 
 actions = st.lists(
