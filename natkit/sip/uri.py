@@ -6,6 +6,7 @@ compares that spelling.  :meth:`SipUri.equivalent` and :meth:`TelUri.equivalent`
 say; that is not transitive, hence no ``==``.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
@@ -30,7 +31,17 @@ from natkit.sip.grammar import (
 )
 from natkit.sip.tel import Parameter, TelUri, parameter_of, read_parameters
 
-__all__ = ["Header", "Parameter", "Scheme", "SipUri", "TelUri", "UriForm", "parse_uri"]
+__all__ = [
+    "AbsoluteUri",
+    "Header",
+    "Parameter",
+    "Scheme",
+    "SipUri",
+    "TelUri",
+    "UriForm",
+    "parse_absolute_uri",
+    "parse_uri",
+]
 
 LARGEST_TTL: Final = 255
 
@@ -39,6 +50,10 @@ _BOTH_OR_NEITHER: Final = ("transport", "user", "ttl", "method", "maddr")
 
 The rules for parameters leave out ``transport``; the rule on defaults and an example have it.
 """
+
+_ABSOLUTE_URI: Final = re.compile(
+    r"[A-Za-z][A-Za-z0-9+\-.]*+:(?:[A-Za-z0-9\-_.!~*'();/?:@&=+$,\[\]]|%[0-9A-Fa-f]{2})++"
+)
 
 _CASE_SENSITIVE_HEADERS: Final = frozenset({"body", "call-id", "i", "subject", "s"})
 
@@ -294,6 +309,35 @@ class SipUri:
             ttl.isascii() and ttl.isdigit() and len(ttl) <= 3 and int(ttl) <= LARGEST_TTL
         ):
             raise MalformedMessage(f"the ttl parameter of {excerpt(str(self))} is not 0 to 255")
+
+
+@dataclass(frozen=True, slots=True)
+class AbsoluteUri:
+    """A URI of any other scheme, as written (RFC 3261 §25.1 absoluteURI)."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a URI; MalformedMessage when its scheme or a character is impossible."""
+        if _ABSOLUTE_URI.fullmatch(text) is None:
+            raise MalformedMessage(f"{excerpt(text)} is not a URI")
+        return cls(text)
+
+    @property
+    def scheme(self) -> str:
+        """What stands before the colon, in lower case."""
+        return self.text.partition(":")[0].lower()
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_absolute_uri(text: str) -> SipUri | TelUri | AbsoluteUri:
+    """Read a URI of any scheme; MalformedMessage when it is none, or breaks its scheme's rules."""
+    if text.partition(":")[0].lower() in ("sip", "sips", "tel"):
+        return parse_uri(text)
+    return AbsoluteUri.parse(text)
 
 
 def parse_uri(text: str) -> SipUri | TelUri:

@@ -1,0 +1,300 @@
+"""Header fields: kept byte for byte in their order, read by type on demand (RFC 3261 §7.3).
+
+A :class:`HeaderField` holds the bytes of one field as they came, folds included.  What its value
+means is read when somebody asks, once, by a :class:`Singular` or :class:`Plural`, of which
+:mod:`natkit.sip.kinds` has one for each header field that we know.  What nobody asks for or
+changes is passed on as it came.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, Protocol, Self, TypeVar, cast
+
+from natkit.errors import MalformedMessage, MisuseError
+from natkit.sip.grammar import excerpt
+from natkit.sip.registry import COMPACT_FORMS
+from natkit.sip.values import is_token, split_list
+
+__all__ = ["HeaderField", "Headers", "Kind", "Plural", "Singular", "key_of"]
+
+T = TypeVar("T")
+
+CRLF: Final = b"\r\n"
+_FOLD: Final = re.compile(rb"[ \t]*\r\n[ \t]+")
+_TOKEN: Final = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]++")
+
+
+class Kind(Protocol):
+    """A :class:`Singular` or :class:`Plural`, where its name is all that counts."""
+
+    @property
+    def name(self) -> str:
+        """The field's name, in its long form."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Singular(Generic[T]):
+    """A header field that stands in a message once at most; ``read`` raises MalformedMessage.
+
+    ``write`` gives the text of a value; it can hold no line end.
+    """
+
+    name: str
+    read: Callable[[str], T]
+    write: Callable[[T], str] = str
+
+
+@dataclass(frozen=True, slots=True)
+class Plural(Generic[T]):
+    """A header field that may come several times, or hold several values between commas.
+
+    ``read`` reads one value.  ``in_one_field``: whether we write many values into one field; some
+    receivers expect Via, Route and Contact one by one.
+    """
+
+    name: str
+    read: Callable[[str], T]
+    write: Callable[[T], str] = str
+    in_one_field: bool = False
+
+
+def key_of(name: str) -> str:
+    """The one spelling of a field name: lower case, the long form (RFC 3261 §7.3.1, §7.3.3)."""
+    lower = name.lower()
+    return COMPACT_FORMS.get(lower, lower)
+
+
+class HeaderField:
+    """One field; immutable.  ``raw`` has its name, folds and final line end as they came."""
+
+    __slots__ = ("_kind", "_values", "key", "raw")
+
+    def __init__(self, raw: bytes, key: str) -> None:
+        self.raw = raw
+        self.key = key
+        self._kind: object = None
+        self._values: tuple[object, ...] = ()
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Self:
+        """Take the bytes of one field, its line end included; MalformedMessage without a name."""
+        name, colon, _ = raw.partition(b":")
+        key = _KNOWN_NAMES.get(name)
+        if key is None:
+            name = name.rstrip(b" \t")
+            if not colon or _TOKEN.fullmatch(name) is None:
+                raise MalformedMessage(f"{excerpt(_text(raw[:80]))} is not a header field")
+            key = key_of(name.decode("ascii"))
+        return cls(raw, key)
+
+    @classmethod
+    def of(cls, kind: Singular[T] | Plural[T], *values: T) -> Self:
+        """Write a field; MisuseError when a value holds a line end."""
+        return cls.of_text(kind.name, ", ".join([kind.write(value) for value in values]))
+
+    @classmethod
+    def of_text(cls, name: str, value: str) -> Self:
+        """Write a field of any name; MisuseError when the two cannot stand in a message."""
+        raw = f"{name}: {value}".encode("utf-8", "surrogateescape")
+        if b"\r" in raw or b"\n" in raw or not is_token(name):
+            raise MisuseError(f"{excerpt(name)} with {excerpt(value)} is no header field")
+        return cls(raw + CRLF, key_of(name))
+
+    @property
+    def name(self) -> str:
+        """The name as written."""
+        return self.raw.partition(b":")[0].rstrip(b" \t").decode("ascii")
+
+    @property
+    def text(self) -> str:
+        """The value with folds undone and without surrounding white space."""
+        value = self.raw.partition(b":")[2]
+        # The final line end must not be taken for a fold.
+        value = value.removesuffix(CRLF)
+        if CRLF in value:
+            value = _FOLD.sub(b" ", value)
+        return _text(value.strip(b" \t"))
+
+    def values(self, kind: Singular[T] | Plural[T]) -> tuple[T, ...]:
+        """What the field says, read once; MalformedMessage when it does not follow its format."""
+        if self._kind is not kind:
+            try:
+                if isinstance(kind, Singular):
+                    self._values = (kind.read(self.text),)
+                elif text := self.text:
+                    self._values = tuple([kind.read(part) for part in split_list(text)])
+                else:
+                    self._values = ()
+            except MalformedMessage as error:
+                raise MalformedMessage(f"{kind.name}: {error}") from None
+            self._kind = kind
+        return cast("tuple[T, ...]", self._values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, HeaderField) and self.raw == other.raw
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
+    def __repr__(self) -> str:
+        return f"HeaderField({self.raw!r})"
+
+
+class Headers:
+    """The header fields of a message, in order; immutable: each change gives a new Headers."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Iterable[HeaderField] = ()) -> None:
+        self._fields = tuple(fields)
+
+    # ── reading ─────────────────────────────────────────────────────────────────────────────────
+
+    def fields(self, kind: Kind | str) -> Sequence[HeaderField]:
+        """The fields of one kind, or of a name in any spelling."""
+        key = key_of(kind if isinstance(kind, str) else kind.name)
+        return [field for field in self._fields if field.key == key]
+
+    def get(self, kind: Singular[T]) -> T | None:
+        """The value, or None; MalformedMessage when it is malformed or stands more than once."""
+        found = self.fields(kind)
+        if len(found) > 1:
+            raise MalformedMessage(f"{kind.name} stands {len(found)} times")
+        return found[0].values(kind)[0] if found else None
+
+    def get_all(self, kind: Plural[T]) -> tuple[T, ...]:
+        """All values in order, wherever the commas are; MalformedMessage."""
+        return tuple([value for field in self.fields(kind) for value in field.values(kind)])
+
+    def first(self, kind: Plural[T]) -> T | None:
+        """The first value, or None; fields after it are not read.  MalformedMessage."""
+        for field in self.fields(kind):
+            for value in field.values(kind):
+                return value
+        return None
+
+    def has(self, kind: Kind | str) -> bool:
+        """Whether there is a field of that kind or name."""
+        return bool(self.fields(kind))
+
+    def __iter__(self) -> Iterator[HeaderField]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Headers) and self._fields == other._fields
+
+    def __hash__(self) -> int:
+        return hash(self._fields)
+
+    def __bytes__(self) -> bytes:
+        return b"".join([field.raw for field in self._fields])
+
+    def __repr__(self) -> str:
+        return f"Headers({bytes(self)!r})"
+
+    # ── changing ────────────────────────────────────────────────────────────────────────────────
+
+    def prepend(self, kind: Plural[T], value: T) -> "Headers":
+        """Put a value before all others of its kind, in a field of its own."""
+        key = key_of(kind.name)
+        position = next((n for n, field in enumerate(self._fields) if field.key == key), 0)
+        return self._with(position, position, [HeaderField.of(kind, value)])
+
+    def append(self, kind: Singular[T] | Plural[T], *values: T) -> "Headers":
+        """Add values after everything else."""
+        end = len(self._fields)
+        return self._with(end, end, _fields_of(kind, values))
+
+    def replace(self, kind: Singular[T] | Plural[T], *values: T) -> "Headers":
+        """Put values in the place of all of this kind; where there was none, at the end."""
+        key = key_of(kind.name)
+        kept: list[HeaderField] = []
+        position: int | None = None
+        for field in self._fields:
+            if field.key != key:
+                kept.append(field)
+            elif position is None:
+                position = len(kept)
+        new = _fields_of(kind, values)
+        if position is None:
+            position = len(kept)
+        return Headers([*kept[:position], *new, *kept[position:]])
+
+    def replace_first(self, kind: Plural[T], value: T) -> "Headers":
+        """Put a value in the place of the first one; MalformedMessage when that cannot be read."""
+        return self._first_changed(kind, (value,))
+
+    def remove_first(self, kind: Plural[T]) -> "Headers":
+        """Take the first value away; MalformedMessage when it cannot be read."""
+        return self._first_changed(kind, ())
+
+    def remove(self, kind: Kind | str) -> "Headers":
+        """Take all fields of a kind or name away."""
+        key = key_of(kind if isinstance(kind, str) else kind.name)
+        return Headers([field for field in self._fields if field.key != key])
+
+    def _first_changed(self, kind: Plural[T], instead: tuple[T, ...]) -> "Headers":
+        key = key_of(kind.name)
+        for position, field in enumerate(self._fields):
+            if field.key != key:
+                continue
+            values = field.values(kind)
+            if not values:
+                continue
+            fields = [HeaderField.of(kind, value) for value in instead]
+            if len(values) > 1:
+                # The other values keep their bytes, unless a fold held them together.
+                rest = split_list(field.text)[1:]
+                fields.append(HeaderField.of_text(kind.name, ", ".join(rest)))
+            return self._with(position, position + 1, fields)
+        raise MisuseError(f"there is no {kind.name}")
+
+    def _with(self, start: int, end: int, fields: Sequence[HeaderField]) -> "Headers":
+        return Headers((*self._fields[:start], *fields, *self._fields[end:]))
+
+
+def _fields_of(kind: Singular[T] | Plural[T], values: Sequence[T]) -> list[HeaderField]:
+    if isinstance(kind, Plural) and kind.in_one_field:
+        return [HeaderField.of(kind, *values)] if values else []
+    return [HeaderField.of(kind, value) for value in values]
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
+
+
+_COMMON_NAMES: Final = (
+    "Accept",
+    "Allow",
+    "Authorization",
+    "Call-ID",
+    "Contact",
+    "Content-Length",
+    "Content-Type",
+    "CSeq",
+    "Expires",
+    "From",
+    "Max-Forwards",
+    "Path",
+    "Proxy-Authorization",
+    "Record-Route",
+    "Require",
+    "Route",
+    "Server",
+    "Subject",
+    "Supported",
+    "To",
+    "User-Agent",
+    "Via",
+)
+# The spellings that nearly all senders use, so that a name costs one look-up.
+_KNOWN_NAMES: Final = {
+    spelling.encode("ascii"): key_of(name)
+    for name in (*_COMMON_NAMES, *COMPACT_FORMS)
+    for spelling in (name, name.lower())
+}
