@@ -12,7 +12,7 @@ offset from ``now`` to Unix time at construction, and randomness as a ``Callable
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from natkit.address import Address
 
@@ -45,9 +45,11 @@ class Transport(StrEnum):
         return self in (Transport.TLS, Transport.DTLS, Transport.TLS_SCTP, Transport.WSS)
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
-    """Where a message came from or goes to: the 5-tuple as seen from here."""
+class Path(NamedTuple):
+    """Where a message came from or goes to: the 5-tuple as seen from here.
+
+    A tuple, because machines look things up by it several times for each message.
+    """
 
     transport: Transport
     local: Address

@@ -80,8 +80,8 @@ class Allocations:
         self._held: dict[str, int] = {}
         self._held_in_all = 0
         self._last_id = 0
-        self._expiry: TimerQueue[Path] = TimerQueue()
-        self._reservation_expiry: TimerQueue[bytes] = TimerQueue()
+        # Allocations by their clients, reserved ports by their tokens.
+        self._expiry: TimerQueue[Path | bytes] = TimerQueue()
 
     def __len__(self) -> int:
         return len(self._by_client)
@@ -163,10 +163,11 @@ class Allocations:
 
     def close_expired(self, now: float) -> Iterator[AllocationClosed | CloseSocket]:
         """Close the allocations and the reserved ports whose time is over."""
-        for client in self._expiry.pop_due(now):
-            yield from self.close(self._by_client[client], CloseReason.EXPIRED, now)
-        for token in self._reservation_expiry.pop_due(now):
-            yield CloseSocket(self.redeem(token))
+        for key in self._expiry.pop_due(now):
+            if isinstance(key, Path):
+                yield from self.close(self._by_client[key], CloseReason.EXPIRED, now)
+            else:
+                yield CloseSocket(self.redeem(key))
 
     # Reserved ports.
 
@@ -174,7 +175,7 @@ class Allocations:
         """Keep a bound port for who presents ``token``; it was held for this user."""
         self._reservations[token] = Reservation(relayed, username)
         self._reserved.add(relayed)
-        self._reservation_expiry.set(token, now + RESERVATION_LIFETIME)
+        self._expiry.set(token, now + RESERVATION_LIFETIME)
 
     def reservation(self, token: bytes) -> Reservation | None:
         """The port that waits for ``token``."""
@@ -184,14 +185,13 @@ class Allocations:
         """Take a reserved port out, to use it or to close it; nobody's quota counts it any more."""
         reservation = self._reservations.pop(token)
         self._reserved.discard(reservation.relayed)
-        self._reservation_expiry.cancel(token)
+        self._expiry.cancel(token)
         self.release(reservation.username)
         return reservation.relayed
 
     def next_deadline(self) -> float | None:
         """When something expires next."""
-        deadlines = (self._expiry.next_deadline(), self._reservation_expiry.next_deadline())
-        return min((due for due in deadlines if due is not None), default=None)
+        return self._expiry.next_deadline()
 
     # Permissions and channels.  Expired ones stay until they are in the way of new ones.
 

@@ -7,7 +7,7 @@ events of :mod:`stun_server.events` keep the plane in step.  Without a plane not
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from natkit.address import Address
 from natkit.errors import MalformedMessage, MisuseError
@@ -36,7 +36,6 @@ from natkit.stun.registry import (
     Method,
     StunError,
 )
-from natkit.timers import TimerQueue
 from natkit.turn.channel_data import ChannelData, is_channel_data
 from stun_server.allocate import Allocate, Opening
 from stun_server.allocations import Allocation, Allocations
@@ -104,6 +103,13 @@ class _Lookup:
     malformed: bool
 
 
+class _Waiting(NamedTuple):
+    """What waits for the shell's answer, and until when."""
+
+    pending: _Lookup | Opening
+    until: float
+
+
 class Server:
     """The machine; see :mod:`natkit.machine` for the contract.
 
@@ -121,10 +127,10 @@ class Server:
         self._allocate = Allocate(settings, self.allocations, random)
         self._policy = PeerPolicy(settings.allowed_peers)
         self._software = (Software(settings.software),) if settings.software else ()
-        self._pending: dict[RequestId, _Lookup | Opening] = {}
+        # In the order of their deadlines, for each waits equally long.
+        self._pending: dict[RequestId, _Waiting] = {}
         self._looking_up: set[tuple[Path, bytes]] = set()
         self._opening: dict[Path, Opening] = {}
-        self._patience: TimerQueue[RequestId] = TimerQueue()
         self._last_request_id = 0
         self._transmits: list[Transmit] = []
         self._events: deque[ServerEvent] = deque()
@@ -132,14 +138,12 @@ class Server:
     def receive(self, data: bytes, path: Path, now: float) -> None:
         """A datagram on a listener or a relayed address, or a message of a client's stream."""
         self.handle_timer(now)
-        if path.transport is Transport.UDP:
+        if path.transport is Transport.UDP and path.local not in self._listeners:
             relaying = self.allocations.of_relayed(path.local)
             if relaying is not None:
                 self._relay(from_peer(data, path, relaying, self.allocations, self._random, now))
-                return
-            # Late for a relayed address that was closed, or early for one that is reserved.
-            if path.local not in self._listeners:
-                return
+            # Else late for a relayed address that was closed, or early for one that is reserved.
+            return
         try:
             if is_channel_data(data):
                 allocation = self.allocations.of_client(path)
@@ -169,8 +173,9 @@ class Server:
     def disconnected(self, path: Path, now: float) -> None:
         """A client's connection ended, and its allocation with it."""
         self.handle_timer(now)
-        for request_id in [number for number, each in self._pending.items() if each.path == path]:
-            self._take_pending(request_id)
+        for request_id, (pending, _) in tuple(self._pending.items()):
+            if pending.path == path:
+                self._give_up(request_id, pending)
         allocation = self.allocations.of_client(path)
         if allocation is not None:
             self._events += self.allocations.close(allocation, CloseReason.DISCONNECTED, now)
@@ -178,7 +183,8 @@ class Server:
     def answer(self, request_id: RequestId, result: ServerResult | Failure, now: float) -> None:
         """The shell opened a socket or looked up a credential, or could not."""
         self.handle_timer(now)
-        pending = self._pending.get(request_id)
+        waiting = self._pending.get(request_id)
+        pending = waiting.pending if waiting is not None else None
         match pending:
             case None:
                 if isinstance(result, Address):
@@ -201,8 +207,10 @@ class Server:
         deadline = self.next_deadline()
         if deadline is None or deadline > now:
             return
-        for request_id in self._patience.pop_due(now):
-            pending = self._take_pending(request_id)
+        for request_id, (pending, until) in tuple(self._pending.items()):
+            if until > now:
+                break
+            self._give_up(request_id, pending)
             refusal = Refusal(StunError.SERVER_ERROR, "no answer from the shell in time")
             proof = pending.proof if isinstance(pending, Opening) else None
             self._respond(pending.request, pending.path, proof, refusal, now)
@@ -210,10 +218,11 @@ class Server:
 
     def next_deadline(self) -> float | None:
         """When something expires next."""
-        expiry, patience = self.allocations.next_deadline(), self._patience.next_deadline()
-        if expiry is None or patience is None:
-            return patience if expiry is None else expiry
-        return min(expiry, patience)
+        expiry = self.allocations.next_deadline()
+        if not self._pending:
+            return expiry
+        patience = next(iter(self._pending.values())).until
+        return patience if expiry is None else min(expiry, patience)
 
     def transmits(self) -> Sequence[Transmit]:
         """Take everything that is to be sent."""
@@ -272,11 +281,12 @@ class Server:
         self, request: Message, path: Path, allocation: Allocation | None, now: float
     ) -> bool:
         """Whether this is a retransmission, answered again or about to be (RFC 8489 §6.3.1)."""
-        opening = self._opening.get(path)
-        if (path, request.transaction_id) in self._looking_up or (
-            opening is not None and opening.request.transaction_id == request.transaction_id
-        ):
-            return True
+        if self._pending:
+            opening = self._opening.get(path)
+            if (path, request.transaction_id) in self._looking_up or (
+                opening is not None and opening.request.transaction_id == request.transaction_id
+            ):
+                return True
         if path.transport.is_reliable:
             return False
         kept = allocation.answers if allocation is not None else None
@@ -380,32 +390,28 @@ class Server:
 
     def _await(self, pending: _Lookup | Opening, now: float) -> RequestId:
         self._last_request_id += 1
-        self._pending[self._last_request_id] = pending
-        self._patience.set(self._last_request_id, now + PENDING_LIFETIME)
+        self._pending[self._last_request_id] = _Waiting(pending, now + PENDING_LIFETIME)
         return self._last_request_id
 
     def _forget_pending(self, request_id: RequestId, pending: _Lookup | Opening) -> None:
         del self._pending[request_id]
-        self._patience.cancel(request_id)
         if isinstance(pending, Opening):
             del self._opening[pending.path]
         else:
             self._looking_up.discard((pending.path, pending.request.transaction_id))
 
-    def _take_pending(self, request_id: RequestId) -> _Lookup | Opening:
-        """Give up a request that waits, and what it holds."""
-        pending = self._pending[request_id]
+    def _give_up(self, request_id: RequestId, pending: _Lookup | Opening) -> None:
+        """Forget a request that waits, and what it holds."""
         self._forget_pending(request_id, pending)
         if isinstance(pending, Opening):
             spare = self._allocate.abandon(pending)
             if spare is not None:
                 self._events.append(spare)
-        return pending
 
 
 def _has_malformed_attribute(message: Message) -> bool:
     """Whether the codec knows the type of an attribute and could not read its value."""
-    return any(
-        isinstance(attribute, UnknownAttribute) and attribute.type in _REQUIRED
-        for attribute in message.attributes
-    )
+    for attribute in message.attributes:
+        if isinstance(attribute, UnknownAttribute) and attribute.type in _REQUIRED:
+            return True
+    return False

@@ -3,7 +3,7 @@ import errno
 import ipaddress
 import socket
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import pytest
 import uvloop
@@ -473,7 +473,7 @@ class TestStream:
     def test_everything_else_is_for_the_machine(self, rig: Rig) -> None:
         written: list[bytes] = []
         allocation, _ = rig.allocate_stream(STREAM, written)
-        stranger = replace(STREAM, remote=Address("127.0.0.1", 50_001))
+        stranger = STREAM._replace(remote=Address("127.0.0.1", 50_001))
         unpermitted = send_indication(Address("127.0.0.1", 9), b"hello")
         assert not rig.plane.relay_from(STREAM, BINDING, rig.now)
         assert not rig.plane.relay_from(STREAM, b"\x40\0\0", rig.now)
