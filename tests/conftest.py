@@ -40,7 +40,7 @@ class Sized(Protocol):
     """Type of the ``sized`` fixture."""
 
     def __call__(self, *, quick: int, full: int) -> int:
-        """``quick`` in ``make test``, ``full`` times ``SOAK_SCALE`` in ``make soak``."""
+        """``quick`` in ``make test``, ``full`` times ``SOAK_SCALE``, or more, in ``make soak``."""
         ...
 
 
@@ -49,7 +49,7 @@ def sized() -> Sized:
     """Choose between the two sizes of a test."""
 
     def choose(*, quick: int, full: int) -> int:
-        return max(1, int(full * SOAK_SCALE)) if SOAKING else quick
+        return max(quick, int(full * SOAK_SCALE)) if SOAKING else quick
 
     return choose
 

@@ -65,7 +65,7 @@ def test_every_module_of_natkit_has_a_place_in_the_import_order() -> None:
         if module not in {"natkit", "natkit.cli"}
         and not any(f"{module}.".startswith(f"{layer}.") for layer in layers)
     ]
-    assert placeless == []
+    assert placeless == [], "give each a line in the contract `layers` of pyproject.toml"
 
 
 def test_every_module_is_a_shell_or_held_to_be_a_machine() -> None:
@@ -76,7 +76,9 @@ def test_every_module_is_a_shell_or_held_to_be_a_machine() -> None:
         if not SHELLS.match(module)
         and not any(f"{module}.".startswith(f"{machine}.") for machine in machines)
     ]
-    assert neither == []
+    assert neither == [], (
+        "put machines into the contract `machines` of pyproject.toml, shells into SHELLS"
+    )
 
 
 def _contract(name: str) -> dict[str, list[str]]:
