@@ -6,7 +6,7 @@ address, the time, the realm and what was offered.  Until one is shown nothing i
 
 import hmac
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from natkit.address import Address
 from natkit.machine import Path
@@ -45,11 +45,19 @@ MAC_LENGTH = 7
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A user and the long-term keys that the store has of it (RFC 8489 §18.5.1)."""
+    """A user and the long-term keys that the store has of it (RFC 8489 §18.5.1).
+
+    ``username`` is whose quota counts and whom the log names; ``sent_as`` is what USERNAME says
+    where that is more, as with a time-limited credential.  ``expires`` is in Unix seconds.
+    ``alternatives`` are the same user's keys by other secrets, while one secret replaces another.
+    """
 
     username: str
     md5: bytes | None
     sha256: bytes | None
+    sent_as: str | None = None
+    expires: float | None = None
+    alternatives: tuple["Credential", ...] = ()
 
     def key(self, algorithm: int) -> bytes | None:
         """The key by this password algorithm, if there is one."""
@@ -92,6 +100,7 @@ class Authentication:
         self._anonymity = settings.username_anonymity
         self._key = settings.nonce_key
         self._lifetime = settings.nonce_lifetime
+        self._strict_expiry = settings.strict_expiry
         self._unix_offset = unix_offset
         numbers = bytes(settings.password_algorithms)
         self._context = self._cookie + numbers + settings.realm.encode()
@@ -147,18 +156,32 @@ class Authentication:
     ) -> Proof | Refusal:
         """Take the steps of RFC 8489 §9.2.4 from the user's credential on."""
         # Step 4.
-        key = credential.key(claim.algorithm) if credential is not None else None
-        if credential is None or key is None:
+        if credential is None:
             return self.challenge(StunError.UNAUTHENTICATED, "unknown user", path, now)
         # Step 5.
-        if verify(message, key) is None:
-            return self.challenge(StunError.UNAUTHENTICATED, "wrong password", path, now)
-        return Proof(credential, IntegrityKey(key, claim.integrity))
+        for candidate in (credential, *credential.alternatives):
+            key = candidate.key(claim.algorithm)
+            if key is not None and verify(message, key) is not None:
+                break
+        else:
+            why = "wrong password"
+            if credential.key(claim.algorithm) is None:
+                why = "the user has no key of this password algorithm"
+            return self.challenge(StunError.UNAUTHENTICATED, why, path, now)
+        if candidate.expires is not None:
+            if candidate.expires <= now + self._unix_offset:
+                return self.challenge(
+                    StunError.UNAUTHENTICATED, "the credential has expired", path, now
+                )
+            if not self._strict_expiry:
+                # What it opens outlives it: an allocation keeps the credential of its Allocate.
+                candidate = replace(candidate, expires=None)
+        return Proof(candidate, IntegrityKey(key, claim.integrity))
 
     def names(self, claim: Claim, credential: Credential) -> bool:
         """Whether a claim is about the user of this credential."""
         if claim.username is not None:
-            return claim.username == credential.username
+            return claim.username == (credential.sent_as or credential.username)
         return claim.userhash == user_hash(credential.username, self._realm)
 
     def challenge(self, code: StunError, reason: str, path: Path, now: float) -> Refusal:

@@ -30,6 +30,7 @@ class Settings:
     ``listeners`` are the exact addresses that clients reach: they supply the relayed host of a
     family for which ``relay_ipv4`` or ``relay_ipv6`` says nothing.  ``password_algorithms`` are
     offered in this order, and none are offered when it is empty (RFC 5389 clients only).
+    ``strict_expiry`` ends an allocation's requests when the credential that opened it expires.
     ``dont_fragment`` says that the shell honours :class:`~stun_server.events.UnfragmentedTransmit`.
     """
 
@@ -49,6 +50,7 @@ class Settings:
     )
     username_anonymity: bool = True
     nonce_lifetime: float = 3600.0
+    strict_expiry: bool = False
     software: str = "natkit"
 
     default_lifetime: int = 600
