@@ -2,18 +2,18 @@
 
 A lookup opens no socket, so the rules that compare source addresses are left out but for the first:
 the caller says which families it cannot use, and those come last.  What remains is rule 6, the
-precedence of the destination, and rule 8, the smaller scope.  Equal addresses share the load: their
-order is drawn.
+precedence of the destination, and rule 8, the smaller scope.  Equal addresses share the load: they
+are of one rank, and each lookup draws their order.
 """
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Final
 
 from natkit.address import Address, Family
-from sipdns.srv_order import Draw, shuffled
 
-__all__ = ["order_addresses"]
+__all__ = ["rank_addresses"]
 
 # RFC 6724 §2.1, longest prefix first.
 _PRECEDENCE: Final = tuple(
@@ -35,14 +35,13 @@ _SITE_LOCAL: Final = 0x5
 _GLOBAL: Final = 0xE
 
 
-def order_addresses(
-    addresses: Sequence[str],
-    draw: Draw,
+def rank_addresses(
+    addresses: Iterable[str],
     *,
     usable: Sequence[Family] = tuple(Family),
     prefer: Family | None = None,
-) -> list[str]:
-    """The addresses, best first.
+) -> list[list[str]]:
+    """The addresses in ranks, best first; those of one rank are alike.
 
     Those of a family that is not ``usable`` come last.  ``prefer`` puts one family before the
     other, whatever the precedence table says (RFC 6724 §2.1 has it configurable).
@@ -53,7 +52,10 @@ def order_addresses(
         ip = ipaddress.ip_address(address)
         return family not in usable, family is not (prefer or family), -_precedence(ip), _scope(ip)
 
-    return sorted(shuffled(sorted(addresses), draw), key=rank)
+    ranked = sorted((rank(address), address) for address in set(addresses))
+    return [
+        [address for _, address in group] for _, group in groupby(ranked, key=lambda one: one[0])
+    ]
 
 
 def _precedence(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int:

@@ -1,22 +1,42 @@
 """The awaitable face: find the servers of a URI by DNS."""
 
 import asyncio
+import re
+import time
 from collections.abc import Sequence
+from typing import Final, Self
 
 from natkit.address import Address, Family
 from natkit.errors import MisuseError
 from natkit.machine import Failure, Transport
+from natkit.sip.via import SentBy
+from sipdns.cache import Cache, Remembered
 from sipdns.nameservers import Nameservers
 from sipdns.query import QueryLimits
-from sipdns.records import Answer
+from sipdns.records import Answer, Question
 from sipdns.resolution import AskDns, Limits, Resolution, Resolved
-from sipdns.search import Search, read_uri
+from sipdns.search import Search, read_uri, search_for_response
 from sipdns.services import DEFAULT_TRANSPORTS
 from sipdns.srv_order import Draw
 from sipdns.system import system_draw, system_nameservers, usable_families
 from sipdns.targets import Outcome, RankedTarget
 
 __all__ = ["Locator", "resolve", "resolve_sync"]
+
+_USER: Final = re.compile(
+    r"([Ss][Ii][Pp][Ss]?:)(?:[A-Za-z0-9\-_.!~*'()&=+$,;?/]|%[0-9A-Fa-f]{2})+@([^@]+)"
+)
+"""A SIP URI with a user, who has no say in where his domain's servers are (RFC 3263 §4)."""
+
+ROUTES_LAST: Final = 10.0
+"""Seconds before the host's routes are looked at again: short against the time that a network takes
+to change, long against a lookup."""
+
+STALE_ANSWER_AFTER: Final = 1.8
+"""Seconds that the DNS has before a stale answer is used in its place (RFC 8767 §5)."""
+
+MOST_REFRESHES: Final = 64
+"""Questions that go on in the background after a stale answer was used."""
 
 
 class Locator:
@@ -33,8 +53,11 @@ class Locator:
     ``usable``
         The families that can be reached, the others coming last; by default those that the host
         has a route for.
+    ``cache``
+        What is known already; several Locators may share one.  By default one of its own.
 
-    A Locator keeps nothing between lookups and may be used for many at once, in one event loop.
+    One Locator may be used for any number of lookups at once, in one event loop.  It remembers what
+    the DNS said and nothing of what became of a target: that is for :class:`sipdns.Failover`.
     """
 
     def __init__(
@@ -47,15 +70,26 @@ class Locator:
         usable: Sequence[Family] | None = None,
         limits: Limits | None = None,
         query_limits: QueryLimits | None = None,
+        cache: Cache | None = None,
     ) -> None:
         self._nameservers = nameservers
         self._transports = tuple(transports)
         self._draw = draw
         self._prefer = prefer
-        self._usable = usable
+        self._fixed_usable = None if usable is None else tuple(usable)
         self._limits = limits
         self._query_limits = query_limits
+        self._cache = Cache() if cache is None else cache
         self._asking: Nameservers | None = None
+        self._refreshes: set[asyncio.Task[Answer | Failure]] = set()
+        self._usable = self._fixed_usable or tuple(Family)
+        self._routes_until = float("-inf")
+        self._profile = ""
+
+    @property
+    def cache(self) -> Cache:
+        """What is known, and statistics of its use."""
+        return self._cache
 
     async def locate(self, uri: str) -> Sequence[RankedTarget]:
         """The targets of a SIP, STUN or TURN URI, or of a SIP domain, in the order to try.
@@ -63,54 +97,117 @@ class Locator:
         NoService when the DNS says that there are none, DnsFailure when it does not say,
         MisuseError when ``uri`` is none.
         """
-        outcome = await self.explain(uri)
-        if outcome.error is not None:
-            raise outcome.error
-        return outcome.targets
+        now = time.monotonic()
+        self._look_at_routes(now)
+        user = _USER.fullmatch(uri)
+        key = (user[1] + user[2] if user else uri, self._profile)
+        plan = self._cache.plan(key, now)
+        if plan is not None:
+            return plan.arrange(self._draw)
+        ended = await self._run(read_uri(uri, self._transports))
+        if ended.outcome.error is not None:
+            raise ended.outcome.error
+        if ended.expires_at > now:
+            self._cache.keep_plan(key, ended.plan, ended.expires_at)
+        return ended.outcome.targets
 
     async def explain(self, uri: str) -> Outcome:
         """The lookup with all its decisions; a failure stands in its ``error``.
 
         MisuseError when ``uri`` is none.
         """
-        return await self._run(read_uri(uri, self._transports))
+        self._look_at_routes(time.monotonic())
+        return (await self._run(read_uri(uri, self._transports))).outcome
 
-    async def _run(self, search: Search) -> Outcome:
+    async def locate_response(self, sent_by: SentBy) -> Sequence[RankedTarget]:
+        """Where to send a response whose connection and source address have failed (RFC 3263 §5).
+
+        ``sent_by`` is what :func:`natkit.sip.via.response_destination` leaves to be found.  The
+        errors are those of :meth:`locate`.
+        """
+        self._look_at_routes(time.monotonic())
+        outcome = (await self._run(search_for_response(sent_by))).outcome
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.targets
+
+    async def _run(self, search: Search) -> Resolved:
         loop = asyncio.get_running_loop()
         resolution = Resolution(
             search,
             draw=self._draw,
-            now=loop.time(),
+            now=time.monotonic(),
             limits=self._limits,
-            usable=usable_families() if self._usable is None else self._usable,
+            usable=self._usable,
             prefer=self._prefer,
+            recall=self._cache.get,
         )
-        tasks: dict[asyncio.Task[Answer | Failure], AskDns] = {}
+        tasks: dict[asyncio.Task[Answer | Remembered | Failure], AskDns] = {}
         try:
             while True:
                 while event := resolution.next_event():
                     if isinstance(event, Resolved):
-                        return event.outcome
-                    asking = self._ask(event)
-                    tasks[loop.create_task(asking)] = event
+                        return event
+                    tasks[loop.create_task(self._ask(event.question))] = event
                 deadline = resolution.next_deadline()
-                timeout = None if deadline is None else max(0.0, deadline - loop.time())
+                timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
                 done, _ = await asyncio.wait(
                     tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
                 )
                 for task in done:
-                    resolution.answer(tasks.pop(task).request_id, task.result(), loop.time())
-                resolution.handle_timer(loop.time())
+                    request = tasks.pop(task)
+                    resolution.answer(request.request_id, task.result(), time.monotonic())
+                resolution.handle_timer(time.monotonic())
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            if tasks:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _ask(self, request: AskDns) -> Answer | Failure:
+    async def _ask(self, question: Question) -> Answer | Remembered | Failure:
+        if not self._cache.may_serve_stale(question, time.monotonic()):
+            return await self._ask_dns(question)
+        if len(self._refreshes) >= MOST_REFRESHES:
+            return self._cache.stale(question, time.monotonic()) or await self._ask_dns(question)
+        # The question goes on when the stale answer has gone out, so that the next is a fresh one.
+        refresh = asyncio.get_running_loop().create_task(self._ask_dns(question))
+        self._refreshes.add(refresh)
+        refresh.add_done_callback(self._refreshes.discard)
+        await asyncio.wait([refresh], timeout=STALE_ANSWER_AFTER)
+        result = refresh.result() if refresh.done() else None
+        if isinstance(result, Answer):
+            return result
+        stale = self._cache.stale(question, time.monotonic())
+        return stale or result or await refresh
+
+    async def _ask_dns(self, question: Question) -> Answer | Failure:
         if self._asking is None:
             addresses = system_nameservers() if self._nameservers is None else self._nameservers
             self._asking = Nameservers(addresses, self._query_limits)
-        return await self._asking.ask(request.question)
+        answer = await self._asking.ask(question)
+        if isinstance(answer, Answer):
+            self._cache.put(question, answer, time.monotonic())
+        return answer
+
+    def _look_at_routes(self, now: float) -> None:
+        if now < self._routes_until:
+            return
+        self._routes_until = now + ROUTES_LAST
+        self._usable = usable_families() if self._fixed_usable is None else self._fixed_usable
+        # What a plan depends on beside the URI and the DNS.
+        self._profile = f"{self._transports} {self._usable} {self._prefer}"
+
+    async def aclose(self) -> None:
+        """End what goes on in the background; the Locator may be used again."""
+        for refresh in self._refreshes:
+            refresh.cancel()
+        await asyncio.gather(*self._refreshes, return_exceptions=True)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
 
 async def resolve(uri: str) -> Sequence[RankedTarget]:

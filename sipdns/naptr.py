@@ -4,7 +4,7 @@ Judging a set of records asks nothing of the DNS; what a non-terminal record lea
 resolution to ask.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -47,12 +47,26 @@ def judge(
     """The rules that apply, by order and within one order by preference, and why others do not."""
     orders = []
     decisions = []
-    ranked = sorted(records, key=lambda one: (one.order, one.preference, one.service, one.flags))
-    for _, group in groupby(ranked, key=lambda one: one.order):
+    known = {
+        (service.naptr[0].lower(), service.naptr[1].lower()): service
+        for service in services
+        if service.naptr
+    }
+    wanted = ", ".join(service.naptr_text for service in known.values())
+    # Of one order and preference, the services that the caller prefers come first.
+    ranked = sorted(
+        ((record, _spoken(record, known)) for record in records),
+        key=lambda pair: (
+            pair[0].order,
+            pair[0].preference,
+            services.index(pair[1][0]) if pair[1] else len(services),
+            describe(pair[0]),
+        ),
+    )
+    for _, group in groupby(ranked, key=lambda pair: pair[0].order):
         rules = []
-        for record in group:
-            spoken = _spoken(record, services)
-            fault = _fault(record, spoken, services)
+        for record, spoken in group:
+            fault = _fault(record, spoken, wanted)
             if fault:
                 decisions.append(
                     Decision(Step.NAPTR, describe(record), Verdict.PASSED_OVER, *fault)
@@ -64,27 +78,22 @@ def judge(
     return orders, decisions
 
 
-def _spoken(record: NaptrRecord, services: Sequence[Service]) -> tuple[Service, ...]:
-    """The services of the record that we may use, in the order that the record has them."""
+def _spoken(record: NaptrRecord, known: Mapping[tuple[str, str], Service]) -> tuple[Service, ...]:
+    """The services of the record that we may use, most preferred first."""
     offered = record.service.lower()
-    by_name = {
-        (service.naptr[0].lower(), service.naptr[1].lower()): service
-        for service in services
-        if service.naptr
-    }
-    application = next((name for name, _ in by_name if _begins(offered, name)), None)
+    application = next((name for name, _ in known if _begins(offered, name)), None)
     if application is None:
         return ()
-    if not offered.removeprefix(application):
-        # RFC 3958 §6.5: a non-terminal record may name the application alone.
-        return tuple(by_name.values()) if not record.flags else ()
-    # RFC 3958 §6.5: several protocols may follow one application.
     rest = offered.removeprefix(application)
+    if not rest:
+        # RFC 3958 §6.5: a non-terminal record may name the application alone.
+        return tuple(known.values()) if not record.flags else ()
+    # RFC 3958 §6.5: several protocols may follow one application.
     protocols = [f":{one}" for one in rest[1:].split(":")] if rest.startswith(":") else [rest]
     return tuple(
-        by_name[application, protocol]
-        for protocol in protocols
-        if (application, protocol) in by_name
+        service
+        for (of_application, protocol), service in known.items()
+        if of_application == application and protocol in protocols
     )
 
 
@@ -92,13 +101,10 @@ def _begins(offered: str, application: str) -> bool:
     return offered.startswith(application) and offered[len(application) :][:1] in ("", ":", "+")
 
 
-def _fault(
-    record: NaptrRecord, spoken: tuple[Service, ...], services: Sequence[Service]
-) -> tuple[str, str] | None:
+def _fault(record: NaptrRecord, spoken: tuple[Service, ...], wanted: str) -> tuple[str, str] | None:
     """Why a record does not apply, and by which text; None when it does."""
     terminal = record.flags != ""
     if not spoken and (terminal or record.service):
-        wanted = ", ".join(service.naptr_text for service in services if service.naptr)
         return f"the services that can be used are {wanted}", "RFC 3263 §4.1"
     if record.flags.lower() not in ("", "s", "a"):
         return f'the flag "{record.flags}" leads to neither SRV nor address', "RFC 3263 §4.1"

@@ -1,11 +1,12 @@
 """RFC 3263 §4 as a walk through what is known.
 
-The walk is run from the start whenever an answer came.  It reads answers from ``known``, notes in
-``wanted`` what it would have to read, and ends either there or with targets.  So all that can be
-asked at once is asked at once, and nothing is waited for that cannot change the result.
+The walk is run from the start when an answer came that it stood before.  It reads answers from
+``known``, notes in ``wanted`` what it would have to read, and ends either there or with a plan.  So
+all that can be asked at once is asked at once, and nothing is waited for that cannot change the
+result.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +14,7 @@ from natkit.address import Address
 from natkit.machine import Failure
 from sipdns.decisions import Decision, Step, Verdict
 from sipdns.naptr import Rule, describe, judge
+from sipdns.plan import NOTHING, Candidate, Plan
 from sipdns.records import (
     AddressRecord,
     Answer,
@@ -24,10 +26,10 @@ from sipdns.records import (
 )
 from sipdns.search import Search
 from sipdns.services import Service
-from sipdns.srv_order import first_probability
+from sipdns.srv_order import by_priority, first_probabilities
 from sipdns.targets import RankedTarget
 
-__all__ = ["Knowledge", "Procedure"]
+__all__ = ["Look", "Procedure", "Rank"]
 
 LARGEST_SRV_SET: Final = 128
 """SRV records of one name that are looked at, in order of priority.  Real sets have under ten; each
@@ -43,7 +45,11 @@ MOST_WAYS: Final = 32
 """SRV names that one lookup tries: far more than there are transports, and an end to NAPTR sets
 that name ever more."""
 
-Knowledge = Mapping[Question, Answer | Failure]
+Look = Callable[[Question], Answer | Failure | None]
+"""What is known about a question."""
+
+Rank = Callable[[Iterable[str]], Sequence[Sequence[str]]]
+"""Addresses by rank, best first: :func:`sipdns.address_order.rank_addresses`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,82 +65,87 @@ class _Way:
 class Procedure:
     """One run of the walk: :meth:`run`, then read what it found.
 
-    ``wanted`` are the questions to ask, those that may turn out to be needless among them;
-    without one of ``blocked_on`` another run would end where this one did.
+    ``wanted`` are the questions to ask, those that may turn out to be needless among them.  Another
+    run gets further only when all questions of one of the sets in ``waits`` are known.  ``read``
+    are the questions whose answers the walk went by.
+
+    ``in_a_hurry`` makes it ask for the addresses that it will need should an answer that is
+    overdue never come.
     """
 
     def __init__(
         self,
         search: Search,
-        known: Knowledge,
+        known: Look,
         asked: Collection[Question],
-        order: Callable[[Question, Sequence[SrvRecord]], Sequence[SrvRecord]],
-        order_addresses: Callable[[str, Sequence[str]], Sequence[str]],
+        rank: Rank,
+        *,
+        in_a_hurry: bool = False,
     ) -> None:
         # A dict for its order: the walk may come by one decision twice.
         self._decisions: dict[Decision, None] = dict.fromkeys(search.decisions)
         self.wanted: dict[Question, None] = {}
-        self.blocked_on: set[Question] = set()
+        self.waits: list[frozenset[Question]] = []
+        self.read: set[Question] = set()
         self.failures: list[str] = []
         self._search = search
         self._known = known
         self._asked = asked
-        self._order = order
-        self._order_addresses = order_addresses
+        self._rank = rank
+        self._in_a_hurry = in_a_hurry
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
         """What was decided, in order."""
         return tuple(self._decisions)
 
-    def run(self) -> tuple[RankedTarget, ...] | None:
-        """The targets, which may be none; or None when more must be known, see ``wanted``."""
+    def run(self) -> Plan | None:
+        """The plan, which may lead nowhere; or None when more must be known, see ``wanted``."""
         search = self._search
-        default = search.default
-        if default is None:
-            return ()
+        if search.default is None:
+            return NOTHING
+        services = search.services if search.every_transport else (search.default,)
         if search.is_numeric:
-            return self._numeric(default)
+            return _joined([self._numeric(service) for service in services])
         if search.port is not None:
-            reason = self._default_reason("an explicit port")
-            self._decide(
-                Step.TRANSPORT,
-                default.transport,
-                Verdict.CHOSEN,
-                reason,
-                self._search.transport_rfc,
-            )
-            return self._hosts(default, search.target, search.port)
-        ways = self._ways(default)
+            plans = []
+            for service in services:
+                self._choose(service, self._default_reason("an explicit port"))
+                plans.append(self._hosts(service, search.target, search.port))
+            return _joined(plans)
+        ways = self._ways()
         if ways is None:
             return None
-        targets = self._first(ways)
-        if targets is None or targets:
-            return targets
-        return self._fall_back(ways[0].service if ways else default)
+        considered = self._considered_ways(ways)
+        if search.every_transport:
+            return _joined([self._by_way(way, is_own=not way.reason) for way in considered])
+        plan = self._first(considered)
+        if plan is None or plan.leads_anywhere:
+            return plan
+        return self._fall_back(ways[0].service if ways else search.default)
 
     # -- §4.1: the transport
 
-    def _numeric(self, default: Service) -> tuple[RankedTarget, ...]:
+    def _numeric(self, service: Service) -> Plan:
         search = self._search
-        reason = self._default_reason("a numeric host")
-        self._decide(
-            Step.TRANSPORT, default.transport, Verdict.CHOSEN, reason, self._search.transport_rfc
-        )
-        port = default.default_port if search.port is None else search.port
+        self._choose(service, self._default_reason("a numeric host"))
+        port = service.default_port if search.port is None else search.port
         reason = "no lookup: " + (
-            "the default port" if search.port is None else "the port of the URI"
+            "the default port" if search.port is None else f"the port of the {search.source}"
         )
         address = Address.of(search.target, port)
-        self._decide(Step.ADDRESS, str(address), Verdict.CHOSEN, reason, self._search.address_rfc)
-        return (RankedTarget(default.transport, address, search.target, search.tls_name),)
+        self._decide(Step.ADDRESS, str(address), Verdict.CHOSEN, reason, search.address_rfc)
+        target = RankedTarget(service.transport, address, search.target, search.tls_name)
+        return _plan_of([target])
 
     def _default_reason(self, why: str) -> str:
         if self._search.transport_is_given:
-            return "the URI names it"
+            return f"the {self._search.source} names it"
+        if self._search.every_transport:
+            return f"each of ours, for {why}"
         return f"the default, for {why}"
 
-    def _ways(self, default: Service) -> list[_Way] | None:
+    def _ways(self) -> list[_Way] | None:
         """The SRV names to try, best first; what may be needed later is asked for at once."""
         search = self._search
         own = [
@@ -145,41 +156,42 @@ class Procedure:
         self._want(Question(way.name, way.type) for way in own)
         self._want(_address_questions(search.target))
         if search.transport_is_given:
-            self._decide(
-                Step.TRANSPORT,
-                default.transport,
-                Verdict.CHOSEN,
-                "the URI names it",
-                self._search.transport_rfc,
-            )
+            if search.default is not None:
+                self._choose(search.default, f"the {search.source} names it")
             return own
-        rules = self._rules(search.target, [])
+        rules = self._rules(search.target, [], search.services)
         if rules is None:
+            if self._in_a_hurry:
+                self._look_ahead(own)
             return None
         if not rules:
             return own
+        ways = [_way(rule, service) for rule in rules for service in rule.services]
+        if search.every_transport:
+            return ways
         named = {service.transport for rule in rules for service in rule.services}
         # RFC 3263 §4.1: a domain keeps SRV records of its own even where its NAPTR lead elsewhere.
-        return [_way(rule, service) for rule in rules for service in rule.services] + [
-            way for way in own if way.service.transport in named
-        ]
+        return ways + [way for way in own if way.service.transport in named]
 
-    def _rules(self, name: str, path: Sequence[str]) -> list[Rule] | None:
+    def _rules(
+        self, name: str, path: Sequence[str], services: Sequence[Service]
+    ) -> list[Rule] | None:
         """The rules of the lowest order that has any, terminal ones only."""
-        if not any(service.naptr for service in self._search.services):
+        if not any(service.naptr for service in services):
             return []
         question = Question(name, RecordType.NAPTR)
         answer = self._look(question)
         if answer is None:
+            self._wait_for([question])
             return None
         if not isinstance(answer, Answer) or answer.status is not Status.RECORDS:
             self._absent(Step.NAPTR, question, answer, self._search.transport_rfc)
             return []
         records = [one for one in answer.records if isinstance(one, NaptrRecord)]
-        orders, passed_over = judge(records, self._search.services)
+        orders, passed_over = judge(records, services)
         self._decisions.update(dict.fromkeys(passed_over))
         for rules in orders:
-            terminal = self._terminal(rules, [*path, name])
+            terminal = self._terminal(rules, [*path, name], services)
             if terminal is None:
                 return None
             if terminal:
@@ -187,7 +199,9 @@ class Procedure:
                 return terminal
         return []
 
-    def _terminal(self, rules: Sequence[Rule], path: Sequence[str]) -> list[Rule] | None:
+    def _terminal(
+        self, rules: Sequence[Rule], path: Sequence[str], services: Sequence[Service]
+    ) -> list[Rule] | None:
         result: list[Rule] = []
         waiting = False
         for rule in rules:
@@ -204,7 +218,8 @@ class Procedure:
             self._decide(
                 Step.NAPTR, rule.text, Verdict.CHOSEN, "not terminal: asks on", "RFC 3403 §4.1"
             )
-            found = self._rules(following, path)
+            # RFC 3958 §2.2.2: what a record says of its services holds for all behind it.
+            found = self._rules(following, path, rule.services or services)
             waiting = waiting or found is None
             result += found or []
         return None if waiting else result
@@ -224,160 +239,182 @@ class Procedure:
                         Step.NAPTR, rule.text, Verdict.PASSED_OVER, reason, "RFC 3403 §4.1"
                     )
 
+    def _look_ahead(self, ways: Sequence[_Way]) -> None:
+        for way in ways:
+            answer = self._known(Question(way.name, way.type))
+            if isinstance(answer, Answer):
+                for record in _open_records(answer)[:LARGEST_SRV_SET]:
+                    self._want(_address_questions(record.target))
+
     # -- §4.2: port and address
 
-    def _first(self, ways: Sequence[_Way]) -> tuple[RankedTarget, ...] | None:
-        """The targets of the first way that has any: its transport is the one selected."""
+    def _considered_ways(self, ways: Sequence[_Way]) -> Sequence[_Way]:
+        """Each name once, not too many; they are asked for at once."""
         distinct = list({(way.name, way.type): way for way in reversed(ways)}.values())[::-1]
-        if len(distinct) > MOST_WAYS:
-            reason = f"{len(distinct)} SRV names; those after the first {MOST_WAYS} are left out"
-            self._decide(
-                Step.TRANSPORT,
-                self._search.target,
-                Verdict.PASSED_OVER,
-                reason,
-                self._search.transport_rfc,
-            )
         considered = distinct[:MOST_WAYS]
+        if len(considered) < len(distinct):
+            reason = f"{len(distinct)} SRV names; those after the first {MOST_WAYS} are left out"
+            search = self._search
+            self._decide(
+                Step.TRANSPORT, search.target, Verdict.PASSED_OVER, reason, search.transport_rfc
+            )
         for way in considered:
             is_srv = way.type is RecordType.SRV
             self._want([Question(way.name, way.type)] if is_srv else _address_questions(way.name))
-        for way in considered:
-            targets = self._by_srv(way) if way.type is RecordType.SRV else self._by_address(way)
-            if targets is None:
-                return None
-            if targets:
-                reason = way.reason or "the first of ours that the domain has SRV records for"
-                if not self._search.transport_is_given:
-                    self._decide(
-                        Step.TRANSPORT,
-                        way.service.transport,
-                        Verdict.CHOSEN,
-                        reason,
-                        self._search.transport_rfc,
-                    )
-                return targets
-        return ()
+        return considered
 
-    def _by_srv(self, way: _Way) -> tuple[RankedTarget, ...] | None:
+    def _first(self, ways: Sequence[_Way]) -> Plan | None:
+        """The plan of the first way that has any: its transport is the one selected."""
+        for way in ways:
+            plan = self._by_way(way)
+            if plan is None or plan.leads_anywhere:
+                return plan
+        return NOTHING
+
+    def _by_way(self, way: _Way, *, is_own: bool = False) -> Plan | None:
+        """What one way leads to.
+
+        ``is_own`` falls back to the domain's addresses by itself (RFC 5928 §3 step 5).
+        """
+        if way.type is RecordType.SRV:
+            plan = self._by_srv(way, self._search.target if is_own else None)
+        else:
+            plan = self._hosts(way.service, way.name, way.service.default_port)
+        if plan is not None and plan.leads_anywhere and not self._search.transport_is_given:
+            reason = "the first of ours that the domain has SRV records for"
+            if self._search.every_transport:
+                reason = "one of ours, in the order that we prefer"
+            self._choose(way.service, way.reason or reason)
+        return plan
+
+    def _by_srv(self, way: _Way, host_without_srv: str | None) -> Plan | None:
         question = Question(way.name, RecordType.SRV)
         answer = self._look(question)
         if answer is None:
+            self._wait_for([question])
             return None
         if not isinstance(answer, Answer) or answer.status is not Status.RECORDS:
             self._absent(Step.SRV, question, answer, self._search.address_rfc)
-            return ()
-        records = [one for one in answer.records if isinstance(one, SrvRecord)]
-        open_records = [one for one in records if one.target != "."]
-        if len(open_records) < len(records):
-            reason = 'the target "." says that it is not offered'
-            self._decide(
-                Step.SRV,
-                way.name,
-                Verdict.PASSED_OVER,
-                f"{way.service.transport}: {reason}",
-                "RFC 2782",
-            )
-        ordered = self._order(question, open_records)
+            if host_without_srv is None:
+                return NOTHING
+            return self._hosts(way.service, host_without_srv, way.service.default_port)
+        ordered = _open_records(answer)
+        if len(ordered) < len(answer.records):
+            reason = f'{way.service.transport}: the target "." says that it is not offered'
+            self._decide(Step.SRV, way.name, Verdict.PASSED_OVER, reason, "RFC 2782")
         considered = ordered[:LARGEST_SRV_SET]
         if len(considered) < len(ordered):
             reason = f"{len(ordered)} records; those after the first {LARGEST_SRV_SET} are left out"
             self._decide(Step.SRV, way.name, Verdict.PASSED_OVER, reason, "RFC 2782")
-        for record in considered:
-            self._want(_address_questions(record.target))
-        found = [(record, self._addresses(record.target)) for record in considered]
-        if any(addresses is None for _, addresses in found):
+        hosts = self._addresses_of([record.target for record in considered])
+        if hosts is None:
             return None
         if considered:
             number = "1 record" if len(considered) == 1 else f"{len(considered)} records"
-            self._decide(
-                Step.SRV, way.name, Verdict.CHOSEN, f"{number}, by priority and weight", "RFC 2782"
-            )
-        targets = []
-        for record, addresses in found:
-            self._explain_host(record.target, Step.SRV)
-            targets += [
-                RankedTarget(
-                    way.service.transport,
-                    Address(address, record.port),
-                    record.target,
-                    self._search.tls_name,
-                    record.priority,
-                    record.weight,
-                    first_probability(record, open_records),
+            reason = f"{number}, by priority and weight"
+            self._decide(Step.SRV, way.name, Verdict.CHOSEN, reason, "RFC 2782")
+        return Plan(
+            tuple(
+                tuple(
+                    self._candidate(way.service, record, hosts[record.target], probability)
+                    for record, probability in zip(group, first_probabilities(group), strict=True)
                 )
-                for address in addresses or ()
-            ]
-        return tuple(targets)
+                for group in by_priority(considered)
+            )
+        )
 
-    def _by_address(self, way: _Way) -> tuple[RankedTarget, ...] | None:
-        return self._hosts(way.service, way.name, way.service.default_port)
+    def _candidate(
+        self,
+        service: Service,
+        record: SrvRecord,
+        ranks: Sequence[Sequence[str]],
+        probability: float,
+    ) -> Candidate:
+        self._explain_host(record.target, Step.SRV)
+        return Candidate(
+            record.weight,
+            tuple(
+                tuple(
+                    RankedTarget(
+                        service.transport,
+                        Address(address, record.port),
+                        record.target,
+                        self._search.tls_name,
+                        record.priority,
+                        record.weight,
+                        probability,
+                    )
+                    for address in rank
+                )
+                for rank in ranks
+            ),
+        )
 
-    def _fall_back(self, service: Service) -> tuple[RankedTarget, ...] | None:
+    def _fall_back(self, service: Service) -> Plan | None:
         """The domain's own addresses, if no SRV name answered at all (RFC 3263 §4.2)."""
         search = self._search
         names = [question for question in self.wanted if question.type is RecordType.SRV]
         answers = [self._look(question) for question in names]
         if any(answer is None for answer in answers):
+            self._wait_for(names)
             return None
         for question, answer in zip(names, answers, strict=True):
             if isinstance(answer, Answer) and answer.status is Status.RECORDS:
                 reason = f"no fall-back to addresses, since {question.name} has SRV records"
                 self._decide(
-                    Step.ADDRESS,
-                    search.target,
-                    Verdict.PASSED_OVER,
-                    reason,
-                    self._search.address_rfc,
+                    Step.ADDRESS, search.target, Verdict.PASSED_OVER, reason, search.address_rfc
                 )
-                return ()
+                return NOTHING
         if not search.transport_is_given:
             from_naptr = service is not search.default
             reason = "NAPTR names it" if from_naptr else "the default, for want of SRV records"
-            self._decide(
-                Step.TRANSPORT,
-                service.transport,
-                Verdict.CHOSEN,
-                reason,
-                self._search.transport_rfc,
-            )
+            self._choose(service, reason)
         return self._hosts(service, search.target, service.default_port)
 
-    def _hosts(self, service: Service, host: str, port: int) -> tuple[RankedTarget, ...] | None:
-        self._want(_address_questions(host))
-        addresses = self._addresses(host)
-        if addresses is None:
+    def _hosts(self, service: Service, host: str, port: int) -> Plan | None:
+        hosts = self._addresses_of([host])
+        if hosts is None:
             return None
+        ranks = hosts[host]
         self._explain_host(host, Step.ADDRESS)
-        if addresses:
-            number = "1 address" if len(addresses) == 1 else f"{len(addresses)} addresses"
-            own = port == self._search.port
-            which = f"port {port} of the URI" if own else f"the default port {port}"
-            self._decide(
-                Step.ADDRESS, host, Verdict.CHOSEN, f"{number}, {which}", self._search.address_rfc
+        if ranks:
+            count = sum(len(rank) for rank in ranks)
+            number = "1 address" if count == 1 else f"{count} addresses"
+            which = f"port {port} of the {self._search.source}"
+            if port != self._search.port:
+                which = f"the default port {port}"
+            reason = f"{number}, {which}"
+            self._decide(Step.ADDRESS, host, Verdict.CHOSEN, reason, self._search.address_rfc)
+        tls_name = self._search.tls_name
+        return _plan_of(
+            *(
+                [
+                    RankedTarget(service.transport, Address(address, port), host, tls_name)
+                    for address in rank
+                ]
+                for rank in ranks
             )
-        return tuple(
-            RankedTarget(service.transport, Address(address, port), host, self._search.tls_name)
-            for address in addresses
         )
 
-    def _addresses(self, host: str) -> Sequence[str] | None:
-        answers = [self._look(question) for question in _address_questions(host)]
-        if any(answer is None for answer in answers):
+    def _addresses_of(self, hosts: Collection[str]) -> dict[str, Sequence[Sequence[str]]] | None:
+        """The addresses of each host by rank; None when one is not known yet."""
+        questions = {host: _address_questions(host) for host in hosts}
+        found: dict[str, list[str]] = {host: [] for host in questions}
+        waiting = False
+        for host, pair in questions.items():
+            for question in pair:
+                answer = self._look(question)
+                if isinstance(answer, Answer):
+                    found[host] += _addresses(answer)
+                waiting = waiting or answer is None
+        if waiting:
+            self._wait_for([question for pair in questions.values() for question in pair])
             return None
-        found = [
-            record.address
-            for answer in answers
-            if isinstance(answer, Answer)
-            for record in answer.records
-            if isinstance(record, AddressRecord)
-        ]
-        return self._order_addresses(host, found)
+        return {host: self._rank(addresses) for host, addresses in found.items()}
 
     def _explain_host(self, host: str, step: Step) -> None:
         """What is worth knowing about a host's address records."""
-        questions = _address_questions(host)
-        answers = [(question, self._look(question)) for question in questions]
+        answers = [(question, self._look(question)) for question in _address_questions(host)]
         aliases = {
             alias for _, answer in answers if isinstance(answer, Answer) for alias in answer.aliases
         }
@@ -402,14 +439,20 @@ class Procedure:
 
     def _look(self, question: Question) -> Answer | Failure | None:
         self.wanted[question] = None
-        answer = self._known.get(question)
-        if answer is None:
-            self.blocked_on.add(question)
-        return answer
+        self.read.add(question)
+        return self._known(question)
 
     def _want(self, questions: Iterable[Question]) -> None:
         for question in questions:
             self.wanted[question] = None
+
+    def _wait_for(self, questions: Iterable[Question]) -> None:
+        """Of these, all must be known before the walk gets past this place."""
+        self.waits.append(frozenset(one for one in questions if self._known(one) is None))
+
+    def _choose(self, service: Service, reason: str) -> None:
+        rfc = self._search.transport_rfc
+        self._decide(Step.TRANSPORT, service.transport, Verdict.CHOSEN, reason, rfc)
 
     def _absent(self, step: Step, question: Question, answer: Answer | Failure, rfc: str) -> None:
         match answer:
@@ -427,6 +470,31 @@ def _address_questions(host: str) -> tuple[Question, Question]:
     return Question(host, RecordType.AAAA), Question(host, RecordType.A)
 
 
+def _addresses(answer: Answer) -> list[str]:
+    return [one.address for one in answer.records if isinstance(one, AddressRecord)]
+
+
+def _open_records(answer: Answer) -> list[SrvRecord]:
+    """The SRV records by priority, but for those whose target "." says that nothing is offered."""
+    records = [one for one in answer.records if isinstance(one, SrvRecord) and one.target != "."]
+    return [record for group in by_priority(records) for record in group]
+
+
 def _way(rule: Rule, service: Service) -> _Way:
     type_ = RecordType.SRV if rule.flag == "s" else RecordType.A
     return _Way(service, rule.record.replacement, type_, f"NAPTR {describe(rule.record)}")
+
+
+def _plan_of(*ranks: Sequence[RankedTarget]) -> Plan:
+    """A host that was found without SRV records."""
+    return Plan(((Candidate(0, tuple(tuple(rank) for rank in ranks)),),)) if ranks else NOTHING
+
+
+def _joined(plans: Sequence[Plan | None]) -> Plan | None:
+    """One plan after the other; None when one of them is not known yet."""
+    groups: list[tuple[Candidate, ...]] = []
+    for plan in plans:
+        if plan is None:
+            return None
+        groups += plan.groups
+    return Plan(tuple(groups))

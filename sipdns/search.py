@@ -12,6 +12,7 @@ from natkit.errors import MalformedMessage, MisuseError
 from natkit.machine import Transport
 from natkit.sip import Scheme, SipUri
 from natkit.sip.grammar import domain_name, excerpt, numeric_host
+from natkit.sip.via import SentBy
 from natkit.stun.uri import ServerUri
 from sipdns.decisions import Decision, Step, Verdict
 from sipdns.services import (
@@ -22,10 +23,13 @@ from sipdns.services import (
     Service,
 )
 
-__all__ = ["Search", "read_uri", "search_for", "search_for_server"]
+__all__ = ["Search", "read_uri", "search_for", "search_for_response", "search_for_server"]
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?!\d+(?:$|[;?]))")
 """A scheme; ``host:5060`` has none."""
+
+_HOST: Final = re.compile(r"[^:;?]*")
+_MADDR: Final = re.compile(r"(?i)(;maddr=)([^;?]*)")
 
 _SERVER_SCHEMES: Final = ("stun", "stuns", "turn", "turns")
 
@@ -47,6 +51,8 @@ class Search:
     ``target`` is a domain name, or the text of an address when ``is_numeric``.  ``services`` are
     the ways that both the URI and we allow, most preferred first; with none there is nothing to
     look for, and ``decisions`` say why.  ``default`` is for when the DNS names no transport.
+    ``every_transport`` wants the targets of each service, one after the other, not only those of
+    the one that the DNS puts first.  ``source`` is what the target was read from, in words.
     """
 
     uri: str
@@ -60,6 +66,8 @@ class Search:
     address_rfc: str
     tls_name: str
     decisions: tuple[Decision, ...]
+    every_transport: bool = False
+    source: str = "URI"
 
 
 def read_uri(text: str, transports: Sequence[Transport] = DEFAULT_TRANSPORTS) -> Search:
@@ -156,6 +164,36 @@ def search_for_server(uri: ServerUri, transports: Sequence[Transport]) -> Search
         address_rfc=rfc,
         tls_name=host,
         decisions=tuple(decisions),
+        # RFC 5928 §3: a client tries all until a server grants an allocation.
+        every_transport=uri.scheme.is_turn,
+    )
+
+
+def search_for_response(sent_by: SentBy) -> Search:
+    """The lookup of a response's way back (RFC 3263 §5): by SRV where no port is given.
+
+    The transport is that of the request, which no NAPTR record can change.
+    """
+    address = numeric_host(sent_by.host)
+    target = domain_name(sent_by.host) if address is None else str(address)
+    if address is None:
+        _check_name(target)
+    rfc = "RFC 3263 §5"
+    service = SIP_SERVICES[sent_by.transport]
+    reason = "the sent-by of the topmost Via"
+    return Search(
+        uri=_written(sent_by),
+        target=target,
+        is_numeric=address is not None,
+        port=sent_by.port,
+        services=(service,),
+        transport_is_given=True,
+        default=service,
+        transport_rfc=rfc,
+        address_rfc=rfc,
+        tls_name=target,
+        decisions=(Decision(Step.TARGET, target, Verdict.CHOSEN, reason, rfc),),
+        source="Via",
     )
 
 
@@ -207,19 +245,31 @@ def _nothing_allowed(uri: SipUri, transports: Sequence[Transport]) -> Decision:
 
 
 def _with_a_labels(text: str) -> str:
-    """The URI with an international domain name in A-labels (RFC 5890); others as they came."""
+    """The URI with international domain names in A-labels (RFC 5890); others as they came."""
     if text.isascii():
         return text
     start = text.rfind("@") + 1 or text.index(":") + 1
-    found = re.compile(r"[^:;?]*").match(text, start)
+    found = _HOST.match(text, start)
     host = found[0] if found else ""
+    rest = _MADDR.sub(lambda maddr: maddr[1] + _a_labels(maddr[2]), text[start + len(host) :])
+    return text[:start] + _a_labels(host) + rest
+
+
+def _a_labels(host: str) -> str:
+    if host.isascii():
+        return host
     try:
-        ascii_host = dns.name.from_text(host, idna_codec=dns.name.IDNA_2008_UTS_46).to_text(
+        return dns.name.from_text(host, idna_codec=dns.name.IDNA_2008_UTS_46).to_text(
             omit_final_dot=True
         )
     except (dns.exception.DNSException, UnicodeError) as error:
         raise MisuseError(f"{excerpt(host)} is not a domain name: {error}") from error
-    return text[:start] + ascii_host + text[start + len(host) :]
+
+
+def _written(sent_by: SentBy) -> str:
+    """The sent-by as it stands in a Via."""
+    port = "" if sent_by.port is None else f":{sent_by.port}"
+    return f"SIP/2.0/{sent_by.transport.upper()} {sent_by.host}{port}"
 
 
 def _check_name(name: str) -> None:

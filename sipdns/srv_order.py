@@ -2,17 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate, groupby
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from sipdns.records import SrvRecord
 
-__all__ = ["Draw", "first_probability", "order", "shuffled"]
+__all__ = ["Draw", "by_priority", "first_probabilities", "order", "shuffled", "weighted"]
 
 Draw = Callable[[int], int]
 """``draw(n)`` gives an integer from 0 to ``n - 1``, each as likely: ``secrets.randbelow`` in the
 shells, ``random.Random(seed).randrange`` in tests."""
 
 T = TypeVar("T")
+
+
+class _Weighted(Protocol):
+    @property
+    def weight(self) -> int: ...
+
+
+W = TypeVar("W", bound=_Weighted)
 
 
 def shuffled(items: Sequence[T], draw: Draw) -> list[T]:
@@ -24,21 +32,27 @@ def shuffled(items: Sequence[T], draw: Draw) -> list[T]:
     return result
 
 
-def order(records: Sequence[SrvRecord], draw: Draw) -> list[SrvRecord]:
-    """By priority, and within one priority by weighted draws; the same draws give the same order.
+def by_priority(records: Sequence[SrvRecord]) -> list[list[SrvRecord]]:
+    """The records in groups of one priority, the lowest first.
 
     Nameservers rotate what they send, so the order of ``records`` does not matter.
     """
-    result: list[SrvRecord] = []
     everything = sorted(records, key=lambda one: (one.priority, one.target, one.port, one.weight))
-    for _, group in groupby(everything, key=lambda one: one.priority):
-        result += _weighted(list(group), draw)
+    return [list(group) for _, group in groupby(everything, key=lambda one: one.priority)]
+
+
+def order(records: Sequence[SrvRecord], draw: Draw) -> list[SrvRecord]:
+    """By priority, and within one priority as drawn; the same draws give the same order."""
+    result: list[SrvRecord] = []
+    for group in by_priority(records):
+        result += weighted(group, draw)
     return result
 
 
-def _weighted(group: list[SrvRecord], draw: Draw) -> list[SrvRecord]:
+def weighted(group: Sequence[W], draw: Draw) -> list[W]:
+    """The records of one priority in an order drawn by their weights."""
     if len(group) == 1:
-        return group
+        return list(group)
     # RFC 2782 arranges the records in any order, those of weight 0 first.  The record in front gets
     # one chance more than its weight; a drawn arrangement gives that chance to all alike.
     waiting = sorted(shuffled(group, draw), key=lambda one: one.weight > 0)
@@ -54,12 +68,13 @@ def _weighted(group: list[SrvRecord], draw: Draw) -> list[SrvRecord]:
     return result + waiting
 
 
-def first_probability(record: SrvRecord, records: Sequence[SrvRecord]) -> float:
-    """How likely :func:`order` puts ``record`` first among those of its own priority."""
-    group = [one for one in records if one.priority == record.priority]
+def first_probabilities(group: Sequence[W]) -> list[float]:
+    """How likely :func:`weighted` puts each of the records of one priority first."""
     total = sum(one.weight for one in group)
     zeros = sum(one.weight == 0 for one in group)
     # The draw has total + 1 outcomes; the outcome 0 goes to the record in front.
     front = zeros or len(group)
-    in_front = record.weight == 0 or not zeros
-    return (record.weight + (1 / front if in_front else 0)) / (total + 1)
+    return [
+        (one.weight + (1 / front if one.weight == 0 or not zeros else 0)) / (total + 1)
+        for one in group
+    ]

@@ -1,14 +1,16 @@
 """What a lookup yields."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from natkit.address import Family
 from natkit.errors import LocateError
 from natkit.locate import Target
+from natkit.machine import Failure
 from sipdns.decisions import Decision
-from sipdns.records import Question
+from sipdns.records import Answer, Question
 
-__all__ = ["Asked", "Outcome", "RankedTarget"]
+__all__ = ["Asked", "Outcome", "RankedTarget", "Source"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +31,29 @@ class RankedTarget(Target):
         return self.address.family
 
 
+class Source(StrEnum):
+    """Where the answer to a question came from."""
+
+    NETWORK = "network"
+    CACHE = "cache"
+    STALE = "stale cache"
+    """The cache, past its time, because the DNS cannot be reached (RFC 8767)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question that a lookup asked, in which round, and what came of it in words."""
+    """A question of a lookup, and what came of it in words.
+
+    ``round`` counts the round trips that followed one upon another until this question's answer:
+    1 for what was asked at the start, 0 for what the cache knew.  ``answer`` is None when the
+    lookup was over, or its patience, before one came.
+    """
 
     question: Question
     round: int
     result: str
+    answer: Answer | Failure | None = None
+    source: Source = Source.NETWORK
 
 
 @dataclass(frozen=True, slots=True)
