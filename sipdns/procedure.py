@@ -122,7 +122,7 @@ class Procedure:
         plan = self._first(considered)
         if plan is None or plan.leads_anywhere:
             return plan
-        return self._fall_back(ways[0].service if ways else search.default)
+        return self._fall_back(considered, ways[0].service if ways else search.default)
 
     # -- §4.1: the transport
 
@@ -250,8 +250,10 @@ class Procedure:
 
     def _considered_ways(self, ways: Sequence[_Way]) -> Sequence[_Way]:
         """Each name once, not too many; they are asked for at once."""
-        distinct = list({(way.name, way.type): way for way in reversed(ways)}.values())[::-1]
-        considered = distinct[:MOST_WAYS]
+        distinct: dict[tuple[str, RecordType], _Way] = {}
+        for way in ways:
+            distinct.setdefault((way.name, way.type), way)
+        considered = list(distinct.values())[:MOST_WAYS]
         if len(considered) < len(distinct):
             reason = f"{len(distinct)} SRV names; those after the first {MOST_WAYS} are left out"
             search = self._search
@@ -350,10 +352,10 @@ class Procedure:
             ),
         )
 
-    def _fall_back(self, service: Service) -> Plan | None:
-        """The domain's own addresses, if no SRV name answered at all (RFC 3263 §4.2)."""
+    def _fall_back(self, ways: Sequence[_Way], service: Service) -> Plan | None:
+        """The domain's own addresses, if none of the ways has an SRV record (RFC 3263 §4.2)."""
         search = self._search
-        names = [question for question in self.wanted if question.type is RecordType.SRV]
+        names = [Question(way.name, way.type) for way in ways if way.type is RecordType.SRV]
         answers = [self._look(question) for question in names]
         if any(answer is None for answer in answers):
             self._wait_for(names)
