@@ -1,6 +1,5 @@
 """Each answer of the plane is the machine's: both are told the same, and must do the same."""
 
-import os
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from natkit.stun.attributes import (
 from natkit.stun.integrity import IntegrityKey
 from natkit.stun.message import Message
 from natkit.stun.registry import UDP_PROTOCOL, Method
+from tests.conftest import Sized
 from tests.natkit.relay.both import (
     CREDENTIAL,
     LISTENER_HOST,
@@ -42,7 +42,7 @@ from tests.natkit.relay.both import (
 from tests.natkit.relay.rig import address_of, received
 
 STEPS = 2_000
-SEEDS = range(int(os.environ.get("SOAK_SCALE", "1")) * 4)
+CHUNKS = 4
 CHANNELS = (0x4000, 0x4001, 0x4FFF, 0x5000, 0x7FFF)
 KINDS = [
     pytest.param(False, id="linux", marks=pytest.mark.skipif(not HAVE_MMSG, reason="Linux")),
@@ -283,9 +283,14 @@ class Comparison:
 
 
 @pytest.mark.parametrize("portable", KINDS)
-@pytest.mark.parametrize("seed", SEEDS)
-def test_plane_and_machine_do_the_same(seed: int, *, portable: bool) -> None:
-    print(f"seed {seed}")
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_plane_and_machine_do_the_same(chunk: int, sized: Sized, *, portable: bool) -> None:
+    for seed in range(chunk, sized(quick=CHUNKS, full=100), CHUNKS):
+        print(f"seed {seed}")
+        _compare(seed, portable=portable)
+
+
+def _compare(seed: int, *, portable: bool) -> None:
     comparison = Comparison(seed, portable=portable)
     try:
         for _ in range(STEPS):
