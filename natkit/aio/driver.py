@@ -20,7 +20,7 @@ at once or later.
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Generic, Protocol, TypeVar, TypeVarTuple, cast
 
 from natkit.address import Address
 from natkit.aio.system_errors import failure
@@ -43,6 +43,7 @@ __all__ = ["DatagramCarrier", "Driver", "Inputs", "StreamCarrier"]
 E = TypeVar("E")
 R = TypeVar("R")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Inputs(Protocol):
@@ -170,15 +171,15 @@ class Driver(Generic[E, R]):
 
     def receive(self, data: bytes, path: Path) -> None:
         """A datagram, or one whole message of a stream, arrived."""
-        self._input(lambda now: self._machine.receive(data, path, now))
+        self._input(self._machine.receive, data, path)
 
     def disconnected(self, path: Path) -> None:
         """The stream of ``path`` ended."""
-        self._input(lambda now: self._machine.disconnected(path, now))
+        self._input(self._machine.disconnected, path)
 
     def answer(self, request_id: RequestId, result: R | Failure) -> None:
         """The outcome of a Request that went to ``on_event``."""
-        self._input(lambda now: self._machine.answer(request_id, result, now))
+        self._input(self._machine.answer, request_id, result)
 
     @contextmanager
     def many(self) -> Iterator[None]:
@@ -190,11 +191,11 @@ class Driver(Generic[E, R]):
             self._depth -= 1
             self._settle()
 
-    def _input(self, action: Callable[[float], None]) -> None:
+    def _input(self, action: Callable[[*Ts, float], None], *arguments: *Ts) -> None:
         if self._closed:
             return
         try:
-            action(self._loop.time())
+            action(*arguments, self._loop.time())
         except Exception as error:  # noqa: BLE001 - one input's defect must not stop the others
             self._on_defect(error)
         self._follow_up()

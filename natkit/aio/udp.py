@@ -129,7 +129,7 @@ def bind_udp(local: Address, *, receive_buffer: int | None = RECEIVE_BUFFER) -> 
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.bind(sockaddr.to_python(sockaddr.pack(local)))
+        sock.bind(sockaddr.python_address(local))
     except OSError as error:
         sock.close()
         raise unreachable(f"bind UDP {local}", error) from error
@@ -143,7 +143,7 @@ def source_address(remote: Address) -> Address:
     """
     with socket.socket(remote.family.socket_family, socket.SOCK_DGRAM) as sock:
         try:
-            sock.connect(sockaddr.to_python(sockaddr.pack(remote)))
+            sock.connect(sockaddr.python_address(remote))
         except OSError as error:
             raise unreachable(f"reach {remote}", error) from error
         return sockaddr.unpack(sockaddr.from_python(sock.getsockname()))._replace(port=0)

@@ -20,6 +20,7 @@ __all__ = [
     "of_parts",
     "pack",
     "port_of",
+    "python_address",
     "size_for",
     "to_python",
     "unpack",
@@ -86,6 +87,12 @@ def to_python(name: bytes) -> PythonAddress:
         return socket.inet_ntoa(host), port_of(name)
     scope = _SCOPE.unpack_from(name, 24)[0]
     return socket.inet_ntop(socket.AF_INET6, host), port_of(name), 0, scope
+
+
+def python_address(address: Address) -> PythonAddress:
+    """``address`` for the socket module; MisuseError when its zone names no interface."""
+    # The socket module looks a zone up by getaddrinfo, which knows fewer of them.
+    return to_python(pack(address)) if "%" in address.host else address
 
 
 def host_bytes(name: bytes) -> bytes:

@@ -197,9 +197,11 @@ class UserspacePlane:
         if source is None:
             return False
         sock = source.endpoint.socket
-        whole = fragmentation.forbidden(sock) if dont_fragment else contextlib.nullcontext()
         try:
-            with whole:
+            if dont_fragment:
+                with fragmentation.forbidden(sock):
+                    sock.sendto(data, path.remote)
+            else:
                 sock.sendto(data, path.remote)
         except OSError:
             return False

@@ -42,7 +42,7 @@ class PlaneSockets:
         """Bind a relay socket, exclusively; raises UnreachableError."""
         # The plane chooses the size of the buffers.
         sock = bind_udp(local, receive_buffer=None)
-        bound = local._replace(port=sock.getsockname()[1])
+        bound = local if local.port else local._replace(port=sock.getsockname()[1])
         self._held[bound] = sock
         return bound
 

@@ -46,3 +46,12 @@ def test_a_numeric_zone_without_interface_stays_a_number() -> None:
 def test_a_zone_that_names_no_interface_is_misuse() -> None:
     with pytest.raises(MisuseError, match="'nowhere0' is not a network interface"):
         sockaddr.pack(Address("fe80::1%nowhere0", 9))
+
+
+def test_the_socket_module_gets_a_zone_as_a_number_and_all_else_as_it_is() -> None:
+    number, name = socket.if_nameindex()[0]
+    assert sockaddr.python_address(Address("192.0.2.1", 7)) == ("192.0.2.1", 7)
+    assert sockaddr.python_address(Address("2001:db8::1", 7)) == ("2001:db8::1", 7)
+    assert sockaddr.python_address(Address(f"fe80::1%{name}", 7)) == ("fe80::1", 7, 0, number)
+    with pytest.raises(MisuseError, match="no-such-one"):
+        sockaddr.python_address(Address("fe80::1%no-such-one", 7))
