@@ -50,7 +50,8 @@ def configuration(port: int, account: Account) -> Config:
             Flag("quickstart", ("users", "passwords"), {account.user: account.password}),
             Flag("quickstart", ("policy", "allow_peer"), list(_ALLOWED_PEERS)),
             Flag("quickstart", ("listeners", "relay_plane"), "userspace"),
-            Flag("quickstart", ("limits",), {"allocations": 1_000, "connections": 1_000}),
+            # The one user may have all.
+            Flag("quickstart", ("limits",), {"allocations_per_user": 10_000}),
         ),
     )
 
@@ -103,7 +104,9 @@ def banner(console: Console, listeners: tuple[Listener, ...], account: Account) 
         console.print(panel, soft_wrap=False)
     else:
         console.print(Text(f"{title}, Ctrl-C stops it"))
-        console.print(body)
+        with console.capture() as captured:
+            console.print(body)
+        console.print(Text("\n".join(line.rstrip() for line in captured.get().splitlines())))
     first = next(str(uri) for uri in uris if uri.scheme is Scheme.TURN)
     command = f"{natkit_command()} turn {first} --user {account.user} --password {account.password}"
     console.print("\nTest it from another terminal:\n")
