@@ -11,38 +11,25 @@ from natkit.cli.entry import (
     ExitStatus,
     JsonOption,
     application,
-    argument,
     console,
     print_json,
     report_error,
 )
 from natkit.cli.entry import run as run_application
-from natkit.errors import DnsFailure, MisuseError
-from natkit.machine import Transport
+from natkit.errors import DnsFailure
+from sipdns.cli_check import EXAMPLE as CHECK_EXAMPLE
+from sipdns.cli_check import check
+from sipdns.cli_options import nameserver, read_transports
 from sipdns.locator import Locator
 from sipdns.report import as_json, as_text
-from sipdns.services import DEFAULT_TRANSPORTS, SIP_SERVICES
-from sipdns.system import DNS_PORT, system_draw
+from sipdns.services import DEFAULT_TRANSPORTS
+from sipdns.system import system_draw
 
 __all__ = ["run"]
 
 EXAMPLE = "sipdns resolve sip:alice@example.org --transports tls,tcp"
 
 app = application("Find the servers of a SIP URI by DNS (RFC 3263), and say why.", example=EXAMPLE)
-
-
-@argument
-def _nameserver(text: str) -> Address:
-    return Address.parse(text, DNS_PORT)
-
-
-def _transports(text: str) -> tuple[Transport, ...]:
-    names = [name.strip().lower() for name in text.split(",")]
-    for name in names:
-        if name not in SIP_SERVICES:
-            known = ", ".join(SIP_SERVICES)
-            raise MisuseError(f"--transports has {name!r}, which is not one of {known}")
-    return tuple(Transport(name) for name in names)
 
 
 @app.command(epilog=f"Example: {EXAMPLE}")
@@ -63,7 +50,7 @@ def resolve(
         list[Address] | None,
         typer.Option(
             metavar="ADDRESS[:PORT]",
-            parser=_nameserver,
+            parser=nameserver,
             help="A nameserver to ask instead of the system's; may be given again.",
         ),
     ] = None,
@@ -78,7 +65,9 @@ def resolve(
     Exit status: 0 found, 1 there is none, 2 wrong use, 3 the DNS did not answer.
     """
     draw = system_draw if seed is None else random.Random(seed).randrange  # noqa: S311 - to be repeated
-    locator = Locator(nameservers=resolver or None, transports=_transports(transports), draw=draw)
+    locator = Locator(
+        nameservers=resolver or None, transports=read_transports(transports), draw=draw
+    )
     outcome = asyncio.run(locator.explain(uri))
     if as_object:
         print_json(as_json(outcome))
@@ -89,6 +78,9 @@ def resolve(
     report_error(str(outcome.error))
     failed = isinstance(outcome.error, DnsFailure)
     return ExitStatus.NOT_TESTED if failed else ExitStatus.FAULT
+
+
+app.command(epilog=f"Example: {CHECK_EXAMPLE}")(check)
 
 
 def run() -> int:

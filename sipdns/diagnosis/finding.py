@@ -32,7 +32,7 @@ class Status(StrEnum):
     FAILED = "failed"
     WARNING = "warning"
     INFO = "info"
-    NOT_TESTED = "not tested"
+    NOT_TESTED = "not_tested"
     """What the check looks at does not exist here."""
     ERROR = "error"
     """It exists, and could not be tested."""

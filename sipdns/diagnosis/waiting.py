@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import Final
 
 from natkit.errors import MisuseError
-from natkit.machine import Transport
 from sipdns.targets import RankedTarget
 
 __all__ = [
@@ -15,7 +14,6 @@ __all__ = [
     "How",
     "failover",
     "first_chances",
-    "how_it_fails",
     "read_failures",
 ]
 
@@ -44,13 +42,6 @@ class Attempted:
     target: RankedTarget
     begins: float
     how: How
-
-
-def how_it_fails(transport: Transport) -> str:
-    """What a caller notices when a server is gone, for a line of text."""
-    if transport.is_reliable:
-        return f"a connect that is not refused takes up to {SILENCE:g} s (Timer B/F), or less"
-    return f"silence takes {SILENCE:g} s (Timer B/F), ICMP none"
 
 
 def read_failures(text: str) -> dict[int, How]:

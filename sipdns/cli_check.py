@@ -1,0 +1,165 @@
+"""``sipdns check``: what is wrong with the records of a SIP domain."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from natkit.address import Address
+from natkit.cli.entry import ExitStatus, JsonOption, console, print_json
+from natkit.errors import ConfigError, MisuseError
+from sipdns.check_json import diagnosis_as_json, failover_as_json
+from sipdns.check_report import WIDTH, diagnosis_as_text
+from sipdns.cli_options import nameserver, nameservers, read_transports
+from sipdns.diagnosis import Diagnosis, Examination, Status, Surroundings
+from sipdns.diagnosis.waiting import Attempted, How, failover, read_failures
+from sipdns.examiner import examine, examine_zone
+from sipdns.nameservers import Nameservers
+from sipdns.search import read_uri
+from sipdns.services import DEFAULT_TRANSPORTS
+from sipdns.system import DNS_PORT, system_draw, system_nameservers
+from sipdns.zonefile import ZoneFile
+
+__all__ = ["EXAMPLE", "check"]
+
+EXAMPLE = "sipdns check example.org --explain-failover 1"
+
+
+def check(
+    uri: Annotated[
+        str, typer.Argument(metavar="URI", help="A domain, or a sip:, sips:, stun: or turn: URI.")
+    ],
+    transports: Annotated[
+        str, typer.Option(metavar="LIST", help="What the caller speaks, by commas.")
+    ] = ",".join(DEFAULT_TRANSPORTS),
+    resolver: Annotated[
+        list[Address] | None,
+        typer.Option(
+            metavar="ADDRESS[:PORT]",
+            parser=nameserver,
+            help="A nameserver to ask instead of the system's; may be given again.",
+        ),
+    ] = None,
+    compare: Annotated[
+        tuple[Address, ...] | None,
+        typer.Option(
+            metavar="LIST",
+            parser=nameservers,
+            help="Resolvers whose answers are compared, by commas.",
+        ),
+    ] = None,
+    zonefile: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Look at this zone file; nothing is sent.")
+    ] = None,
+    explain_failover: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST", help="Show what a caller does when these targets fail: 1,2=refused."
+        ),
+    ] = "",
+    seed: Annotated[
+        int | None, typer.Option(help="Draw the order of equal servers from this number.")
+    ] = None,
+    authority_port: Annotated[
+        int, typer.Option(help="Where authoritative servers listen, in a laboratory.")
+    ] = DNS_PORT,
+    as_object: JsonOption = False,
+) -> int:
+    """Say what is wrong with the records of a SIP domain, and what to publish instead.
+
+    Exit status: 0 no fault, 1 a fault was found, 2 wrong use, 3 it could not be tested.
+    """
+    failures = read_failures(explain_failover) if explain_failover else {}
+    draw = system_draw if seed is None else random.Random(seed).randrange  # noqa: S311 - to be repeated
+    compared = _compared(compare, resolver or ())
+
+    def examination(now: float, surroundings: Surroundings) -> Examination:
+        return Examination(
+            uri, read_transports(transports), draw=draw, now=now, surroundings=surroundings
+        )
+
+    if zonefile is not None:
+        zone = _zone(zonefile, read_uri(uri).target)
+        surroundings = Surroundings(time.time(), offline=True)
+        diagnosis = examine_zone(examination(0.0, surroundings), zone)
+    else:
+        servers = tuple(resolver or system_nameservers())
+        surroundings = Surroundings(time.time(), servers[0], compared, authority_port)
+        diagnosis = asyncio.run(_examine(examination, surroundings, servers))
+    attempts = _explained(diagnosis, failures)
+    if as_object:
+        _print_json(diagnosis, attempts)
+    else:
+        _print_text(diagnosis, attempts)
+    return _exit_status(diagnosis)
+
+
+def _compared(
+    compare: Sequence[Address] | None, resolvers: Sequence[Address]
+) -> tuple[Address, ...]:
+    """The resolvers to compare: those of --compare, else those of --resolver."""
+    if compare is None:
+        return tuple(dict.fromkeys(resolvers)) if len(resolvers) > 1 else ()
+    found = tuple(dict.fromkeys(compare))
+    if len(found) == 1:
+        found = tuple(dict.fromkeys((*resolvers, *found)))
+    if len(found) < 2:
+        raise MisuseError("--compare needs two resolvers: ADDRESS[:PORT],ADDRESS[:PORT]")
+    return found
+
+
+def _zone(file: Path, domain: str) -> ZoneFile:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigError(f"--zonefile {file}: {reason}") from error
+    zone = ZoneFile(text, domain, str(file))
+    if not f".{domain}".endswith(f".{zone.origin}"):
+        raise ConfigError(f"--zonefile {file} is the zone {zone.origin}, not that of {domain}")
+    return zone
+
+
+async def _examine(
+    examination: Callable[[float, Surroundings], Examination],
+    surroundings: Surroundings,
+    servers: Sequence[Address],
+) -> Diagnosis:
+    async with Nameservers(servers) as asking:
+        now = asyncio.get_running_loop().time()
+        return await examine(examination(now, surroundings), asking.ask)
+
+
+def _explained(diagnosis: Diagnosis, failures: Mapping[int, How]) -> list[Attempted]:
+    """The attempts of a caller when these targets fail."""
+    number = len(diagnosis.outcome.targets)
+    if failures and max(failures) > number:
+        raise MisuseError(
+            f"--explain-failover has {max(failures)}, and the plan has {number} targets"
+        )
+    return failover(diagnosis.outcome.targets, failures) if failures else []
+
+
+def _print_json(diagnosis: Diagnosis, attempts: Sequence[Attempted]) -> None:
+    explained = failover_as_json(attempts) if attempts else None
+    print_json({**diagnosis_as_json(diagnosis), "failover": explained})
+
+
+def _print_text(diagnosis: Diagnosis, attempts: Sequence[Attempted]) -> None:
+    out = console()
+    width = min(WIDTH, out.width) if out.is_terminal else WIDTH
+    out.print(diagnosis_as_text(diagnosis, attempts), width=width, soft_wrap=False)
+
+
+def _exit_status(diagnosis: Diagnosis) -> ExitStatus:
+    match diagnosis.status:
+        case Status.FAILED:
+            return ExitStatus.FAULT
+        case Status.ERROR:
+            return ExitStatus.NOT_TESTED
+        case _:
+            return ExitStatus.GOOD
