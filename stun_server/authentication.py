@@ -1,17 +1,16 @@
 """The long-term credential mechanism on the server's side (RFC 8489 §9.2.4), without any state.
 
-A nonce proves that its bearer receives at the address it was sent to: it is an HMAC over that
+A nonce proves that its bearer receives at the address it was sent to: it is a keyed hash of that
 address, the time, the realm and what was offered.  Until one is shown nothing is looked up.
 """
 
-import hmac
 from base64 import b64decode, b64encode
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 from natkit.address import Address
 from natkit.machine import Path
 from natkit.stun.attributes import (
-    Attribute,
     MessageIntegrity,
     MessageIntegritySha256,
     Nonce,
@@ -96,9 +95,12 @@ class Authentication:
             features |= SecurityFeature.USERNAME_ANONYMITY
         self._cookie = nonce_cookie(features)
         self._realm = settings.realm
+        self._realm_attribute = Realm(settings.realm)
         self._offered = tuple(map(PasswordAlgorithm, settings.password_algorithms))
+        self._offer = (PasswordAlgorithms(self._offered),) if self._offered else ()
         self._anonymity = settings.username_anonymity
-        self._key = settings.nonce_key
+        # Of any length in the settings; BLAKE2b takes 64 bytes at most.
+        self._key = blake2b(settings.nonce_key).digest()
         self._lifetime = settings.nonce_lifetime
         self._strict_expiry = settings.strict_expiry
         self._unix_offset = unix_offset
@@ -186,18 +188,14 @@ class Authentication:
 
     def challenge(self, code: StunError, reason: str, path: Path, now: float) -> Refusal:
         """A 401 or 438 with what a client needs to try again."""
-        attributes: tuple[Attribute, ...] = (
-            Realm(self._realm),
-            Nonce(self._nonce(path.remote, int(now + self._unix_offset))),
-        )
-        if self._offered:
-            attributes += (PasswordAlgorithms(self._offered),)
-        return Refusal(code, reason, attributes)
+        nonce = Nonce(self._nonce(path.remote, int(now + self._unix_offset)))
+        return Refusal(code, reason, (self._realm_attribute, nonce, *self._offer))
 
     def _nonce(self, client: Address, time: int) -> bytes:
         stamp = time.to_bytes(TIME_LENGTH, "big")
         text = stamp + client.port.to_bytes(2, "big") + client.packed + self._context
-        mac = hmac.digest(self._key, text, "sha256")[:MAC_LENGTH]
+        # Keyed, BLAKE2 is a MAC by itself (RFC 7693), thrice as fast as HMAC-SHA256 on a short text.
+        mac = blake2b(text, key=self._key, digest_size=MAC_LENGTH).digest()
         return self._cookie + b64encode(stamp + mac)[:-1]
 
     def _is_valid(self, nonce: bytes, client: Address, now: float) -> bool:

@@ -1,5 +1,6 @@
 """Which port the next relayed address gets: drawn at random, for nobody to guess (RFC 6056)."""
 
+import struct
 from collections.abc import Callable
 
 from natkit.machine import RandomBytes
@@ -8,6 +9,9 @@ from stun_server.settings import PortRange
 # Random draws before the range is walked through: enough until it is nearly full.
 DRAWS = 8
 
+# Random numbers are drawn in bulk, for each call may be one of the system.
+_BULK = struct.Struct("!64I")
+
 
 class PortChooser:
     """Draws ports of one range; who owns which port is the caller's knowledge."""
@@ -15,6 +19,7 @@ class PortChooser:
     def __init__(self, ports: PortRange, random: RandomBytes) -> None:
         self._ports = ports
         self._random = random
+        self._drawn: list[int] = []
 
     def choose(self, taken: Callable[[int], bool], *, even: bool, pair: bool) -> int | None:
         """A free port, an even one if ``even``, whose successor is free too if ``pair``.
@@ -36,7 +41,7 @@ class PortChooser:
 
         index = 0
         for _ in range(DRAWS):
-            index = int.from_bytes(self._random(4), "big") % count
+            index = self._draw() % count
             if is_free(first + index * step):
                 return first + index * step
         for number in range(index + 1, index + count):
@@ -44,3 +49,9 @@ class PortChooser:
             if is_free(port):
                 return port
         return None
+
+    def _draw(self) -> int:
+        """A random number of 32 bits."""
+        if not self._drawn:
+            self._drawn.extend(_BULK.unpack(self._random(_BULK.size)))
+        return self._drawn.pop()

@@ -16,7 +16,7 @@ from natkit.stun.attributes.shapes import (
     encode_unsigned,
 )
 from natkit.stun.registry import REASON_PHRASES, AttributeType
-from natkit.wire import Reader, Writer
+from natkit.wire import Reader
 
 MESSAGE_INTEGRITY_LENGTH = 20
 """Bytes of an HMAC-SHA1 (RFC 8489 §14.5)."""
@@ -257,12 +257,9 @@ class PasswordAlgorithm(KnownAttribute):
 
     def encode(self) -> bytes:
         """Number, length and parameters, padded."""
-        writer = Writer()
-        writer.raw(encode_unsigned(self.number, 2))
-        writer.raw(encode_unsigned(len(self.parameters), 2))
-        writer.raw(self.parameters)
-        writer.raw(bytes(-len(self.parameters) % 4))
-        return writer.getvalue()
+        length = len(self.parameters)
+        header = encode_unsigned(self.number, 2) + encode_unsigned(length, 2)
+        return header + self.parameters + bytes(-length % 4)
 
 
 @dataclass(frozen=True, slots=True)
