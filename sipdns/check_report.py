@@ -335,9 +335,11 @@ def _checks(diagnosis: Diagnosis) -> RenderableType:
                 sign, style = _SIGNS[status]
                 words = status.value.replace("_", " ")
                 parts.append(f"{sign} {counted[status]} {words}  ", style=style)
-        branch = tree.add(parts)
-        for reason, names in _untested(checks).items():
-            branch.add(Text(f"? {', '.join(names)}: {reason}"))
+        tree.add(parts)
+    for reason, names in _untested(diagnosis.checks).items():
+        number = len(names)
+        what = ", ".join(names) if number <= 3 else f"{number} checks"
+        tree.add(Text.assemble((f"? {what}", "magenta"), f"  {reason}"))
     return tree
 
 

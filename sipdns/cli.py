@@ -20,6 +20,8 @@ from natkit.errors import DnsFailure
 from sipdns.cli_check import EXAMPLE as CHECK_EXAMPLE
 from sipdns.cli_check import check
 from sipdns.cli_options import nameserver, read_transports
+from sipdns.cli_zone import EXAMPLE as ZONE_EXAMPLE
+from sipdns.cli_zone import zone
 from sipdns.locator import Locator
 from sipdns.report import as_json, as_text
 from sipdns.services import DEFAULT_TRANSPORTS
@@ -81,6 +83,7 @@ def resolve(
 
 
 app.command(epilog=f"Example: {CHECK_EXAMPLE}")(check)
+app.command(epilog=f"Example: {ZONE_EXAMPLE}")(zone)
 
 
 def run() -> int:

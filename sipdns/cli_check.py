@@ -15,7 +15,7 @@ from natkit.errors import ConfigError, MisuseError
 from sipdns.check_json import diagnosis_as_json, failover_as_json
 from sipdns.check_report import WIDTH, diagnosis_as_text
 from sipdns.cli_options import nameserver, nameservers, read_transports
-from sipdns.diagnosis import Diagnosis, Examination, Status, Surroundings
+from sipdns.diagnosis import RULES, Diagnosis, Examination, Status, Surroundings
 from sipdns.diagnosis.waiting import Attempted, How, failover, read_failures
 from sipdns.examiner import examine, examine_zone
 from sipdns.nameservers import Nameservers
@@ -64,6 +64,9 @@ def check(
     seed: Annotated[
         int | None, typer.Option(help="Draw the order of equal servers from this number.")
     ] = None,
+    accept: Annotated[
+        str, typer.Option(metavar="LIST", help="Rules not to apply, by commas: one-family.")
+    ] = "",
     authority_port: Annotated[
         int, typer.Option(help="Where authoritative servers listen, in a laboratory.")
     ] = DNS_PORT,
@@ -76,6 +79,7 @@ def check(
     failures = read_failures(explain_failover) if explain_failover else {}
     draw = system_draw if seed is None else random.Random(seed).randrange  # noqa: S311 - to be repeated
     compared = _compared(compare, resolver or ())
+    accepted = _accepted(accept)
 
     def examination(now: float, surroundings: Surroundings) -> Examination:
         return Examination(
@@ -84,11 +88,13 @@ def check(
 
     if zonefile is not None:
         zone = _zone(zonefile, read_uri(uri).target)
-        surroundings = Surroundings(time.time(), offline=True)
+        surroundings = Surroundings(time.time(), offline=True, accepted=accepted | zone.accepted)
         diagnosis = examine_zone(examination(0.0, surroundings), zone)
     else:
         servers = tuple(resolver or system_nameservers())
-        surroundings = Surroundings(time.time(), servers[0], compared, authority_port)
+        surroundings = Surroundings(
+            time.time(), servers[0], compared, authority_port, accepted=accepted
+        )
         diagnosis = asyncio.run(_examine(examination, surroundings, servers))
     attempts = _explained(diagnosis, failures)
     if as_object:
@@ -110,6 +116,14 @@ def _compared(
     if len(found) < 2:
         raise MisuseError("--compare needs two resolvers: ADDRESS[:PORT],ADDRESS[:PORT]")
     return found
+
+
+def _accepted(text: str) -> frozenset[str]:
+    names = frozenset(name.strip() for name in text.split(",")) if text else frozenset()
+    known = {one.id for one in RULES}
+    for name in sorted(names - known):
+        raise MisuseError(f"--accept has {name!r}, which is no rule; docs/sipdns-check.md has them")
+    return names
 
 
 def _zone(file: Path, domain: str) -> ZoneFile:

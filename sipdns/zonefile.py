@@ -29,6 +29,7 @@ so."""
 
 _ORIGIN: Final = re.compile(r"^\$ORIGIN\s+(\S+\.)\s*(?:;.*)?$", re.IGNORECASE)
 _EMPTY: Final = re.compile(r"^\s*(?:;.*)?$")
+_ACCEPT: Final = re.compile(r"^\s*;\s*sipdns:\s*accept\s+([a-z0-9-]+)", re.MULTILINE)
 _DIRECTIVE: Final = re.compile(r"^\$(?!INCLUDE)", re.IGNORECASE)
 
 
@@ -36,6 +37,7 @@ class ZoneFile:
     """The zone of ``text``; ConfigError, with the line, when it is none.
 
     Relative names belong to ``origin``, unless ``$ORIGIN`` comes before the first record.
+    ``accepted`` are the rules that comments of the form ``; sipdns: accept RULE`` name.
     """
 
     def __init__(self, text: str, origin: str, name: str) -> None:
@@ -48,6 +50,7 @@ class ZoneFile:
             )
         except (dns.exception.DNSException, ValueError) as error:
             raise ConfigError(f"{name} is no zone file that can be read: {error}") from error
+        self.accepted = frozenset(_ACCEPT.findall(text))
         self._names = {self._origin}
         for owner in self._zone:
             self._names.update(_up_to(owner, self._origin))

@@ -45,13 +45,13 @@ def dnssec_bogus(facts: Facts) -> Iterator[Finding]:
     for question in _questions(facts):
         failure = facts.has_failed(question)
         if failure is None:
-            facts.answer(question)
             continue
         if isinstance(failure, Unanswered) and failure.security is Security.BOGUS:
             evidence = failure.reason
         elif _is_withheld(facts, question):
             evidence = f"SERVFAIL, and an answer when checking is disabled ({failure.reason})"
         else:
+            facts.answer(question)
             continue
         yield Finding(
             str(question),

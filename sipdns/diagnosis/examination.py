@@ -213,11 +213,16 @@ class Examination:
             facts = Facts(self._search, self._outcomes[0], plans, self._known, self._surroundings)
             checks.append(_apply(rule, facts))
             wanted |= facts.wanted
-        if self._passes < MOST_PASSES:
+        if self._passes < MOST_PASSES and self._has_answers():
             for asked in wanted:
                 self._ask(asked)
         if not self._open:
             self._events.append(Examined(self._diagnosis(plans, checks)))
+
+    def _has_answers(self) -> bool:
+        """Whether asking on has a point; a DNS that is silent is silent for the rules as well."""
+        found = self._known.answers.values()
+        return not found or any(isinstance(one, Answer) for one in found)
 
     def _diagnosis(self, plans: dict[Transport, Outcome], checks: Sequence[Check]) -> Diagnosis:
         queries = [
@@ -250,13 +255,15 @@ _STATUSES: Final = {
 
 def _apply(rule: Rule, facts: Facts) -> Check:
     """Run one rule over what is known."""
+    if rule.id in facts.surroundings.accepted:
+        return Check(rule, Status.NOT_TESTED, (), "accepted")
     findings: list[Finding] = []
     untested = ""
     try:
         findings.extend(rule.find(facts))
     except NotTested as absent:
         untested = str(absent)
-    reason = "; ".join(list(facts.gaps)[:3])
+    reason = next(iter(facts.gaps), "")
     if findings:
         return Check(rule, _STATUSES[rule.severity], tuple(findings), reason)
     if facts.gaps:
@@ -264,7 +271,7 @@ def _apply(rule: Rule, facts: Facts) -> Check:
         status = Status.NOT_TESTED if facts.surroundings.offline else Status.ERROR
         return Check(rule, status, (), reason)
     if facts.wanted:
-        return Check(rule, Status.ERROR, (), "not asked: the diagnosis is at its limit")
+        return Check(rule, Status.ERROR, (), "what it needs was not asked any more")
     if untested:
         return Check(rule, Status.NOT_TESTED, (), untested)
     return Check(rule, Status.PASSED, ())

@@ -39,7 +39,8 @@ class Surroundings:
 
     ``unix_time`` is in seconds.  ``resolver`` is the first that is asked, if it speaks plain DNS;
     ``compared`` are resolvers whose answers are held against each other.  ``authority_port`` is
-    where authoritative servers listen.  ``offline`` is for a zone file.
+    where authoritative servers listen.  ``offline`` is for a zone file.  ``accepted`` are
+    rules that are not applied, because what they find is wanted.
     """
 
     unix_time: float
@@ -47,6 +48,7 @@ class Surroundings:
     compared: tuple[Address, ...] = ()
     authority_port: int = 53
     offline: bool = False
+    accepted: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
