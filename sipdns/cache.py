@@ -96,6 +96,8 @@ class _Shelf(Generic[K, V]):
 
     def put(self, key: K, value: V, units: int) -> None:
         self.drop(key)
+        if units > self._most:
+            return
         self._rows[key] = (value, units)
         self.units += units
         while self.units > self._most:

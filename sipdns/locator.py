@@ -4,24 +4,28 @@ import asyncio
 import re
 import time
 from collections.abc import Sequence
-from typing import Final, Self
+from dataclasses import replace
+from types import TracebackType
+from typing import Final, Protocol, Self
 
-from natkit.address import Address, Family
+from natkit.address import Family
 from natkit.errors import MisuseError
 from natkit.machine import Failure, Transport
 from natkit.sip.via import SentBy
 from sipdns.cache import Cache, Remembered
+from sipdns.happy_eyeballs import interleaved
 from sipdns.nameservers import Nameservers
 from sipdns.query import QueryLimits
 from sipdns.records import Answer, Question
 from sipdns.resolution import AskDns, Limits, Resolution, Resolved
 from sipdns.search import Search, read_uri, search_for_response
+from sipdns.servers import Server
 from sipdns.services import DEFAULT_TRANSPORTS
 from sipdns.srv_order import Draw
 from sipdns.system import system_draw, system_nameservers, usable_families
 from sipdns.targets import Outcome, RankedTarget
 
-__all__ = ["Locator", "resolve", "resolve_sync"]
+__all__ = ["Dns", "Locator", "resolve", "resolve_sync"]
 
 _USER: Final = re.compile(
     r"([Ss][Ii][Pp][Ss]?:)(?:[A-Za-z0-9\-_.!~*'()&=+$,;?/]|%[0-9A-Fa-f]{2})+@([^@]+)"
@@ -38,12 +42,26 @@ STALE_ANSWER_AFTER: Final = 1.8
 MOST_REFRESHES: Final = 64
 """Questions that go on in the background after a stale answer was used."""
 
+MOST_LOOKUPS: Final = 64
+"""Lookups that ask the DNS at once; more wait for their turn.  Nameservers lets 192 questions in,
+and a lookup's own patience must not be spent in that queue."""
+
+
+class Dns(Protocol):
+    """Whom a Locator asks: a :class:`sipdns.nameservers.Nameservers`, or what stands for one."""
+
+    async def ask(self, question: Question) -> Answer | Failure:
+        """The answer, or why there is none, in bounded time."""
+        ...
+
 
 class Locator:
     """Finds servers; implements :class:`natkit.locate.Locator`.
 
     ``nameservers``
         Recursive resolvers to ask, in order; by default those of the system.
+    ``dns``
+        Who asks in their place: Nameservers with further options, for one.  It stays open.
     ``transports``
         What the caller speaks, most preferred first; the order counts where a domain states none.
     ``draw``
@@ -53,6 +71,9 @@ class Locator:
     ``usable``
         The families that can be reached, the others coming last; by default those that the host
         has a route for.
+    ``happy_eyeballs``
+        Where a connection comes first, let the families of each host take turns (RFC 8305 §4);
+        :func:`sipdns.connection_starts` then says when to begin with each target.
     ``cache``
         What is known already; several Locators may share one.  By default one of its own.
 
@@ -63,11 +84,13 @@ class Locator:
     def __init__(
         self,
         *,
-        nameservers: Sequence[Address] | None = None,
+        nameservers: Sequence[Server] | None = None,
+        dns: Dns | None = None,
         transports: Sequence[Transport] = DEFAULT_TRANSPORTS,
         draw: Draw = system_draw,
         prefer: Family | None = None,
         usable: Sequence[Family] | None = None,
+        happy_eyeballs: bool = False,
         limits: Limits | None = None,
         query_limits: QueryLimits | None = None,
         cache: Cache | None = None,
@@ -80,7 +103,10 @@ class Locator:
         self._limits = limits
         self._query_limits = query_limits
         self._cache = Cache() if cache is None else cache
-        self._asking: Nameservers | None = None
+        self._happy_eyeballs = happy_eyeballs
+        self._dns = dns
+        self._own_dns: Nameservers | None = None
+        self._turns = asyncio.Semaphore(MOST_LOOKUPS)
         self._refreshes: set[asyncio.Task[Answer | Failure]] = set()
         self._usable = self._fixed_usable or tuple(Family)
         self._routes_until = float("-inf")
@@ -103,7 +129,7 @@ class Locator:
         key = (user[1] + user[2] if user else uri, self._profile)
         plan = self._cache.plan(key, now)
         if plan is not None:
-            return plan.arrange(self._draw)
+            return self._arranged(plan.arrange(self._draw))
         ended = await self._run(read_uri(uri, self._transports))
         if ended.outcome.error is not None:
             raise ended.outcome.error
@@ -132,8 +158,16 @@ class Locator:
         return outcome.targets
 
     async def _run(self, search: Search) -> Resolved:
-        loop = asyncio.get_running_loop()
-        resolution = Resolution(
+        if self._turns.locked():
+            # Whom the cache can serve need not wait for those who ask the DNS.
+            event = self._begin(search).next_event()
+            if isinstance(event, Resolved):
+                return self._ended(event)
+        async with self._turns:
+            return self._ended(await self._drive(self._begin(search)))
+
+    def _begin(self, search: Search) -> Resolution:
+        return Resolution(
             search,
             draw=self._draw,
             now=time.monotonic(),
@@ -142,6 +176,16 @@ class Locator:
             prefer=self._prefer,
             recall=self._cache.get,
         )
+
+    def _ended(self, event: Resolved) -> Resolved:
+        outcome = replace(event.outcome, targets=self._arranged(event.outcome.targets))
+        return replace(event, outcome=outcome)
+
+    def _arranged(self, targets: tuple[RankedTarget, ...]) -> tuple[RankedTarget, ...]:
+        return tuple(interleaved(targets)) if self._happy_eyeballs else targets
+
+    async def _drive(self, resolution: Resolution) -> Resolved:
+        loop = asyncio.get_running_loop()
         tasks: dict[asyncio.Task[Answer | Remembered | Failure], AskDns] = {}
         try:
             while True:
@@ -181,10 +225,11 @@ class Locator:
         return stale or result or await refresh
 
     async def _ask_dns(self, question: Question) -> Answer | Failure:
-        if self._asking is None:
+        dns = self._dns or self._own_dns
+        if dns is None:
             addresses = system_nameservers() if self._nameservers is None else self._nameservers
-            self._asking = Nameservers(addresses, self._query_limits)
-        answer = await self._asking.ask(question)
+            dns = self._own_dns = Nameservers(addresses, self._query_limits)
+        answer = await dns.ask(question)
         if isinstance(answer, Answer):
             self._cache.put(question, answer, time.monotonic())
         return answer
@@ -198,15 +243,22 @@ class Locator:
         self._profile = f"{self._transports} {self._usable} {self._prefer}"
 
     async def aclose(self) -> None:
-        """End what goes on in the background; the Locator may be used again."""
+        """End what goes on in the background, close connections; more lookups open them again."""
         for refresh in self._refreshes:
             refresh.cancel()
         await asyncio.gather(*self._refreshes, return_exceptions=True)
+        if self._own_dns is not None:
+            await self._own_dns.aclose()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         await self.aclose()
 
 
