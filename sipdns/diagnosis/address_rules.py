@@ -2,11 +2,12 @@
 
 import ipaddress
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from sipdns.diagnosis.facts import AddressSet, Facts
 from sipdns.diagnosis.finding import Area, Finding, Fix, NotTested, Severity, rule
-from sipdns.diagnosis.record_lines import absolute
+from sipdns.diagnosis.record_lines import absolute, alias_line
 from sipdns.records import OtherRecord, Question, RecordType
 
 __all__ = ["RULES"]
@@ -160,8 +161,15 @@ def alias_chain_long(facts: Facts) -> Iterator[Finding]:
             answer = facts.answer(Question(name, type_))
             if answer is not None and len(answer.aliases) > SHORT_ALIAS_CHAIN:
                 path = " → ".join((name, *answer.aliases))
-                line = f"{absolute(name)} IN CNAME {absolute(answer.aliases[-1])}"
-                yield Finding(name, f"{len(answer.aliases)} CNAMEs: {path}", Fix(publish=(line,)))
+                first = answer.cnames[0]
+                yield Finding(
+                    name,
+                    f"{len(answer.aliases)} CNAMEs: {path}",
+                    Fix(
+                        publish=(alias_line(replace(first, target=answer.aliases[-1])),),
+                        remove=(alias_line(first),),
+                    ),
+                )
                 break
 
 

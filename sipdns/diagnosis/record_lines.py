@@ -1,8 +1,8 @@
 """Records as the lines of a zone file, names absolute."""
 
-from sipdns.records import AddressRecord, NaptrRecord, SrvRecord
+from sipdns.records import AddressRecord, CnameRecord, NaptrRecord, SrvRecord
 
-__all__ = ["absolute", "address_line", "naptr_line", "srv_line"]
+__all__ = ["absolute", "address_line", "alias_line", "naptr_line", "srv_line"]
 
 
 def absolute(name: str) -> str:
@@ -14,6 +14,11 @@ def address_line(name: str, record: AddressRecord) -> str:
     """An A or AAAA record."""
     kind = "AAAA" if ":" in record.address else "A"
     return f"{absolute(name)} {record.ttl} IN {kind} {record.address}"
+
+
+def alias_line(record: CnameRecord) -> str:
+    """A CNAME record."""
+    return f"{absolute(record.name)} {record.ttl} IN CNAME {absolute(record.target)}"
 
 
 def srv_line(name: str, record: SrvRecord) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 from natkit.sip.grammar import numeric_host
 from sipdns.diagnosis.facts import Facts, SrvSet
 from sipdns.diagnosis.finding import Area, Finding, Fix, NotTested, Severity, rule
-from sipdns.diagnosis.record_lines import absolute, srv_line
+from sipdns.diagnosis.record_lines import absolute, alias_line, srv_line
 from sipdns.records import Question, RecordType, SrvRecord
 
 __all__ = ["MISSPELT", "RULES"]
@@ -362,7 +362,7 @@ def srv_name_alias(facts: Facts) -> Iterator[Finding]:
                 f"it is a CNAME for {' → '.join(answer.aliases)}",
                 Fix(
                     publish=tuple(srv_line(one.name, record) for record in one.records),
-                    advice=f"in place of the CNAME at {absolute(one.name)}",
+                    remove=tuple(map(alias_line, answer.cnames[:1])),
                 ),
             )
 
