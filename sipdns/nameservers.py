@@ -1,23 +1,38 @@
-"""Runs :class:`sipdns.query.Query` on asyncio: UDP from a fresh random port each time, and TCP."""
+"""Runs :class:`sipdns.query.Query` on asyncio.
+
+A UDP query leaves from a fresh random port each time (RFC 5452 §9.2).  However much is asked at
+once, the sockets are bounded, and a question that is under way is not asked again.
+"""
 
 import asyncio
 import os
 import socket
+import ssl
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
 
 from natkit.address import Address
+from natkit.aio.system_errors import reason
 from natkit.errors import MisuseError
 from natkit.machine import Failure
-from sipdns.messages import matches
+from sipdns.doh import HttpsClient
+from sipdns.dot import TlsConnections, tls_reason
+from sipdns.messages import DEFAULT_ASKING, Asking, matches
 from sipdns.query import Answered, Exchange, Query, QueryLimits
-from sipdns.records import Answer, Carrier, Question
+from sipdns.records import Answer, Carrier, Question, Unanswered
+from sipdns.servers import HttpsServer, Server, TlsServer
 
 __all__ = ["Nameservers"]
 
-MOST_SOCKETS: Final = 128
-"""Sockets open at once for one Nameservers: what a server's default of 1,024 descriptors can spare.
-More exchanges wait for their turn."""
+MOST_SOCKETS: Final = 240
+"""Sockets for UDP and TCP open at once for one Nameservers, so that with the few of TLS and HTTPS
+they stay below 256: a quarter of the descriptors that a process has by default (1,024)."""
+
+MOST_QUESTIONS: Final = 192
+"""Questions under way at once; more wait for their turn, and their time does not begin before.
+Fewer than MOST_SOCKETS, so that a retransmission finds a socket even when many are lost."""
 
 LONGEST_DATAGRAM: Final = 65535
 
@@ -26,64 +41,156 @@ MOST_STRANGERS: Final = 64
 to guess the id (RFC 5452 §9.1), and the exchange goes over TCP."""
 
 
+@dataclass(eq=False, slots=True)
+class _Shared:
+    """A question under way, and how many wait for its answer."""
+
+    task: asyncio.Task[Answered]
+    askers: int = 0
+
+
 class Nameservers:
-    """Asks questions of ``addresses``, in their order.  Belongs to one event loop."""
+    """Asks questions of ``servers``, in their order.  Belongs to one event loop.
 
-    def __init__(self, addresses: Sequence[Address], limits: QueryLimits | None = None) -> None:
-        if not addresses:
+    ``tls`` says whose certificates count for TLS and HTTPS; by default what the system trusts.
+    Connections stay open for further questions until :meth:`aclose`, or some idle seconds.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        limits: QueryLimits | None = None,
+        *,
+        asking: Asking = DEFAULT_ASKING,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        if not servers:
             raise MisuseError("at least one nameserver is needed")
-        self._addresses = tuple(addresses)
+        self._servers = tuple(servers)
         self._limits = limits
+        self._asking = asking
+        self._context = tls
         self._sockets = asyncio.Semaphore(MOST_SOCKETS)
+        self._turns = asyncio.Semaphore(MOST_QUESTIONS)
+        self._under_way: dict[tuple[Question, Asking], _Shared] = {}
+        self._tls: TlsConnections | None = None
+        self._https: HttpsClient | None = None
 
-    async def ask(self, question: Question) -> Answer | Failure:
-        """The answer, or a Failure within the limits' ``whole`` seconds; the DNS raises nothing."""
-        loop = asyncio.get_running_loop()
-        query = Query(
-            question, self._addresses, random=os.urandom, now=loop.time(), limits=self._limits
-        )
-        exchanges: dict[asyncio.Task[bytes | Failure], Exchange] = {}
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections of TLS and HTTPS; what is needed later is made anew."""
+        connections, client = self._tls, self._https
+        self._tls = self._https = None
+        if connections is not None:
+            await connections.aclose()
+        if client is not None:
+            await client.aclose()
+
+    async def ask(self, question: Question) -> Answer | Unanswered:
+        """The answer, or why there is none, ``whole`` seconds of the limits after its turn came.
+
+        The DNS raises nothing.
+        """
+        return (await self.fetch(question, self._asking)).result
+
+    async def fetch(self, question: Question, asking: Asking) -> Answered:
+        """The same with the messages that the answer was read from."""
+        key = (question, asking)
+        shared = self._under_way.get(key)
+        if shared is None:
+            shared = _Shared(asyncio.create_task(self._run(question, asking)))
+            self._under_way[key] = shared
+        shared.askers += 1
         try:
-            while True:
-                while event := query.next_event():
-                    if isinstance(event, Answered):
-                        return event.result
-                    exchanges[loop.create_task(self._exchange(event))] = event
-                deadline = query.next_deadline()
-                timeout = None if deadline is None else max(0.0, deadline - loop.time())
-                done, _ = await asyncio.wait(
-                    exchanges, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
-                )
-                for task in done:
-                    query.answer(exchanges.pop(task).request_id, task.result(), loop.time())
-                query.handle_timer(loop.time())
+            return await asyncio.shield(shared.task)
         finally:
-            for task in exchanges:
-                task.cancel()
-            await asyncio.gather(*exchanges, return_exceptions=True)
+            shared.askers -= 1
+            if self._under_way.get(key) is shared and (shared.task.done() or not shared.askers):
+                # It ends with its last asker; whoever asks from now on starts anew.
+                del self._under_way[key]
+                shared.task.cancel()
+                await asyncio.gather(shared.task, return_exceptions=True)
+
+    async def _run(self, question: Question, asking: Asking) -> Answered:
+        async with self._turns:
+            loop = asyncio.get_running_loop()
+            query = Query(
+                question,
+                self._servers,
+                random=os.urandom,
+                now=loop.time(),
+                limits=self._limits,
+                asking=asking,
+            )
+            exchanges: dict[asyncio.Task[bytes | Failure], Exchange] = {}
+            try:
+                while True:
+                    while event := query.next_event():
+                        if isinstance(event, Answered):
+                            return event
+                        exchanges[loop.create_task(self._exchange(event))] = event
+                    deadline = query.next_deadline()
+                    timeout = None if deadline is None else max(0.0, deadline - loop.time())
+                    done, _ = await asyncio.wait(
+                        exchanges, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    for task in done:
+                        query.answer(exchanges.pop(task).request_id, task.result(), loop.time())
+                    query.handle_timer(loop.time())
+            finally:
+                for task in exchanges:
+                    task.cancel()
+                await asyncio.gather(*exchanges, return_exceptions=True)
 
     async def _exchange(self, exchange: Exchange) -> bytes | Failure:
-        server = exchange.server
-        if not isinstance(server, Address):
-            return Failure("a resolver that needs TLS is not asked here")
-        async with self._sockets:
-            try:
-                if exchange.carrier is Carrier.UDP:
-                    answer = await _over_udp(server, exchange.query)
-                    if answer is not None:
-                        return answer
-                return await _over_tcp(server, exchange.query)
-            except OSError as error:
-                return Failure(os.strerror(error.errno).lower() if error.errno else str(error))
-            except EOFError:
-                return Failure("the connection was closed")
+        try:
+            match exchange.server:
+                case Address() as address:
+                    async with self._sockets:
+                        return await _over_udp_or_tcp(address, exchange)
+                case TlsServer() as server:
+                    if self._tls is None:
+                        self._tls = TlsConnections(self._trust())
+                    return await self._tls.ask(server, exchange.query)
+                case HttpsServer() as server:
+                    if self._https is None:
+                        self._https = HttpsClient(self._trust())
+                    return await self._https.ask(server, exchange.query)
+        except ssl.SSLError as error:
+            return Failure(tls_reason(error))
+        except OSError as error:
+            return Failure(reason(error))
+        except EOFError:
+            return Failure("the connection was closed")
+
+    def _trust(self) -> ssl.SSLContext:
+        if self._context is None:
+            self._context = ssl.create_default_context()
+        return self._context
+
+
+async def _over_udp_or_tcp(server: Address, exchange: Exchange) -> bytes | Failure:
+    if exchange.carrier is Carrier.UDP:
+        answer = await _over_udp(server, exchange.query)
+        if answer is not None:
+            return answer
+    return await _over_tcp(server, exchange.query)
 
 
 async def _over_udp(server: Address, query: bytes) -> bytes | None:
     """The datagram that answers; None when strangers crowd it out."""
     loop = asyncio.get_running_loop()
-    family = server.family.socket_family
-    with socket.socket(family, socket.SOCK_DGRAM) as connected:
+    with socket.socket(server.family.socket_family, socket.SOCK_DGRAM) as connected:
         connected.setblocking(False)
         # The kernel draws the port, and drops what comes from elsewhere.
         connected.connect(server)
@@ -100,7 +207,6 @@ async def _over_tcp(server: Address, query: bytes) -> bytes | Failure:
     try:
         writer.write(len(query).to_bytes(2, "big") + query)
         length = int.from_bytes(await reader.readexactly(2), "big")
-        data = await reader.readexactly(length)
+        return await reader.readexactly(length)
     finally:
         writer.close()
-    return data if matches(query, data) else Failure("an answer to another question")

@@ -3,14 +3,15 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import cast
 
 import dns.message
 
 from natkit.address import Address
-from sipdns.nameservers import MOST_STRANGERS, Nameservers
+from sipdns.nameservers import MOST_SOCKETS, MOST_STRANGERS, Nameservers
 from sipdns.query import QueryLimits
-from sipdns.records import AddressRecord, Answer, Question, RecordType, Status, Unanswered
+from sipdns.records import AddressRecord, Answer, Carrier, Question, RecordType, Status, Unanswered
 from tests.sipdns.world import World
 
 Behaviour = Callable[[bytes, bytes], list[bytes]]
@@ -29,6 +30,7 @@ class _Nameserver(asyncio.DatagramProtocol):
         self.ports: list[int] = []
         self.queries: list[bytes] = []
         self.over_tcp = 0
+        self.was_asked = asyncio.Event()
         self.transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -37,6 +39,7 @@ class _Nameserver(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self.ports.append(addr[1])
         self.queries.append(data)
+        self.was_asked.set()
         assert self.transport is not None
         for answer in self.behaviour(data, self.honest(data)):
             self.transport.sendto(answer, addr)
@@ -138,11 +141,60 @@ async def test_datagrams_from_elsewhere_never_arrive() -> None:
 
 
 async def test_each_query_has_its_own_port_and_id() -> None:
+    questions = [Question(f"h{number}.example.org", RecordType.A) for number in range(50)]
     async with nameserver(lambda _, honest: [honest]) as (address, server):
         asking = Nameservers([address])
-        await asyncio.gather(*(asking.ask(QUESTION) for _ in range(50)))
+        await asyncio.gather(*(asking.ask(one) for one in questions))
     assert len(set(server.ports)) > 45
     assert len({query[:2] for query in server.queries}) > 45
+
+
+async def test_one_query_serves_all_who_ask_the_same_at_once() -> None:
+    async with nameserver(lambda _, honest: [honest]) as (address, server):
+        asking = Nameservers([address])
+        results = await asyncio.gather(*(asking.ask(QUESTION) for _ in range(500)))
+        assert results == [FOUND] * 500
+        assert len(server.queries) == 1
+        await asking.ask(QUESTION)
+    assert len(server.queries) == 2
+
+
+async def test_who_stops_waiting_takes_the_answer_from_nobody_else() -> None:
+    async with nameserver(lambda *_: []) as (address, server):
+        asking = Nameservers([address])
+        impatient = asyncio.ensure_future(asking.ask(QUESTION))
+        patient = asyncio.ensure_future(asking.ask(QUESTION))
+        await server.was_asked.wait()
+        impatient.cancel()
+        server.behaviour = lambda _, honest: [honest]
+        assert await patient == FOUND
+        assert impatient.cancelled()
+
+
+async def test_a_question_that_all_gave_up_is_asked_anew() -> None:
+    async with nameserver(lambda *_: []) as (address, server):
+        asking = Nameservers([address])
+        impatient = asyncio.ensure_future(asking.ask(QUESTION))
+        await server.was_asked.wait()
+        impatient.cancel()
+        await asyncio.gather(impatient, return_exceptions=True)
+        server.behaviour = lambda _, honest: [honest]
+        assert await asking.ask(QUESTION) == FOUND
+    assert len(server.queries) == 2
+
+
+async def test_an_answer_says_how_it_came() -> None:
+    async with nameserver(lambda _, honest: [truncated(honest)]) as (address, server):
+        answer = await Nameservers([address]).ask(QUESTION)
+    assert isinstance(answer, Answer)
+    first, second = answer.attempts
+    assert (first.carrier, first.outcome, first.truncated) == (Carrier.UDP, "truncated", True)
+    assert answer.attempt is second
+    assert (second.carrier, second.outcome, second.rcode) == (Carrier.TCP, "answered", "NOERROR")
+    assert second.server == str(address)
+    assert second.size == len(server.honest(server.queries[0]))
+    assert second.recursion_available
+    assert answer.ttl == 60
 
 
 async def test_a_silent_nameserver_ends_in_a_failure() -> None:
@@ -183,7 +235,23 @@ async def test_tcp_answers_of_64_kb_are_read() -> None:
 
 
 async def test_many_questions_at_once_keep_to_the_bound_of_sockets() -> None:
-    async with nameserver(lambda _, honest: [honest]) as (address, _):
+    most = 0
+
+    def count(query: bytes, honest: bytes) -> list[bytes]:
+        nonlocal most
+        most = max(most, _open_files())
+        return [honest]
+
+    questions = [Question(f"h{number}.example.org", RecordType.A) for number in range(1000)]
+    async with nameserver(count) as (address, server):
         asking = Nameservers([address])
-        results = await asyncio.gather(*(asking.ask(QUESTION) for _ in range(500)))
-    assert all(result == FOUND for result in results)
+        before = _open_files()
+        results = await asyncio.gather(*(asking.ask(one) for one in questions))
+        assert _open_files() == before
+    assert len(server.queries) >= 1000
+    assert all(isinstance(result, Answer) for result in results)
+    assert 50 < most - before <= MOST_SOCKETS
+
+
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
