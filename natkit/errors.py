@@ -7,7 +7,10 @@
     ├── MisuseError                  our caller broke a documented rule (a ValueError)
     ├── ConfigError                  a flag, file or option is wrong; the text is for its author
     ├── UnreachableError             the operating system or the path refused (a ConnectionError)
+    │   ├── TlsFailed                the TLS handshake failed, or a certificate was refused
+    │   └── UpgradeRefused           no WebSocket with the subprotocol that was asked for
     ├── TransactionTimeout           every retransmission went unanswered (a TimeoutError)
+    ├── StoreFailure                 a store of users or secrets could not be asked
     ├── IntegrityViolation           answers came, and none was made with our credential
     ├── ErrorResponse                the peer answered with a STUN error; .code and .reason
     │   ├── TryAlternate             300
@@ -62,8 +65,25 @@ class UnreachableError(NatkitError, ConnectionError):
     """The operating system could not reach the address or open the socket."""
 
 
+class TlsFailed(UnreachableError):
+    """The connection stands, but no TLS on it that may be trusted."""
+
+
+class UpgradeRefused(UnreachableError):
+    """The server did not make the connection a WebSocket as asked (RFC 6455 §4, RFC 7118 §4).
+
+    ``status`` is that of its HTTP response, None when it sent none.
+    """
+
+    status: int | None = None
+
+
 class TransactionTimeout(NatkitError, TimeoutError):
     """A transaction ended without any answer (RFC 8489 §6.2.1, §6.2.2)."""
+
+
+class StoreFailure(NatkitError):
+    """A store of users or secrets could not be asked, or gave no usable answer."""
 
 
 class IntegrityViolation(NatkitError):

@@ -9,6 +9,7 @@ import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
@@ -16,13 +17,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from natkit.address import Address, Family, IPNetwork
 from natkit.errors import ConfigError, MisuseError
+from natkit.server.stores.opening import KINDS, STORES
 from natkit.stun.credentials import opaque_string
 from natkit.stun.registry import PasswordAlgorithmNumber
+from natkit.turn.credentials import Digest
 from stun_server.settings import PortRange, Settings
 from stun_server.shell.connections import ConnectionLimits
 from stun_server.shell.listening import ListenAddress
 
-__all__ = ["Config", "Flag", "LogLevel", "RelayPlaneName", "load"]
+__all__ = ["Config", "Flag", "LogLevel", "ReadyKeys", "RelayPlaneName", "Users", "load"]
 
 RelayPlaneName = Literal["auto", "userspace", "kernel"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -31,6 +34,17 @@ _ALGORITHMS = {
     "sha-256": PasswordAlgorithmNumber.SHA_256,
     "md5": PasswordAlgorithmNumber.MD5,
 }
+
+
+_KEY_LENGTHS = {"md5": 16, "sha256": 32}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyKeys:
+    """A user's long-term keys in place of the password; at least one is there."""
+
+    md5: bytes | None
+    sha256: bytes | None
 
 
 def _listen_address(value: object) -> ListenAddress:
@@ -111,6 +125,43 @@ def _secret(value: object) -> str:
             raise MisuseError('a secret is a text, {env = "NAME"} or {file = "PATH"}')
 
 
+def _password(value: object) -> str | ReadyKeys:
+    match value:
+        case {"md5": md5, "sha256": sha256, **rest} if not rest:
+            return ReadyKeys(_key("md5", md5), _key("sha256", sha256))
+        case {"md5": md5, **rest} if not rest:
+            return ReadyKeys(_key("md5", md5), None)
+        case {"sha256": sha256, **rest} if not rest:
+            return ReadyKeys(None, _key("sha256", sha256))
+        case str() | {"env": _} | {"file": _}:
+            return _secret(value)
+        case _:
+            raise MisuseError(
+                'a password is a text, {env = "NAME"}, {file = "PATH"}, '
+                'or its keys {md5 = "HEX", sha256 = "HEX"}'
+            )
+
+
+def _key(name: str, value: object) -> bytes:
+    # What is wrong is said without the key.
+    text = _secret(value)
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != _KEY_LENGTHS[name]:
+        raise MisuseError(f"{name} is not written with {2 * _KEY_LENGTHS[name]} hexadecimal digits")
+    return key
+
+
+def _store(value: object) -> str:
+    url = _secret(value)
+    if url.partition(":")[0] not in STORES:
+        # The text may hold a password, so it is not repeated.
+        raise MisuseError(f"a store is {KINDS}")
+    return url
+
+
 def _text(value: object, what: str) -> str:
     if not isinstance(value, str):
         raise MisuseError(f"{value!r} is no text; {what} is expected")
@@ -128,6 +179,8 @@ Algorithm = Annotated[PasswordAlgorithmNumber, BeforeValidator(_algorithm)]
 IPv4Host = Annotated[str, BeforeValidator(_ipv4_host)]
 IPv6Host = Annotated[str, BeforeValidator(_ipv6_host)]
 Secret = Annotated[str, BeforeValidator(_secret)]
+Password = Annotated[str | ReadyKeys, BeforeValidator(_password)]
+StoreUrl = Annotated[str, BeforeValidator(_store)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Seconds = Annotated[int, Field(ge=1, strict=True)]
 Switch = Annotated[bool, Field(strict=True)]
@@ -157,7 +210,14 @@ class Users(_Table):
     """Who may allocate."""
 
     realm: Annotated[str, BeforeValidator(_realm)] = _DEFAULT.realm
-    passwords: Mapping[str, Secret] = Field(default_factory=dict)
+    passwords: Mapping[str, Password] = Field(default_factory=dict)
+    store: StoreUrl = "sqlite"
+    """Where more users and secrets are; ``sqlite`` alone is a file in the data directory."""
+    cache_fresh: Seconds = 10
+    cache_lifetime: Seconds = 3_600
+    secrets: tuple[Secret, ...] = ()
+    secret_digest: Digest = Digest.SHA1
+    strict_expiry: Switch = _DEFAULT.strict_expiry
     password_algorithms: tuple[Algorithm, ...] = _DEFAULT.password_algorithms
     username_anonymity: Switch = _DEFAULT.username_anonymity
     nonce_lifetime: Seconds = int(_DEFAULT.nonce_lifetime)
@@ -224,6 +284,7 @@ class Config(_Table):
             password_algorithms=self.users.password_algorithms,
             username_anonymity=self.users.username_anonymity,
             nonce_lifetime=float(self.users.nonce_lifetime),
+            strict_expiry=self.users.strict_expiry,
             default_lifetime=self.policy.default_lifetime,
             maximum_lifetime=self.policy.maximum_lifetime,
             strict_channels=self.policy.strict_channels,

@@ -128,9 +128,10 @@ def serve(
     if check_config:
         typer.echo(f"{config or 'the flags'}: good")
         return
-    keys = state.load_keys(options.data_dir or state.default_data_dir())
+    data = options.data_dir or state.default_data_dir()
+    keys = state.load_keys(data)
     logger = log.configure(options.log.level, as_json=options.log.as_json)
-    _run_loop(running.serve(options, keys, logger))
+    _run_loop(running.serve(options, keys, logger, data_dir=data))
 
 
 @app.command("quickstart")

@@ -9,7 +9,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from pathlib import Path as FilePath
 from typing import assert_never
 
 from natkit.address import Address
@@ -76,10 +78,14 @@ class RunningServer:
         self._sockets.use(self._plane)
         self._streams = StreamConnections(StunFraming)
         self._machine = Server(
-            config.settings(
-                tuple(dict.fromkeys(each.address for each in listeners)),
-                keys.nonce,
-                dont_fragment=fragmentation.CAN_FORBID,
+            replace(
+                config.settings(
+                    tuple(dict.fromkeys(each.address for each in listeners)),
+                    keys.nonce,
+                    dont_fragment=fragmentation.CAN_FORBID,
+                ),
+                password_algorithms=users.offer.password_algorithms,
+                username_anonymity=users.offer.username_anonymity,
             ),
             random=os.urandom,
             unix_offset=time.time() - loop.time(),
@@ -113,7 +119,7 @@ class RunningServer:
 
     def counts(self) -> Counter[str]:
         """What happened besides, by name."""
-        counts = self.events.counts.copy()
+        counts = self.events.counts + self.users.counts()
         counts["malformed messages"] = self._machine.malformed
         counts["unframeable connections"] = self._streams.unframeable
         counts["declined connections"] = self.admission.declined
@@ -126,6 +132,7 @@ class RunningServer:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
         await self._driver.aclose()
+        await self.users.aclose()
         self.logger.info(
             "stopped",
             to_peers=totals.packets_to_peers,
@@ -149,7 +156,7 @@ class RunningServer:
             case PeerRefused() | RequestRefused():
                 pass
             case FindCredential(request_id):
-                self._driver.answer(request_id, self.users.find(event))
+                self.users.find(event, partial(self._driver.answer, request_id))
                 return
             case OpenSocket() | CloseSocket():
                 # The driver fulfils them by the carrier.
@@ -229,14 +236,24 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
-async def start(config: Config, keys: Keys, logger: Logger) -> RunningServer:
-    """Open the listeners and serve on them; ConfigError when that can't be."""
+async def start(
+    config: Config, keys: Keys, logger: Logger, data_dir: FilePath | None = None
+) -> RunningServer:
+    """Open the listeners and serve on them; ConfigError when that can't be.
+
+    Without ``data_dir`` nothing is kept: there is no SQLite store.
+    """
     reason = check_plane(config.listeners.relay_plane)
-    users = Users(config.users.realm, config.users.passwords.items())
     descriptors = raise_descriptor_limit()
-    listeners = open_listeners(config.listeners.listen or everywhere())
-    server = RunningServer(config, keys, users, listeners, logger)
-    await server.open()
+    clock = asyncio.get_running_loop().time
+    users = await Users.open(config.users, data_dir, logger, clock)
+    try:
+        listeners = open_listeners(config.listeners.listen or everywhere())
+        server = RunningServer(config, keys, users, listeners, logger)
+        await server.open()
+    except BaseException:
+        await users.aclose()
+        raise
     for listener in listeners:
         logger.info("listening", transport=str(listener.transport), address=str(listener.address))
     wanted = config.limits.allocations + config.limits.connections + _SPARE_DESCRIPTORS
@@ -247,12 +264,17 @@ async def start(config: Config, keys: Keys, logger: Logger) -> RunningServer:
             wanted=wanted,
             to_do="raise the limit on open files (ulimit -n, LimitNOFILE=) or lower [limits]",
         )
-    if not len(users):
-        logger.warning("no users", to_do="--user NAME:PASSWORD lets somebody allocate; STUN works")
+    if users.is_nobody:
+        logger.warning(
+            "no users",
+            to_do="--user NAME:PASSWORD or `stun-server user add NAME` lets somebody allocate; "
+            "STUN works",
+        )
     logger.info(
         "ready",
         realm=config.users.realm,
         users=len(users),
+        store=users.store_name,
         plane="userspace",
         plane_reason=reason,
         event_loop=type(asyncio.get_running_loop()).__module__.partition(".")[0],
@@ -265,6 +287,7 @@ async def serve(
     keys: Keys,
     logger: Logger,
     on_ready: Callable[[RunningServer], None] = lambda _: None,
+    data_dir: FilePath | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
@@ -273,7 +296,7 @@ async def serve(
     for number in signals:
         loop.add_signal_handler(number, stop.set)
     try:
-        server = await start(config, keys, logger)
+        server = await start(config, keys, logger, data_dir)
         loop.set_exception_handler(partial(_on_loop_error, server))
         try:
             on_ready(server)

@@ -9,7 +9,8 @@ from natkit.address import Address
 from natkit.errors import ConfigError, NatkitError
 from natkit.machine import Transport
 from natkit.stun.registry import PasswordAlgorithmNumber
-from stun_server.config import Config, Flag, load
+from natkit.turn.credentials import Digest
+from stun_server.config import Config, Flag, ReadyKeys, load
 from stun_server.settings import PortRange, Settings
 from stun_server.shell.listening import ListenAddress
 
@@ -29,6 +30,12 @@ passwords = {ann = "secret"}
 password_algorithms = ["SHA-256"]
 username_anonymity = false
 nonce_lifetime = 60
+store = "sqlite:/srv/users"
+cache_fresh = 1
+cache_lifetime = 2
+secrets = ["north", {env = "NATKIT_TEST_SECRET"}]
+secret_digest = "sha256"
+strict_expiry = true
 
 [policy]
 allow_peer = ["10.0.0.0/8", "fd00::/8"]
@@ -62,6 +69,11 @@ def read(file: Path, text: str, *flags: Flag) -> Config:
     return load(file, flags)
 
 
+@pytest.fixture(autouse=True)
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NATKIT_TEST_SECRET", "from the environment")
+
+
 def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
     config = read(file, WHOLE)
     listeners = (Address("192.0.2.1", 3478),)
@@ -77,6 +89,7 @@ def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
         password_algorithms=(PasswordAlgorithmNumber.SHA_256,),
         username_anonymity=False,
         nonce_lifetime=60.0,
+        strict_expiry=True,
         default_lifetime=300,
         maximum_lifetime=900,
         strict_channels=True,
@@ -93,7 +106,11 @@ def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
     limits = config.connection_limits()
     assert (limits.total, limits.per_source, limits.idle) == (5, 6, 7.0)
     assert config.data_dir == Path("/var/lib/stun")
-    assert dict(config.users.passwords) == {"ann": "secret"}
+    users = config.users
+    assert dict(users.passwords) == {"ann": "secret"}
+    assert (users.store, users.cache_fresh, users.cache_lifetime) == ("sqlite:/srv/users", 1, 2)
+    assert users.secrets == ("north", "from the environment")
+    assert users.secret_digest is Digest.SHA256
     assert (config.log.level, config.log.as_json) == ("debug", True)
     assert config.listeners.relay_plane == "userspace"
 
@@ -124,10 +141,7 @@ def test_a_flag_beats_the_file_and_adds_users(file: Path) -> None:
     assert dict(config.users.passwords) == {"ann": "changed", "bob": "new"}
 
 
-def test_a_secret_may_be_in_the_environment_or_in_a_file(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NATKIT_TEST_SECRET", "from the environment")
+def test_a_secret_may_be_in_the_environment_or_in_a_file(file: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("from a file\n")
     config = read(
@@ -144,9 +158,34 @@ def test_a_secret_may_be_in_the_environment_or_in_a_file(
     }
 
 
+def test_keys_may_stand_in_place_of_a_password(file: Path) -> None:
+    config = read(
+        file,
+        f"""
+        [users.passwords]
+        ann = {{md5 = "{"0A" * 16}", sha256 = "{"0b" * 32}"}}
+        bob = {{sha256 = "{"0c" * 32}"}}
+        eve = {{md5 = "{"0d" * 16}"}}
+        """,
+    )
+    assert dict(config.users.passwords) == {
+        "ann": ReadyKeys(b"\x0a" * 16, b"\x0b" * 32),
+        "bob": ReadyKeys(None, b"\x0c" * 32),
+        "eve": ReadyKeys(b"\x0d" * 16, None),
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
+        ("[users.passwords]\nann = {md5 = 'ab'}", "md5 is not written with 32 hexadecimal digits"),
+        ("[users.passwords]\nann = {sha256 = 'x'}", "sha256 is not written with 64 hexadecimal "),
+        ("[users.passwords]\nann = {md5 = 'ab', x = 1}", "ann: a password is a text, {env = "),
+        ("[users]\nstore = 'oracle://db'", "users.store: a store is sqlite, sqlite:FILE, postgr"),
+        ("[users]\nsecrets = 'x'", "users.secrets: input should be a valid tuple"),
+        ("[users]\nsecrets = ['']", "users.secrets.0: a secret is a text, "),
+        ("[users]\nsecret_digest = 'md5'", "users.secret_digest: input should be 'sha1' or 'sha2"),
+        ("[users]\ncache_fresh = 0", "users.cache_fresh: input should be greater than or equal to"),
         ("listen = 3", "listen: there is no such key; known are data_dir, listeners, users,"),
         ("[listeners]\nlisen = []", "listeners.lisen: there is no such key; known are listen, "),
         ("[log]\nas_json = true", "log.as_json: there is no such key; known are level, json"),
@@ -199,6 +238,8 @@ def test_a_mistake_never_shows_a_secret(file: Path) -> None:
     for text in (
         '[users]\npasswords = "hunter2"',
         "[users.passwords]\nann = {hunter2 = 'hunter2'}",
+        "[users.passwords]\nann = {md5 = 'hunter2'}",
+        "[users]\nstore = 'oracle://ann:hunter2@db'",
     ):
         with pytest.raises(ConfigError) as caught:
             read(file, text)

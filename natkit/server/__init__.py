@@ -1,0 +1,3 @@
+"""What the servers share."""
+
+__all__: list[str] = []
