@@ -11,7 +11,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
-from typing import cast
+from typing import ClassVar, TypeVar, cast
 
 from natkit.address import Address
 from natkit.aio.driver import Inputs
@@ -27,6 +27,8 @@ __all__ = [
     "StreamConnections",
     "bind_tcp",
 ]
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 _log = logging.getLogger(__name__)
 
@@ -121,8 +123,10 @@ class StreamConnections:
     """The connections of one driver; a :class:`natkit.aio.driver.StreamCarrier`.
 
     ``framing`` makes what cuts each connection's bytes into messages.  The end of a connection is
-    told once, whoever brought it about.
+    told once, whoever brought it about.  :class:`natkit.aio.tls.TlsConnections` puts TLS beneath.
     """
+
+    speaks: ClassVar[Transport] = Transport.TCP
 
     def __init__(
         self, framing: Callable[[], StreamFraming], *, connect_timeout: float = CONNECT_TIMEOUT
@@ -132,7 +136,7 @@ class StreamConnections:
         self.inputs: Inputs | None = None
         self.unframeable = 0
         """Connections cut because their bytes could not be framed."""
-        self._connect_timeout = connect_timeout
+        self.connect_timeout = connect_timeout
         self._connections: dict[Path, _Connection] = {}
         self._servers: list[asyncio.Server] = []
         self._lingering: set[asyncio.Task[None]] = set()
@@ -148,18 +152,21 @@ class StreamConnections:
     async def connect(self, transport: Transport, local: Address | None, remote: Address) -> Path:
         """Connect; raises UnreachableError, after the time limit at the latest."""
         doing = f"connect to {remote} over {transport.upper()}"
-        if transport is not Transport.TCP:
-            raise UnreachableError(f"cannot {doing}: this program speaks TCP only")
+        if transport is not self.speaks:
+            raise UnreachableError(
+                f"cannot {doing}: this program speaks {self.speaks.upper()} only"
+            )
         sock = socket.socket(remote.family.socket_family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
             if local is not None:
                 sock.bind(sockaddr.to_python(sockaddr.pack(local)))
-            async with asyncio.timeout(self._connect_timeout):
+            async with asyncio.timeout(self.connect_timeout):
                 await self.loop.sock_connect(sock, sockaddr.to_python(sockaddr.pack(remote)))
-                _, connection = await self.loop.create_connection(
-                    lambda: _Connection(self, None), sock=sock
-                )
+            connection = await self.open_stream(lambda: _Connection(self, None), sock, doing)
+        except UnreachableError:
+            sock.close()
+            raise
         except OSError as error:
             sock.close()
             raise unreachable(doing, error) from error
@@ -169,6 +176,22 @@ class StreamConnections:
         if connection.path is None:
             raise UnreachableError(f"cannot {doing}: the connection ended at once")
         return connection.path
+
+    async def open_stream(
+        self,
+        protocol: Callable[[], P],
+        sock: socket.socket,
+        doing: str,  # noqa: ARG002 - for what is put beneath, to say what it failed at
+    ) -> P:
+        """Make a stream of a connected socket; raises UnreachableError or OSError."""
+        _, made = await self.loop.create_connection(protocol, sock=sock)
+        return made
+
+    async def open_server(
+        self, protocol: Callable[[], asyncio.BaseProtocol], sock: socket.socket
+    ) -> asyncio.Server:
+        """Accept streams on a bound socket."""
+        return await self.loop.create_server(protocol, sock=sock, backlog=BACKLOG)
 
     def start(self, path: Path) -> None:
         """Begin to deliver what arrives on a connection that :meth:`connect` made."""
@@ -183,10 +206,7 @@ class StreamConnections:
 
         ``accept`` is asked for each; one that it declines is reset.
         """
-        server = await self.loop.create_server(
-            lambda: _Connection(self, accept), sock=sock, backlog=BACKLOG
-        )
-        self._servers.append(server)
+        self._servers.append(await self.open_server(lambda: _Connection(self, accept), sock))
 
     def made(
         self,
@@ -199,7 +219,7 @@ class StreamConnections:
         if not all(names):
             return None
         local, remote = (sockaddr.unpack(sockaddr.from_python(name)) for name in names)
-        path = Path(Transport.TCP, local, remote)
+        path = Path(self.speaks, local, remote)
         if accept is not None and not accept(path):
             return None
         self._connections[path] = connection
@@ -234,12 +254,22 @@ class StreamConnections:
         connection = self._connections.get(path)
         if connection is None or not connection.is_open:
             return
+        if not connection.started:
+            # Nobody was told of it, and nobody is told of its end.
+            del self._connections[path]
+            connection.transport.abort()
+            return
         unwritten = connection.transport.get_write_buffer_size() > 0
         connection.transport.close()
         if unwritten:
             task = self.loop.create_task(_linger(connection))
             self._lingering.add(task)
             task.add_done_callback(self._lingering.discard)
+
+    def known_of(self, path: Path, name: str) -> object:
+        """What the loop knows of a connection by that name, ``ssl_object`` say, or None."""
+        connection = self._connections.get(path)
+        return None if connection is None else connection.transport.get_extra_info(name)
 
     def last_messages(self) -> dict[Path, float]:
         """Each open path, and the loop's time of its last whole message or else its beginning."""
@@ -265,6 +295,7 @@ class StreamConnections:
         for connection in held:
             connection.transport.close()
         await asyncio.gather(*(_linger(connection) for connection in held), *self._lingering)
+        self._connections.clear()
         for server in self._servers:
             await server.wait_closed()
         # Connections that were not wanted end in the loop's next round.

@@ -1,0 +1,238 @@
+"""TLS connections that carry framed messages, for a driver: TCP's, with the ssl module beneath.
+
+::
+
+    client = TlsClient("example.org", client_context())
+    streams = TlsConnections(SipFraming, client=client)
+    ...
+    session = streams.session(path)      # version, cipher, the peer's certificates
+
+Which names a certificate must carry differs by protocol, so :class:`TlsClient` takes a ``check``
+that sees the session before anything is sent on it.
+"""
+
+import asyncio
+import ssl
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from socket import socket
+from typing import ClassVar, Protocol, TypeVar, cast
+
+from natkit.address import Address
+from natkit.aio.system_errors import reason
+from natkit.aio.tcp import BACKLOG, CONNECT_TIMEOUT, LINGER, StreamConnections
+from natkit.errors import MisuseError, TlsFailed
+from natkit.machine import Path, StreamFraming, Transport
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
+
+__all__ = ["TlsClient", "TlsConnections", "TlsSession", "client_context", "server_context"]
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSession:
+    """What a handshake agreed on.
+
+    ``certificates`` are the peer's, its own first, each in DER, as it sent them; nobody but the
+    context and ``check`` of the TlsClient looked at them.
+    """
+
+    version: str
+    cipher: str
+    alpn: str | None
+    certificates: tuple[bytes, ...]
+
+
+def _accept_any(_: TlsSession) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class TlsClient:
+    """How connections are made secure.
+
+    ``server_name`` is named to the server (SNI) unless it is None or an IP address, and is what the
+    context checks if its ``check_hostname`` is set.  ``check`` raises :class:`TlsFailed` for a peer
+    that is not to be spoken to.
+    """
+
+    server_name: str | None
+    context: ssl.SSLContext
+    check: Callable[[TlsSession], None] = _accept_any
+
+
+def client_context(
+    *,
+    trust: FilePath | None = None,
+    verify: bool = True,
+    check_hostname: bool = False,
+    certificate: tuple[FilePath, FilePath] | None = None,
+    alpn: Sequence[str] = (),
+) -> ssl.SSLContext:
+    """A client's context: TLS 1.2 and up (RFC 9325 §3.1.1).
+
+    ``trust`` is a PEM file of roots, by default the system's.  Without ``verify`` any certificate
+    passes, for those who examine it afterwards.  ``check_hostname`` compares names as RFC 9525
+    does; SIP has rules of its own (RFC 5922).  ``certificate`` is ours, with its key, in PEM.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = verify and check_hostname
+    context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
+    if verify and trust is None:
+        context.load_default_certs()
+    elif verify:
+        context.load_verify_locations(cafile=trust)
+    _present(context, certificate, alpn)
+    return context
+
+
+def server_context(
+    certificate: tuple[FilePath, FilePath],
+    *,
+    client_trust: FilePath | None = None,
+    alpn: Sequence[str] = (),
+) -> ssl.SSLContext:
+    """A server's context: TLS 1.2 and up.
+
+    ``certificate`` is a PEM file of the chain and one of its key.  With ``client_trust``, a PEM
+    file of roots, clients must present a certificate.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if client_trust is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cafile=client_trust)
+    _present(context, certificate, alpn)
+    return context
+
+
+def _present(
+    context: ssl.SSLContext, certificate: tuple[FilePath, FilePath] | None, alpn: Sequence[str]
+) -> None:
+    try:
+        if certificate is not None:
+            context.load_cert_chain(*certificate)
+    except OSError as error:
+        raise MisuseError(f"cannot use {certificate}: {_why(error)}") from error
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+
+
+class TlsConnections(StreamConnections):
+    """The TLS connections of one driver; a :class:`natkit.aio.driver.StreamCarrier`.
+
+    Makes connections as ``client`` says and accepts them with the context ``server``; either may be
+    left out.  A connection exists once its handshake is done; connecting and shaking hands have
+    ``connect_timeout`` seconds each.
+    """
+
+    speaks: ClassVar[Transport] = Transport.TLS
+
+    def __init__(
+        self,
+        framing: Callable[[], StreamFraming],
+        *,
+        client: TlsClient | None = None,
+        server: ssl.SSLContext | None = None,
+        connect_timeout: float = CONNECT_TIMEOUT,
+    ) -> None:
+        super().__init__(framing, connect_timeout=connect_timeout)
+        self._client = client
+        self._server = server
+
+    async def connect(self, transport: Transport, local: Address | None, remote: Address) -> Path:
+        """Connect and shake hands; UnreachableError, TlsFailed for what is TLS's own fault."""
+        path = await super().connect(transport, local, remote)
+        if self._client is not None:
+            try:
+                self._client.check(self.session(path))
+            except BaseException:
+                self.close_path(path)
+                raise
+        return path
+
+    def session(self, path: Path) -> TlsSession:
+        """What the handshake on ``path`` agreed on; MisuseError when there is no connection."""
+        tls = self.known_of(path, "ssl_object")
+        if not isinstance(tls, ssl.SSLObject):
+            raise MisuseError(f"{path} is no connection")
+        cipher = tls.cipher()
+        return TlsSession(
+            version=tls.version() or "",
+            cipher="" if cipher is None else cipher[0],
+            alpn=tls.selected_alpn_protocol(),
+            certificates=_chain(tls),
+        )
+
+    async def open_stream(self, protocol: Callable[[], P], sock: socket, doing: str) -> P:
+        """Shake hands on a connected socket."""
+        if self._client is None:
+            raise TlsFailed(f"cannot {doing}: this program only accepts TLS")
+        try:
+            async with asyncio.timeout(self.connect_timeout):
+                _, made = await self.loop.create_connection(
+                    protocol,
+                    sock=sock,
+                    ssl=self._client.context,
+                    server_hostname=self._client.server_name or "",
+                    ssl_shutdown_timeout=LINGER,
+                )
+        except (OSError, EOFError) as error:
+            # The connection stood: whatever happened since, TLS is what failed.
+            raise TlsFailed(f"cannot {doing}: {_why(error)}") from error
+        return made
+
+    async def open_server(
+        self, protocol: Callable[[], asyncio.BaseProtocol], sock: socket
+    ) -> asyncio.Server:
+        """Accept connections that shake hands within the time limit."""
+        if self._server is None:
+            raise MisuseError("there is no context to accept TLS with")
+        return await self.loop.create_server(
+            protocol,
+            sock=sock,
+            backlog=BACKLOG,
+            ssl=self._server,
+            ssl_handshake_timeout=self.connect_timeout,
+            ssl_shutdown_timeout=LINGER,
+        )
+
+
+class _Der(Protocol):
+    """A certificate of the ssl module."""
+
+    def public_bytes(self, encoding: int) -> bytes: ...
+
+
+class _ChainSource(Protocol):
+    """What the ssl module has of it before Python 3.13."""
+
+    def get_unverified_chain(self) -> Sequence[_Der] | None: ...
+
+
+_ENCODING_DER = 2
+"""``_ssl.ENCODING_DER``."""
+
+
+def _chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
+    """The peer's certificates, whether or not they are good."""
+    if sys.version_info >= (3, 13):
+        return tuple(tls.get_unverified_chain())
+    source = cast("_ChainSource", getattr(tls, "_sslobj"))  # noqa: B009 - unknown to typeshed
+    return tuple(one.public_bytes(_ENCODING_DER) for one in source.get_unverified_chain() or ())
+
+
+def _why(error: OSError | EOFError) -> str:
+    """Why TLS failed, in a few words; the ssl module's errors carry no errno of the system."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted: {error.verify_message}"
+        case ssl.SSLError(reason=str(code)):
+            return f"TLS failed: {code.replace('_', ' ').lower()}"
+        case EOFError() | ConnectionResetError() | ConnectionAbortedError():
+            return "it ended the connection in the TLS handshake"
+        case _:
+            return reason(error)
