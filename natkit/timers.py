@@ -52,6 +52,10 @@ class TimerQueue(Generic[K]):
             heappop(heap)
         return None
 
+    def may_be_due(self, now: float) -> bool:
+        """Whether :meth:`pop_due` could give a key: a quick look, which may mistake a dead one."""
+        return bool(self._heap) and self._heap[0][0] <= now
+
     def pop_due(self, now: float) -> Iterator[K]:
         """Yield and disarm each key that is due at ``now``, earliest first.
 

@@ -97,9 +97,7 @@ class Allocate:
             return self._use_reservation(token.value, request, path, proof, now)
         # Step 7
         family = wanted_family.family if wanted_family is not None else Family.IPV4
-        host = None
-        if family in (Family.IPV4, Family.IPV6):
-            host = self._settings.relay_host(Family(family), path.local)
+        host = self._settings.relay_host(family, path.local)
         if host is None:
             return Refusal(
                 StunError.ADDRESS_FAMILY_NOT_SUPPORTED, f"no relayed address of family {family}"

@@ -7,6 +7,7 @@ address, the time, the realm and what was offered.  Until one is shown nothing i
 from base64 import b64decode, b64encode
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from typing import NamedTuple
 
 from natkit.address import Address
 from natkit.machine import Path
@@ -63,8 +64,7 @@ class Credential:
         return self.sha256 if algorithm == PasswordAlgorithmNumber.SHA_256 else self.md5
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """Who a request says it is from; ``username`` or, if that is None, ``userhash``."""
 
     username: str | None
@@ -73,8 +73,7 @@ class Claim:
     integrity: Integrity
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(NamedTuple):
     """Who a request is from, and what protects the answer."""
 
     credential: Credential

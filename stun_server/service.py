@@ -6,7 +6,6 @@ events of :mod:`stun_server.events` keep the plane in step.  Without a plane not
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, assert_never
 
 from natkit.address import Address
@@ -93,8 +92,7 @@ _REQUIRED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Lookup:
+class _Lookup(NamedTuple):
     """A request that waits for the credential of the user that it claims to be from."""
 
     request: Message
@@ -204,10 +202,8 @@ class Server:
 
     def handle_timer(self, now: float) -> None:
         """End what has expired, and the waiting for a shell that does not answer."""
-        deadline = self.next_deadline()
-        if deadline is None or deadline > now:
-            return
-        for request_id, (pending, until) in tuple(self._pending.items()):
+        while self._pending:
+            request_id, (pending, until) = next(iter(self._pending.items()))
             if until > now:
                 break
             self._give_up(request_id, pending)

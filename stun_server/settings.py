@@ -79,11 +79,18 @@ class Settings:
             if host is not None and Address.of(host, 0).family is not family:
                 raise MisuseError(f"{host} is no address of its family to relay from")
 
-    def relay_host(self, family: Family, listener: Address) -> str | None:
-        """The host of a relayed address of ``family`` for a client that came to ``listener``."""
-        host = self.relay_ipv4 if family is Family.IPV4 else self.relay_ipv6
+    def relay_host(self, family: int, listener: Address) -> str | None:
+        """The host of a relayed address of ``family`` for a client that came to ``listener``.
+
+        None where there is none, and for a number that is no Family.
+        """
+        host = None
+        if family == Family.IPV4:
+            host = self.relay_ipv4
+        elif family == Family.IPV6:
+            host = self.relay_ipv6
         if host is not None:
             return Address.of(host, 0).host
-        if listener.family is family:
+        if listener.family == family:
             return listener.host
-        return next((own.host for own in self.listeners if own.family is family), None)
+        return next((own.host for own in self.listeners if own.family == family), None)

@@ -94,3 +94,15 @@ def test_any_sequence_of_commands_agrees_with_a_plain_dictionary(seed: int) -> N
                     del model[fired]
         assert timers.next_deadline() == min(model.values(), default=None)
         assert len(timers) == len(model)
+
+
+def test_a_quick_look_misses_nothing_that_is_due() -> None:
+    timers: TimerQueue[str] = TimerQueue()
+    assert not timers.may_be_due(9.0)
+    timers.set("key", 1.0)
+    assert not timers.may_be_due(0.5)
+    assert timers.may_be_due(1.0)
+    timers.set("key", 5.0)
+    assert list(timers.pop_due(4.0)) == []
+    assert not timers.may_be_due(4.0)
+    assert timers.may_be_due(5.0)

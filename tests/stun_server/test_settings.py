@@ -43,3 +43,4 @@ def test_the_relayed_host_is_the_one_set_or_the_clients_listeners_or_the_first()
     assert chosen.relay_host(Family.IPV4, second) == "192.0.2.99"
     assert chosen.relay_host(Family.IPV6, LISTENER6) == "2001:db8::99"
     assert replace(SETTINGS, listeners=(LISTENER,)).relay_host(Family.IPV6, LISTENER) is None
+    assert chosen.relay_host(3, second) is None
