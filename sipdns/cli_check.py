@@ -14,7 +14,7 @@ from natkit.cli.entry import ExitStatus, JsonOption, console, print_json
 from natkit.errors import ConfigError, MisuseError
 from sipdns.check_json import diagnosis_as_json, failover_as_json
 from sipdns.check_report import WIDTH, diagnosis_as_text
-from sipdns.cli_options import nameserver, nameservers, read_transports
+from sipdns.cli_options import nameserver, read_nameserver, read_transports
 from sipdns.diagnosis import RULES, Diagnosis, Examination, Status, Surroundings
 from sipdns.diagnosis.waiting import Attempted, How, failover, read_failures
 from sipdns.examiner import examine, examine_zone
@@ -45,13 +45,8 @@ def check(
         ),
     ] = None,
     compare: Annotated[
-        tuple[Address, ...] | None,
-        typer.Option(
-            metavar="LIST",
-            parser=nameservers,
-            help="Resolvers whose answers are compared, by commas.",
-        ),
-    ] = None,
+        str, typer.Option(metavar="LIST", help="Resolvers whose answers are compared, by commas.")
+    ] = "",
     zonefile: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Look at this zone file; nothing is sent.")
     ] = None,
@@ -104,18 +99,13 @@ def check(
     return _exit_status(diagnosis)
 
 
-def _compared(
-    compare: Sequence[Address] | None, resolvers: Sequence[Address]
-) -> tuple[Address, ...]:
+def _compared(text: str, resolvers: Sequence[Address]) -> tuple[Address, ...]:
     """The resolvers to compare: those of --compare, else those of --resolver."""
-    if compare is None:
-        return tuple(dict.fromkeys(resolvers)) if len(resolvers) > 1 else ()
-    found = tuple(dict.fromkeys(compare))
-    if len(found) == 1:
-        found = tuple(dict.fromkeys((*resolvers, *found)))
-    if len(found) < 2:
+    named = tuple(read_nameserver(one.strip()) for one in text.split(",")) if text else ()
+    found = tuple(dict.fromkeys(named if len(named) > 1 else (*resolvers, *named)))
+    if text and len(found) < 2:
         raise MisuseError("--compare needs two resolvers: ADDRESS[:PORT],ADDRESS[:PORT]")
-    return found
+    return found if len(found) > 1 else ()
 
 
 def _accepted(text: str) -> frozenset[str]:

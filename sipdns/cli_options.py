@@ -7,19 +7,16 @@ from natkit.machine import Transport
 from sipdns.services import SIP_SERVICES
 from sipdns.system import DNS_PORT
 
-__all__ = ["nameserver", "nameservers", "read_transports"]
+__all__ = ["nameserver", "read_nameserver", "read_transports"]
 
 
-@argument
-def nameserver(text: str) -> Address:
-    """``ADDRESS[:PORT]``."""
+def read_nameserver(text: str) -> Address:
+    """``ADDRESS[:PORT]``; MisuseError for another text."""
     return Address.parse(text, DNS_PORT)
 
 
-@argument
-def nameservers(text: str) -> tuple[Address, ...]:
-    """``ADDRESS[:PORT]``, by commas."""
-    return tuple(Address.parse(one.strip(), DNS_PORT) for one in text.split(","))
+nameserver = argument(read_nameserver)
+"""The same for typer."""
 
 
 def read_transports(text: str) -> tuple[Transport, ...]:
