@@ -14,7 +14,8 @@ from natkit.machine import Failure, Transport
 from natkit.sip.via import SentBy
 from sipdns.cache import Cache, Remembered
 from sipdns.happy_eyeballs import interleaved
-from sipdns.nameservers import Nameservers
+from sipdns.nameservers import MOST_QUESTIONS, Nameservers
+from sipdns.plan import Plan
 from sipdns.query import QueryLimits
 from sipdns.records import Answer, Question
 from sipdns.resolution import AskDns, Limits, Resolution, Resolved
@@ -24,6 +25,7 @@ from sipdns.services import DEFAULT_TRANSPORTS
 from sipdns.srv_order import Draw
 from sipdns.system import system_draw, system_nameservers, usable_families
 from sipdns.targets import Outcome, RankedTarget
+from sipdns.under_way import UnderWay
 
 __all__ = ["Dns", "Locator", "resolve", "resolve_sync"]
 
@@ -42,9 +44,10 @@ STALE_ANSWER_AFTER: Final = 1.8
 MOST_REFRESHES: Final = 64
 """Questions that go on in the background after a stale answer was used."""
 
-MOST_LOOKUPS: Final = 64
-"""Lookups that ask the DNS at once; more wait for their turn.  Nameservers lets 192 questions in,
-and a lookup's own patience must not be spent in that queue."""
+MOST_LOOKUPS: Final = MOST_QUESTIONS // 8
+"""Lookups that ask the DNS at once; more wait for their turn, and their time does not begin before.
+A lookup begins with six questions and goes on with some two: so none of them stands in a queue
+while the lookup's patience runs out."""
 
 
 class Dns(Protocol):
@@ -107,6 +110,7 @@ class Locator:
         self._dns = dns
         self._own_dns: Nameservers | None = None
         self._turns = asyncio.Semaphore(MOST_LOOKUPS)
+        self._under_way: UnderWay[tuple[str, str], Resolved] = UnderWay()
         self._refreshes: set[asyncio.Task[Answer | Failure]] = set()
         self._usable = self._fixed_usable or tuple(Family)
         self._routes_until = float("-inf")
@@ -129,13 +133,17 @@ class Locator:
         key = (user[1] + user[2] if user else uri, self._profile)
         plan = self._cache.plan(key, now)
         if plan is not None:
-            return self._arranged(plan.arrange(self._draw))
-        ended = await self._run(read_uri(uri, self._transports))
+            return self._arranged(plan)
+        search = read_uri(key[0], self._transports)
+        ended = self._known(search) or await self._under_way.join(
+            key, lambda: self._ask_for(search)
+        )
         if ended.outcome.error is not None:
-            raise ended.outcome.error
+            # An exception of its own for each of those who share the lookup.
+            raise type(ended.outcome.error)(*ended.outcome.error.args)
         if ended.expires_at > now:
             self._cache.keep_plan(key, ended.plan, ended.expires_at)
-        return ended.outcome.targets
+        return self._arranged(ended.plan)
 
     async def explain(self, uri: str) -> Outcome:
         """The lookup with all its decisions; a failure stands in its ``error``.
@@ -143,7 +151,7 @@ class Locator:
         MisuseError when ``uri`` is none.
         """
         self._look_at_routes(time.monotonic())
-        return (await self._run(read_uri(uri, self._transports))).outcome
+        return await self._run(read_uri(uri, self._transports))
 
     async def locate_response(self, sent_by: SentBy) -> Sequence[RankedTarget]:
         """Where to send a response whose connection and source address have failed (RFC 3263 §5).
@@ -152,19 +160,23 @@ class Locator:
         errors are those of :meth:`locate`.
         """
         self._look_at_routes(time.monotonic())
-        outcome = (await self._run(search_for_response(sent_by))).outcome
+        outcome = await self._run(search_for_response(sent_by))
         if outcome.error is not None:
             raise outcome.error
         return outcome.targets
 
-    async def _run(self, search: Search) -> Resolved:
-        if self._turns.locked():
-            # Whom the cache can serve need not wait for those who ask the DNS.
-            event = self._begin(search).next_event()
-            if isinstance(event, Resolved):
-                return self._ended(event)
+    async def _run(self, search: Search) -> Outcome:
+        ended = self._known(search) or await self._ask_for(search)
+        return replace(ended.outcome, targets=self._turned(ended.outcome.targets))
+
+    def _known(self, search: Search) -> Resolved | None:
+        """The end of a lookup for which the cache has all: it need not wait for those who ask."""
+        event = self._begin(search).next_event()
+        return event if isinstance(event, Resolved) else None
+
+    async def _ask_for(self, search: Search) -> Resolved:
         async with self._turns:
-            return self._ended(await self._drive(self._begin(search)))
+            return await self._drive(self._begin(search))
 
     def _begin(self, search: Search) -> Resolution:
         return Resolution(
@@ -177,11 +189,10 @@ class Locator:
             recall=self._cache.get,
         )
 
-    def _ended(self, event: Resolved) -> Resolved:
-        outcome = replace(event.outcome, targets=self._arranged(event.outcome.targets))
-        return replace(event, outcome=outcome)
+    def _arranged(self, plan: Plan) -> Sequence[RankedTarget]:
+        return self._turned(plan.arrange(self._draw))
 
-    def _arranged(self, targets: tuple[RankedTarget, ...]) -> tuple[RankedTarget, ...]:
+    def _turned(self, targets: tuple[RankedTarget, ...]) -> tuple[RankedTarget, ...]:
         return tuple(interleaved(targets)) if self._happy_eyeballs else targets
 
     async def _drive(self, resolution: Resolution) -> Resolved:

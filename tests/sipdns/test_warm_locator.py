@@ -284,6 +284,40 @@ async def test_lookups_that_ask_are_bounded_and_those_that_know_do_not_wait(dns:
     assert all(isinstance(one.error, DnsFailure) for one in outcomes)
 
 
+async def test_those_who_look_for_one_domain_at_once_share_the_lookup(dns: Dns) -> None:
+    locator = Locator(dns=dns)
+    dns.hold = asyncio.Event()
+    lookups = [
+        asyncio.create_task(locator.locate(f"sip:user{index}@example.org")) for index in range(50)
+    ]
+    gone = [
+        asyncio.create_task(locator.locate(f"sip:user{index}@gone.example")) for index in range(3)
+    ]
+    await until(lambda: len(dns.asked) == 12)
+    lookups.pop(0).cancel()
+    gone.pop(0).cancel()
+    dns.hold.set()
+    for targets in await asyncio.gather(*lookups):
+        assert {one.host for one in targets} == {"a.example.org", "b.example.org"}
+    errors = await asyncio.gather(*gone, return_exceptions=True)
+    assert all(isinstance(error, NoService) for error in errors)
+    assert errors[0] is not errors[1]
+    assert len(dns.asked) == len(set(dns.asked)) == 12 + 4
+
+
+async def test_a_shared_lookup_ends_with_the_last_who_waits_for_it(dns: Dns) -> None:
+    locator = Locator(dns=dns)
+    dns.hold = asyncio.Event()
+    lookups = [asyncio.create_task(locator.locate("sip:example.org")) for _ in range(3)]
+    await until(lambda: len(dns.asked) == 6)
+    for lookup in lookups:
+        lookup.cancel()
+    await asyncio.gather(*lookups, return_exceptions=True)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    dns.hold.set()
+    assert await locator.locate("sip:example.org")
+
+
 # -- Options
 
 
