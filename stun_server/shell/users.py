@@ -64,7 +64,12 @@ class Users:
     ) -> None:
         self._realm = table.realm
         self._digest = table.secret_digest
-        self._static = StaticStore(table.realm, configured_users(table.realm, table.passwords))
+        configured = configured_users(table.realm, table.passwords)
+        self._static = StaticStore(table.realm, configured)
+        # By name too, which is how most clients ask: no hash, and no credential made anew.
+        self._by_name = {
+            user.username: Credential(user.username, user.md5, user.sha256) for user in configured
+        }
         self._store = store
         self._logger = logger
         self._condition = Condition(self._on_change)
@@ -143,6 +148,10 @@ class Users:
             try:
                 if limited is not None:
                     answer(self._time_limited(request.username, limited, secrets))
+                    return
+                named = self._by_name.get(request.username)
+                if named is not None:
+                    answer(named)
                     return
                 userhash = user_hash(request.username, self._realm)
             except MisuseError:
