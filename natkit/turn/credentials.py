@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from natkit.errors import MisuseError
+from natkit.stun.credentials import opaque_string
 
 __all__ = [
     "Digest",
@@ -70,11 +71,13 @@ def time_limited(
 ) -> TimeLimitedCredential:
     """Make a credential that ends ``lifetime`` seconds after ``now``, which is Unix time.
 
-    MisuseError for an empty secret, a lifetime that is not positive, or an expiry out of range.
+    ``name`` is prepared as clients prepare a username (RFC 8265 §4.2).  MisuseError for a name that
+    cannot be, an empty secret, a lifetime that is not positive, or an expiry out of range.
     """
     if lifetime <= 0:
         raise MisuseError(f"a credential lives for at least a second, not {lifetime}")
-    username = TimeLimitedName(int(now) + lifetime, name).text
+    prepared = opaque_string(name) if name else ""
+    username = TimeLimitedName(int(now) + lifetime, prepared).text
     made_for = TimeLimitedName.parse(username)
     if made_for is None:
         raise MisuseError(f"{username.partition(':')[0]} is no time that a username can say")

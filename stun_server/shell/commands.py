@@ -11,7 +11,7 @@ from natkit.cli.entry import VersionOption, application, console
 from natkit.errors import ConfigError
 from natkit.stun.registry import DEFAULT_PORT
 from stun_server.config import Flag, load
-from stun_server.shell import log, quickstart, running, state
+from stun_server.shell import accounts, log, quickstart, running, state
 
 try:
     import uvloop
@@ -26,6 +26,7 @@ app = application(
     "A STUN and TURN server (RFC 8489, RFC 8656).",
     example="stun-server --listen 0.0.0.0:3478 --user alice:secret",
 )
+accounts.register(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -93,7 +94,7 @@ def serve(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Keep keys here. Default: $STATE_DIRECTORY, "
+            help="Keep keys and users here. Default: $STATE_DIRECTORY, "
             "else $XDG_STATE_HOME/natkit/stun-server.",
         ),
     ] = None,

@@ -18,7 +18,7 @@ FOREIGN_TEXT = ("tests/vectors/",)
 """Copied registries and vectors are kept as they were published."""
 
 SHELLS = re.compile(
-    r"natkit\.(aio|cli|net|relay)\b"
+    r"natkit\.(aio|cli|net|relay|server)\b"
     r"|stun_server\.(shell|cli|config|__main__)\b"
     r"|sipdns\.(cli\w*|examiner|locator|nameservers|system|__main__)\b"
     r"|natkit$|sipdns$|stun_server$"

@@ -24,6 +24,12 @@ def test_without_a_name_the_username_is_the_expiry_alone() -> None:
     assert TimeLimitedName.parse(made.username) == TimeLimitedName(1_700_000_010, "")
 
 
+def test_a_name_is_prepared_as_clients_prepare_it() -> None:
+    made = time_limited("north", now=NOW, lifetime=10, name="ju\u0308rgen")
+    assert made.username == "1700000010:j\u00fcrgen"
+    assert made.password == time_limited_password("north", made.username)
+
+
 @pytest.mark.parametrize("digest", list(Digest))
 def test_the_password_is_the_base64_of_an_hmac_over_the_username(digest: Digest) -> None:
     mac = hmac.new(b"north", b"1700000010:a:b", getattr(hashlib, digest.value)).digest()
@@ -59,3 +65,5 @@ def test_a_name_may_hold_colons() -> None:
 def test_what_cannot_be_made_is_refused(secret: str, lifetime: int) -> None:
     with pytest.raises(MisuseError):
         time_limited(secret, now=NOW, lifetime=lifetime, name="alice")
+    with pytest.raises(MisuseError):
+        time_limited("north", now=NOW, lifetime=10, name="a\n")
