@@ -5,14 +5,15 @@ import os
 import platform
 import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.relay import cpu
-from benchmarks.relay.report import page
+from benchmarks import cpu
+from benchmarks.checkout import PAGE, RESULTS, ROOT, commit
+from benchmarks.page import put_section
+from benchmarks.relay.report import section
 from benchmarks.relay.results import SERVERS, Results, bars
 from benchmarks.relay.scenarios import (
     LOADS,
@@ -25,9 +26,6 @@ from benchmarks.relay.scenarios import (
 from benchmarks.relay.servers import RunningServer, coturn, natkit
 from benchmarks.relay.turn_client import BenchmarkError
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "benchmarks" / "results"
-PAGE = ROOT / "docs" / "benchmarks.md"
 # Besides one for each client and one for each relayed address.
 SPARE_DESCRIPTORS = 500
 
@@ -44,11 +42,10 @@ def main() -> int:
         return 2
     if options.keep:
         print(f"figures: {results.keep(RESULTS).relative_to(ROOT)}")
-        PAGE.parent.mkdir(exist_ok=True)
-        PAGE.write_text(page(results), encoding="utf-8")
+        put_section(PAGE, section(results))
         print(f"page: {PAGE.relative_to(ROOT)}")
     else:
-        print(page(results))
+        print(section(results))
     for bar in bars(results):
         print(f"{'reached' if bar.reached else 'MISSED '}  {bar.measured:6.2f}  {bar.title}")
     return 0 if all(bar.reached for bar in bars(results)) else 1
@@ -99,7 +96,7 @@ def _measure(directory: Path, options: _Options) -> Results:
     with natkit(directory, limit) as ours, coturn(directory) as theirs:
         servers = (ours, theirs)
         results = Results(
-            commit=_commit(),
+            commit=commit("natkit", "stun_server"),
             date=datetime.now(UTC).date().isoformat(),
             machine=f"{cpu.model()}, Linux {platform.release()}",
             python=platform.python_version(),
@@ -134,22 +131,6 @@ def _round(
     for server in servers:
         figures_of_allocating = allocating(server, options.allocations // 2)
         results.allocating.setdefault(server.name, []).append(figures_of_allocating)
-
-
-def _commit() -> str:
-    git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run(
-        [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False
-    )
-    if commit.returncode:
-        return "unknown"
-    changed = subprocess.run(
-        [*git, "status", "--porcelain", "--untracked-files=no", "natkit", "stun_server"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return commit.stdout.strip() + ("-modified" if changed.stdout else "")
 
 
 def _say(what: str) -> None:

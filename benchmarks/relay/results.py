@@ -1,4 +1,4 @@
-"""The figures of one run, and how they are kept: benchmarks/results/COMMIT.json."""
+"""The figures of one run, and how they are kept: benchmarks/results/relay-COMMIT.json."""
 
 import json
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 
+from benchmarks.page import Bar
 from benchmarks.relay.scenarios import LOADS, Allocating, Packets
 
 SCHEMA = 1
@@ -36,7 +37,7 @@ class Results:
     def keep(self, directory: Path) -> Path:
         """Write the file, over an earlier one of the same commit."""
         directory.mkdir(parents=True, exist_ok=True)
-        file = directory / f"{self.commit}.json"
+        file = directory / f"relay-{self.commit}.json"
         content = {"schema": SCHEMA, "benchmark": "relay", **asdict(self)}
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         return file
@@ -75,21 +76,6 @@ def middle_allocating(rounds: Sequence[Allocating]) -> Allocating:
         median(each.together_per_second for each in rounds),
         median(each.server_microseconds for each in rounds),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """What natkit must reach: a ratio to coturn, or a number of bytes."""
-
-    title: str
-    measured: float
-    limit: float
-    at_least: bool = False
-
-    @property
-    def reached(self) -> bool:
-        """Whether it is."""
-        return self.measured >= self.limit if self.at_least else self.measured <= self.limit
 
 
 def bars(results: Results) -> tuple[Bar, ...]:

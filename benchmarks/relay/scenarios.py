@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.relay.cpu import machine_seconds, process_seconds, resident_bytes
+from benchmarks.cpu import machine_seconds, process_seconds, resident_bytes
 from benchmarks.relay.servers import LOAD_PROCESSOR, RunningServer
 from benchmarks.relay.turn_client import BenchmarkError, Client, timed_allocations
 from natkit.address import Address

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.page import Bar
 from benchmarks.relay import scenarios
-from benchmarks.relay.report import page
-from benchmarks.relay.results import Bar, Results, bars
+from benchmarks.relay.report import section
+from benchmarks.relay.results import Results, bars
 from benchmarks.relay.scenarios import LOADS, Allocating, Packets
 
 
@@ -66,7 +67,7 @@ def test_bars_take_the_median_of_the_worst_load() -> None:
 def test_a_missed_bar_is_told(figures: Results, missed: list[str]) -> None:
     found = [bar.title.partition(":")[0] for bar in bars(figures) if not bar.reached]
     assert found == missed
-    assert page(figures).count("**missed**") == len(missed)
+    assert section(figures).count("**missed**") == len(missed)
 
 
 def test_a_bar_is_reached_at_its_very_limit() -> None:
@@ -74,8 +75,8 @@ def test_a_bar_is_reached_at_its_very_limit() -> None:
     assert Bar("rate", 1.0, 1.0, at_least=True).reached
 
 
-def test_the_page_has_every_load_and_its_tables_are_even() -> None:
-    text = page(results())
+def test_the_section_has_every_load_and_its_tables_are_even() -> None:
+    text = section(results())
     for load in LOADS:
         assert f"| {load.title} |" in text
     tables = [block for block in text.split("\n\n") if block.startswith("|")]

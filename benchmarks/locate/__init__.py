@@ -1,0 +1,1 @@
+"""Finding the servers of SIP domains: ``python -m benchmarks.locate``."""
