@@ -19,7 +19,7 @@ from typing import Final
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.frames import Frame, Opcode
-from websockets.http11 import Request, Response
+from websockets.http11 import Request
 from websockets.protocol import CLOSING, OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
@@ -208,6 +208,7 @@ class WebSocketConnections:
         held.protocol.receive_data(data)
         for event in held.protocol.events_received():
             self._handle(held, path, event)
+        self._settle_opening(held)
         self._flush(held)
 
     def ended(self, below: Path) -> None:
@@ -233,12 +234,6 @@ class WebSocketConnections:
         match event:
             case Request() if isinstance(held.protocol, ServerProtocol):
                 held.protocol.send_response(held.protocol.accept(event))
-            case Response() if held.opening is not None and not held.opening.done():
-                error = held.protocol.handshake_exc
-                if error is None:
-                    held.opening.set_result(None)
-                else:
-                    held.opening.set_exception(error)
             case Frame(opcode=Opcode.TEXT | Opcode.BINARY | Opcode.CONT):
                 held.parts += event.data
                 if event.fin:
@@ -248,6 +243,14 @@ class WebSocketConnections:
             case _:
                 # Pings are answered, and closing is agreed to, by the protocol itself.
                 return
+
+    def _settle_opening(self, held: _WebSocket) -> None:
+        if held.opening is None or held.opening.done():
+            return
+        if held.protocol.handshake_exc is not None:
+            held.opening.set_exception(held.protocol.handshake_exc)
+        elif held.protocol.state is OPEN:
+            held.opening.set_result(None)
 
     def _deliver(self, held: _WebSocket, path: Path, message: bytes) -> None:
         if held.protocol.state is CLOSING:
