@@ -20,7 +20,7 @@ FOREIGN_TEXT = ("tests/vectors/",)
 SHELLS = re.compile(
     r"natkit\.(aio|cli|net|relay|server)\b"
     r"|stun_server\.(shell|cli|config|__main__)\b"
-    r"|sipdns\.(cli\w*|examiner|locator|nameservers|system|__main__)\b"
+    r"|sipdns\.(probe|probe_certificates|cli\w*|examiner|locator|nameservers|system|__main__)\b"
     r"|natkit$|sipdns$|stun_server$"
 )
 """The modules that are not protocol machines."""
