@@ -8,7 +8,8 @@ from typing import Protocol
 import pytest
 
 from natkit.address import Address
-from tests.peering import bind9, coturn, roster
+from tests.certificates import Issued
+from tests.peering import bind9, coturn, kamailio, roster
 from tests.peering.process import PeerProcess
 
 LOG_TAIL = 20_000
@@ -29,6 +30,16 @@ class StartNamed(Protocol):
 
     def __call__(self, zones: Mapping[str, str], options: str = "") -> Address:
         """Start named with these zones; it is stopped when the test ends."""
+        ...
+
+
+class StartKamailio(Protocol):
+    """Type of the ``start_kamailio`` fixture."""
+
+    def __call__(
+        self, certificate: Issued, *, status: int = 200, reason: str = "Alive"
+    ) -> kamailio.Kamailio:
+        """Start Kamailio, which answers OPTIONS with ``status``; it is stopped in the end."""
         ...
 
 
@@ -87,6 +98,21 @@ def start_named(peer_processes: _Keeper) -> StartNamed:
         address, process = bind9.start(peer_processes.directory("named"), zones, options)
         peer_processes.keep(process)
         return address
+
+    return start
+
+
+@pytest.fixture
+def start_kamailio(peer_processes: _Keeper) -> StartKamailio:
+    """Start Kamailio with a certificate of the test's own."""
+
+    def start(
+        certificate: Issued, *, status: int = 200, reason: str = "Alive"
+    ) -> kamailio.Kamailio:
+        directory = peer_processes.directory("kamailio")
+        server = kamailio.start(directory, certificate, status=status, reason=reason)
+        peer_processes.keep(server.process)
+        return server
 
     return start
 

@@ -1,0 +1,130 @@
+"""Kamailio on loopback: a SIP server that answers OPTIONS over UDP, TCP, TLS, WS and WSS."""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from natkit.address import Address
+from tests.certificates import Issued
+from tests.peering.ports import free_port
+from tests.peering.process import PeerFailed, PeerProcess
+from tests.peering.roster import program_path
+
+MEMORY = 32
+"""Megabytes of shared memory; the default is twice that."""
+
+CONFIGURATION = """\
+#!KAMAILIO
+debug=2
+log_stderror=yes
+fork=yes
+children=1
+tcp_children=1
+disable_core_dump=yes
+dns=no
+rev_dns=no
+auto_aliases=no
+tcp_accept_no_cl=yes
+enable_tls=yes
+listen=udp:{host}:{port}
+listen=tcp:{host}:{port}
+listen=tls:{host}:{tls_port}
+
+loadmodule "sl.so"
+loadmodule "pv.so"
+loadmodule "siputils.so"
+loadmodule "textops.so"
+loadmodule "xhttp.so"
+loadmodule "websocket.so"
+loadmodule "tls.so"
+modparam("tls", "certificate", "{certificate}")
+modparam("tls", "private_key", "{key}")
+modparam("tls", "tls_method", "TLSv1.2+")
+
+request_route {{
+    if (is_method("OPTIONS")) {{
+        append_to_reply("Allow: INVITE, ACK, CANCEL, OPTIONS, BYE\\r\\nSupported: path\\r\\n");
+        sl_send_reply("{status}", "{reason}");
+        exit;
+    }}
+    sl_send_reply("501", "Not Implemented");
+}}
+
+event_route[xhttp:request] {{
+    if ($hdr(Upgrade) =~ "websocket" && ws_handle_handshake()) {{
+        exit;
+    }}
+    xhttp_reply("404", "Not Found", "", "");
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Kamailio:
+    """A running Kamailio: ``plain`` for UDP, TCP and WS, ``secure`` for TLS and WSS."""
+
+    plain: Address
+    secure: Address
+    process: PeerProcess
+
+    def log(self) -> str:
+        """What it wrote so far."""
+        return self.process.log()
+
+
+def start(
+    directory: Path,
+    certificate: Issued,
+    *,
+    status: int = 200,
+    reason: str = "Alive",
+    host: str = "127.0.0.1",
+) -> Kamailio:
+    """Start one that answers OPTIONS with ``status``, and wait until it does."""
+    program = program_path("kamailio")
+    if program is None:
+        raise PeerFailed("kamailio is not installed")
+    port, tls_port = free_port(host), free_port(host)
+    shown = f"[{host}]" if ":" in host else host
+    configuration = directory / "kamailio.cfg"
+    configuration.write_text(
+        CONFIGURATION.format(
+            host=shown,
+            port=port,
+            tls_port=tls_port,
+            certificate=certificate.chain,
+            key=certificate.key,
+            status=status,
+            reason=reason,
+        )
+    )
+    process = PeerProcess(
+        "kamailio",
+        [program, "-f", configuration, "-DD", "-E", "-m", str(MEMORY), "-Y", directory],
+        directory,
+    )
+    server = Kamailio(Address(host, port), Address(host, tls_port), process)
+    try:
+        process.wait_until(lambda: _answers(server.plain))
+    except BaseException:
+        process.stop()
+        raise
+    return server
+
+
+def _answers(address: Address) -> bool:
+    """Whether OPTIONS gets a response over UDP."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(0.2)
+        try:
+            sock.connect((address.host, address.port))
+            own = Address(*sock.getsockname()[:2])
+            sock.send(
+                f"OPTIONS sip:{address} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bKready\r\n"
+                "From: <sip:ready@invalid.invalid>;tag=1\r\nTo: <sip:invalid.invalid>\r\n"
+                "Call-ID: ready\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n".encode()
+            )
+            return sock.recv(2000).startswith(b"SIP/2.0 ")
+        except OSError:
+            return False
