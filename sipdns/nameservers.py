@@ -157,7 +157,7 @@ class Nameservers:
             match exchange.server:
                 case Address() as address:
                     async with self._sockets:
-                        return await _over_udp_or_tcp(address, exchange)
+                        return await _over_udp_or_tcp(address, exchange.carrier, exchange.query)
                 case TlsServer() as server:
                     if self._tls is None:
                         self._tls = TlsConnections(self._trust())
@@ -179,12 +179,12 @@ class Nameservers:
         return self._context
 
 
-async def _over_udp_or_tcp(server: Address, exchange: Exchange) -> bytes | Failure:
-    if exchange.carrier is Carrier.UDP:
-        answer = await _over_udp(server, exchange.query)
+async def _over_udp_or_tcp(server: Address, carrier: Carrier, query: bytes) -> bytes | Failure:
+    if carrier is Carrier.UDP:
+        answer = await _over_udp(server, query)
         if answer is not None:
             return answer
-    return await _over_tcp(server, exchange.query)
+    return await _over_tcp(server, query)
 
 
 async def _over_udp(server: Address, query: bytes) -> bytes | None:

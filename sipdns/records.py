@@ -176,7 +176,8 @@ class Answer:
 
     What follows says how the answer came and is no part of it: two answers that differ in nothing
     else are equal.  ``cnames`` are the records behind ``aliases``.  ``negative_ttl`` is how long
-    the absence of records holds, in seconds, None when no SOA says (RFC 2308 §5).  ``attempts`` are
+    the absence of records holds, in seconds, None when no SOA says (RFC 2308 §5).  ``signed_until``
+    is the Unix time at which the first signature ends, if any was checked here.  ``attempts`` are
     the queries in the order sent, ``final`` being the index of the one that brought the answer.
     """
 
@@ -188,6 +189,7 @@ class Answer:
     negative_ttl: int | None = field(default=None, compare=False)
     security: Security = field(default=Security.INDETERMINATE, compare=False)
     security_reason: str = field(default="", compare=False)
+    signed_until: float | None = field(default=None, compare=False)
     attempts: tuple[Attempt, ...] = field(default=(), compare=False)
     final: int = field(default=-1, compare=False)
     seconds: float = field(default=0.0, compare=False)
