@@ -1,14 +1,18 @@
 """A recursive resolver for measuring who asks it: ``python -m benchmarks.locate.stub ZONE DELAY``.
 
-It answers from records in the form of master files, over UDP, after a given delay in seconds, and
-can lose what it is sent.  Each answer is made once; a further one costs a copy.  The command prints
+It answers over UDP from records in the form of master files, and can lose what it is sent.  Each
+answer is made once; a further one costs a copy.  The command answers after DELAY seconds, prints
 its port, and ends with its standard input.
 """
 
 import asyncio
+import select
+import socket
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 import dns.flags
@@ -27,6 +31,7 @@ TTL: Final = 300
 _SOA: Final = dns.rdata.from_text("IN", "SOA", "ns. hostmaster. 1 3600 600 86400 60")
 _LONGEST_CHAIN: Final = 8
 _HEADER: Final = 12
+_LONGEST: Final = 4096
 
 
 def _never(_question: bytes, _attempt: int) -> bool:
@@ -37,19 +42,17 @@ class Stub(asyncio.DatagramProtocol):
     """The server's side of one socket.
 
     ``is_lost(question, attempt)`` says whether a query gets no answer: its question section, and
-    how often the question was asked before.  ``delay`` is in seconds.
+    how often the question was asked before.
     """
 
     def __init__(
         self,
         zone: Iterable[str],
         *,
-        delay: float = 0.0,
         is_lost: Callable[[bytes, int], bool] = _never,
     ) -> None:
         self._sets: dict[tuple[dns.name.Name, str], dns.rrset.RRset] = {}
         self._names: set[dns.name.Name] = set()
-        self._delay = delay
         self._is_lost = is_lost
         self._answers: dict[bytes, bytes] = {}
         self._attempts: dict[bytes, int] = {}
@@ -77,6 +80,12 @@ class Stub(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """A query."""
+        reply = self.reply(data)
+        if reply is not None and self._transport is not None:
+            self._transport.sendto(reply, addr)
+
+    def reply(self, data: bytes) -> bytes | None:
+        """The answer to a query, or None when it is lost."""
         self.received += 1
         end = _question_end(data)
         question = data[_HEADER:end].lower()
@@ -84,20 +93,12 @@ class Stub(asyncio.DatagramProtocol):
         self._attempts[question] = attempt + 1
         if self._is_lost(question, attempt):
             self.lost += 1
-            return
+            return None
         answer = self._answers.get(question)
         if answer is None:
             answer = self._answers[question] = self.answer(dns.message.from_wire(data))
         # The id and the spelling of the name are the asker's.
-        reply = data[:2] + answer[2:_HEADER] + data[_HEADER:end] + answer[end:]
-        if self._delay:
-            asyncio.get_running_loop().call_later(self._delay, self._send, reply, addr)
-        else:
-            self._send(reply, addr)
-
-    def _send(self, reply: bytes, addr: tuple[str, int]) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.sendto(reply, addr)
+        return data[:2] + answer[2:_HEADER] + data[_HEADER:end] + answer[end:]
 
     def answer(self, query: dns.message.Message) -> bytes:
         """What is sent for ``query``."""
@@ -135,13 +136,37 @@ async def start(stub: Stub) -> tuple[Address, asyncio.DatagramTransport]:
     return Address(*transport.get_extra_info("sockname")[:2]), transport
 
 
-async def _serve(stub: Stub) -> None:
-    address, transport = await start(stub)
-    print(address.port, flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-    transport.close()
+def _serve(stub: Stub, delay: float) -> None:
+    """Answer until standard input ends.
+
+    This waits by select(2), whose limit is in microseconds; epoll's, and so asyncio's, is in whole
+    milliseconds, which would be counted to whoever is measured.
+    """
+    received: deque[tuple[float, bytes, tuple[str, int]]] = deque()
+    waiting: deque[tuple[float, bytes, tuple[str, int]]] = deque()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        print(server.getsockname()[1], flush=True)
+        while True:
+            limit = max(0.0, waiting[0][0] - monotonic()) if waiting else None
+            limit = 0.0 if received else limit
+            readable, _, _ = select.select([server, sys.stdin], [], [], limit)
+            if server in readable:
+                data, client = server.recvfrom(_LONGEST)
+                received.append((monotonic() + delay, data, client))
+            elif received:
+                # While nothing comes in: making an answer must not delay the next query's.
+                due, data, client = received.popleft()
+                reply = stub.reply(data)
+                if reply is not None:
+                    waiting.append((due, reply, client))
+            if sys.stdin in readable:
+                return
+            while waiting and waiting[0][0] <= monotonic():
+                _, reply, client = waiting.popleft()
+                server.sendto(reply, client)
 
 
 if __name__ == "__main__":
     _zone = Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
-    asyncio.run(_serve(Stub(_zone, delay=float(sys.argv[2]))))
+    _serve(Stub(_zone), float(sys.argv[2]))
