@@ -4,6 +4,7 @@ Whatever a nameserver sends raises nothing but MalformedMessage.
 """
 
 import ipaddress
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -72,6 +73,13 @@ _BOGUS: Final = frozenset(range(6, 13))
 _TRUNCATED: Final = 0x02
 """The TC bit, in the third byte of the header (RFC 1035 §4.1.1)."""
 
+_HEADER: Final = struct.Struct("!HHHHHH")
+_QUESTION_END: Final = struct.Struct("!HH")
+
+# RFC 6891 §6.1.2: the root's name, type, largest answer, extended rcode and flags, no options.
+_OPT: Final = struct.pack("!BHHIH", 0, dns.rdatatype.OPT, EDNS_PAYLOAD, 0, 0)
+_SIGNED_OPT: Final = struct.pack("!BHHIH", 0, dns.rdatatype.OPT, EDNS_PAYLOAD, dns.flags.DO, 0)
+
 _RESPONSE_TO_QUERY: Final = 0x80
 """The QR bit, and opcode QUERY (RFC 1035 §4.1.1)."""
 
@@ -138,22 +146,18 @@ def make_query(
     question: Question, message_id: int, *, edns: bool = True, asking: Asking = DEFAULT_ASKING
 ) -> bytes:
     """A query; MalformedMessage when the name is too long for the DNS."""
+    try:
+        name = dns.name.from_text(question.name).to_digestable()
+    except dns.exception.DNSException as error:
+        raise MalformedMessage(f"{question.name} is no domain name: {error}") from error
     flags = dns.flags.CD if asking.signed else dns.flags.AD
     if asking.recursive:
         flags |= dns.flags.RD
-    try:
-        query = dns.message.make_query(
-            dns.name.from_text(question.name),
-            question.type.value,
-            use_edns=0 if edns else False,
-            payload=EDNS_PAYLOAD,
-            want_dnssec=asking.signed and edns,
-            id=message_id,
-            flags=flags,
-        )
-        return query.to_wire()
-    except dns.exception.DNSException as error:
-        raise MalformedMessage(f"{question.name} is no domain name: {error}") from error
+    # RFC 1035 §4.1 by hand: dnspython takes five times as long, and each lookup asks ten times.
+    type_ = dns.rdatatype.from_text(question.type.value)
+    header = _HEADER.pack(message_id, flags, 1, 0, 0, 1 if edns else 0)
+    asked = name + _QUESTION_END.pack(type_, dns.rdataclass.IN)
+    return header + asked + (_SIGNED_OPT if asking.signed else _OPT) if edns else header + asked
 
 
 def matches(query: bytes, data: bytes) -> bool:

@@ -2,6 +2,7 @@ import random
 
 import dns.flags
 import dns.message
+import dns.name
 import dns.rcode
 import dns.rrset
 import pytest
@@ -12,6 +13,7 @@ from natkit.errors import MalformedMessage
 from sipdns.messages import (
     EDNS_PAYLOAD,
     Alias,
+    Asking,
     Refusal,
     Truncated,
     make_query,
@@ -267,3 +269,21 @@ def test_any_mutation_of_an_answer_is_read_or_malformed(source: random.Random, t
             read_answer(bytes(data), SRV)
         except MalformedMessage:
             pass
+
+
+@pytest.mark.parametrize("name", [".", "_sip._udp.example.org", "a\\.b\\000.example"])
+@pytest.mark.parametrize("edns", [True, False])
+@pytest.mark.parametrize("asking", [Asking(), Asking(signed=True), Asking(recursive=False)])
+def test_a_query_is_the_one_that_dnspython_makes(name: str, edns: bool, asking: Asking) -> None:
+    flags = dns.flags.CD if asking.signed else dns.flags.AD
+    theirs = dns.message.make_query(
+        dns.name.from_text(name),
+        "SRV",
+        use_edns=0 if edns else False,
+        payload=EDNS_PAYLOAD,
+        want_dnssec=asking.signed and edns,
+        id=513,
+        flags=flags | dns.flags.RD if asking.recursive else flags,
+    )
+    ours = make_query(Question(name, RecordType.SRV), 513, edns=edns, asking=asking)
+    assert ours == theirs.to_wire()
