@@ -14,6 +14,7 @@ from natkit.machine import Failure, Transport
 from natkit.sip.via import SentBy
 from sipdns.cache import Cache, Remembered
 from sipdns.happy_eyeballs import interleaved
+from sipdns.hosts import Hosts
 from sipdns.nameservers import MOST_QUESTIONS, Nameservers
 from sipdns.plan import Plan
 from sipdns.query import QueryLimits
@@ -23,7 +24,7 @@ from sipdns.search import Search, read_uri, search_for_response
 from sipdns.servers import Server
 from sipdns.services import DEFAULT_TRANSPORTS
 from sipdns.srv_order import Draw
-from sipdns.system import system_draw, system_nameservers, usable_families
+from sipdns.system import system_draw, system_hosts, system_nameservers, usable_families
 from sipdns.targets import Outcome, RankedTarget
 from sipdns.under_way import UnderWay
 
@@ -35,8 +36,8 @@ _USER: Final = re.compile(
 """A SIP URI with a user, who has no say in where his domain's servers are (RFC 3263 §4)."""
 
 ROUTES_LAST: Final = 10.0
-"""Seconds before the host's routes are looked at again: short against the time that a network takes
-to change, long against a lookup."""
+"""Seconds before the host's routes and its hosts file are looked at again: short against the time
+that a network takes to change, long against a lookup."""
 
 STALE_ANSWER_AFTER: Final = 1.8
 """Seconds that the DNS has before a stale answer is used in its place (RFC 8767 §5)."""
@@ -65,6 +66,9 @@ class Locator:
         Recursive resolvers to ask, in order; by default those of the system.
     ``dns``
         Who asks in their place: Nameservers with further options, for one.  It stays open.
+    ``hosts``
+        Names that need no DNS; by default, where the system's nameservers are asked, those of
+        ``/etc/hosts``.  ``localhost`` never needs any.
     ``transports``
         What the caller speaks, most preferred first; the order counts where a domain states none.
     ``draw``
@@ -89,6 +93,7 @@ class Locator:
         *,
         nameservers: Sequence[Server] | None = None,
         dns: Dns | None = None,
+        hosts: Hosts | None = None,
         transports: Sequence[Transport] = DEFAULT_TRANSPORTS,
         draw: Draw = system_draw,
         prefer: Family | None = None,
@@ -108,6 +113,8 @@ class Locator:
         self._cache = Cache() if cache is None else cache
         self._happy_eyeballs = happy_eyeballs
         self._dns = dns
+        self._reads_hosts = hosts is None and nameservers is None and dns is None
+        self._hosts = hosts or Hosts()
         self._own_dns: Nameservers | None = None
         self._turns = asyncio.Semaphore(MOST_LOOKUPS)
         self._under_way: UnderWay[tuple[str, str], Resolved] = UnderWay()
@@ -128,7 +135,7 @@ class Locator:
         MisuseError when ``uri`` is none.
         """
         now = time.monotonic()
-        self._look_at_routes(now)
+        self._look_around(now)
         user = _USER.fullmatch(uri)
         key = (user[1] + user[2] if user else uri, self._profile)
         plan = self._cache.plan(key, now)
@@ -150,7 +157,7 @@ class Locator:
 
         MisuseError when ``uri`` is none.
         """
-        self._look_at_routes(time.monotonic())
+        self._look_around(time.monotonic())
         return await self._run(read_uri(uri, self._transports))
 
     async def locate_response(self, sent_by: SentBy) -> Sequence[RankedTarget]:
@@ -159,7 +166,7 @@ class Locator:
         ``sent_by`` is what :func:`natkit.sip.via.response_destination` leaves to be found.  The
         errors are those of :meth:`locate`.
         """
-        self._look_at_routes(time.monotonic())
+        self._look_around(time.monotonic())
         outcome = await self._run(search_for_response(sent_by))
         if outcome.error is not None:
             raise outcome.error
@@ -220,6 +227,10 @@ class Locator:
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ask(self, question: Question) -> Answer | Remembered | Failure:
+        own = self._hosts.answer(question)
+        if own is not None:
+            self._cache.put(question, own, time.monotonic())
+            return own
         if not self._cache.may_serve_stale(question, time.monotonic()):
             return await self._ask_dns(question)
         if len(self._refreshes) >= MOST_REFRESHES:
@@ -245,10 +256,12 @@ class Locator:
             self._cache.put(question, answer, time.monotonic())
         return answer
 
-    def _look_at_routes(self, now: float) -> None:
+    def _look_around(self, now: float) -> None:
         if now < self._routes_until:
             return
         self._routes_until = now + ROUTES_LAST
+        if self._reads_hosts:
+            self._hosts = system_hosts()
         self._usable = usable_families() if self._fixed_usable is None else self._fixed_usable
         # What a plan depends on beside the URI and the DNS.
         self._profile = f"{self._transports} {self._usable} {self._prefer}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from natkit.address import Address
-from natkit.machine import Failure
+from natkit.machine import Failure, Transport
 from sipdns.decisions import Decision, Step, Verdict
 from sipdns.naptr import Rule, describe, judge
 from sipdns.plan import NOTHING, Candidate, Plan
@@ -250,9 +250,9 @@ class Procedure:
 
     def _considered_ways(self, ways: Sequence[_Way]) -> Sequence[_Way]:
         """Each name once, not too many; they are asked for at once."""
-        distinct: dict[tuple[str, RecordType], _Way] = {}
+        distinct: dict[tuple[Transport, str, RecordType], _Way] = {}
         for way in ways:
-            distinct.setdefault((way.name, way.type), way)
+            distinct.setdefault((way.service.transport, way.name, way.type), way)
         considered = list(distinct.values())[:MOST_WAYS]
         if len(considered) < len(distinct):
             reason = f"{len(distinct)} SRV names; those after the first {MOST_WAYS} are left out"

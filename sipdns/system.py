@@ -1,7 +1,8 @@
-"""What the host knows: its nameservers, its routes, and its source of chance."""
+"""What the host knows: its nameservers, its hosts file, its routes, and its source of chance."""
 
 import secrets
 import socket
+from pathlib import Path
 from typing import Final
 
 import dns.exception
@@ -9,10 +10,14 @@ import dns.resolver
 
 from natkit.address import Address, Family
 from natkit.errors import ConfigError, MisuseError
+from sipdns.hosts import Hosts
 
-__all__ = ["DNS_PORT", "system_draw", "system_nameservers", "usable_families"]
+__all__ = ["DNS_PORT", "system_draw", "system_hosts", "system_nameservers", "usable_families"]
 
 DNS_PORT: Final = 53
+
+HOSTS_FILE: Final = Path("/etc/hosts")
+"""hosts(5)."""
 
 # Documentation addresses stand for the Internet; connecting a UDP socket sends nothing.
 _FAR_AWAY: Final = {Family.IPV4: "192.0.2.1", Family.IPV6: "2001:db8::1"}
@@ -37,6 +42,14 @@ def system_nameservers() -> list[Address]:
     if not servers:
         raise ConfigError("the system's nameservers are not plain DNS; give one with --resolver")
     return servers
+
+
+def system_hosts() -> Hosts:
+    """The names of ``/etc/hosts``; none where there is no such file, or nobody may read it."""
+    try:
+        return Hosts.parse(HOSTS_FILE.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return Hosts()
 
 
 def usable_families() -> tuple[Family, ...]:

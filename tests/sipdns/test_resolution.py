@@ -4,6 +4,8 @@ from natkit.address import Family
 from natkit.errors import DnsFailure, NoService
 from natkit.machine import Failure, Transport
 from sipdns.decisions import Step, Verdict
+from sipdns.plan import Plan
+from sipdns.procedure import Procedure
 from sipdns.records import Question, RecordType
 from sipdns.resolution import MOST_QUESTIONS, AskDns, Limits, Resolution, Resolved
 from sipdns.search import read_uri
@@ -630,6 +632,65 @@ def test_additional_records_save_a_round() -> None:
     raise AssertionError("the lookup does not end")
 
 
+# -- Rounds, and how often the walk is run
+
+
+def test_a_question_is_of_the_round_after_the_answer_that_made_it_necessary() -> None:
+    resolution = Resolution(read_uri("sip:example.org"), draw=lambda _: 0, now=0)
+    world = World(
+        """
+        example.org NAPTR 1 1 "s" "SIP+D2U" "" _sip._udp.hosted.example
+        _sip._udp.hosted.example SRV 1 0 5060 a.hosted.example
+        a.hosted.example A 192.0.2.1
+        """
+    )
+    late = None
+    rounds = {}
+    while not isinstance(event := resolution.next_event(), Resolved):
+        if event is None:
+            # The nameserver was slow for NAPTR: all else has been answered by now.
+            assert late is not None
+            event, late = late, None
+        elif event.question.type is RecordType.NAPTR:
+            late = event
+            continue
+        rounds[str(event.question)] = event.round
+        resolution.answer(event.request_id, world.answer(event.question), 0.1)
+    assert rounds["_sip._udp.hosted.example SRV"] == 2
+    assert rounds["a.hosted.example A"] == 3
+    assert event.outcome.rounds == 3
+
+
+def test_while_one_answer_is_overdue_the_next_round_is_asked() -> None:
+    world = World(FULL, silent=lambda question: question.type is RecordType.NAPTR)
+    outcome, took = look_up_at("sip:example.org", world)
+    assert took == Limits().straggler
+    assert asked(outcome, 2) == {"sip1.example.org A", "sip1.example.org AAAA"} | {
+        "sip2.example.org A",
+        "sip2.example.org AAAA",
+    }
+
+
+def test_the_walk_is_run_a_few_times_however_many_answers_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = 0
+    run = Procedure.run
+
+    def counted(walk: Procedure) -> Plan | None:
+        nonlocal runs
+        runs += 1
+        return run(walk)
+
+    monkeypatch.setattr(Procedure, "run", counted)
+    lines = [f"_sip._udp.example.org SRV {n} 0 5060 h{n}.example.org" for n in range(128)]
+    lines += [f"h{n}.example.org A 192.0.2.{n}" for n in range(128)]
+    outcome = look_up("sip:example.org", "\n".join(lines))
+    assert len(outcome.targets) == 128
+    assert len(outcome.asked) == 6 + 256
+    assert runs <= 5
+
+
 # -- STUN and TURN
 
 
@@ -642,6 +703,7 @@ def test_additional_records_save_a_round() -> None:
         ("stun:192.0.2.5", "udp 192.0.2.5:3478"),
         ("turn:example.org", "tcp 192.0.2.1:3491"),
         ("turn:example.org?transport=udp", "udp 192.0.2.9:3478"),
+        ("turn:example.org:3500?transport=tcp", "tcp 192.0.2.9:3500"),
         ("turns:example.org", "tls 192.0.2.1:5350"),
         ("turns:example.org:5350?transport=tcp", "tls 192.0.2.9:5350"),
     ],
@@ -660,3 +722,85 @@ def test_stun_and_turn_servers_are_found(uri: str, target: str) -> None:
         """,
     )
     assert plan(outcome) == [target]
+
+
+TURN = """
+turn.example A 192.0.2.9
+_turn._tcp.turn.example SRV 0 0 3491 a.turn.example
+_turns._tcp.turn.example SRV 0 0 5350 a.turn.example
+a.turn.example A 192.0.2.1
+"""
+
+
+@pytest.mark.parametrize(
+    ("uri", "targets"),
+    [
+        # RFC 5928 §3, steps 1, 2, 3 and 5; an address, or no transport: each of ours in turn.
+        ("turn:192.0.2.5", ["udp 192.0.2.5:3478", "tcp 192.0.2.5:3478"]),
+        ("turns:192.0.2.5", ["tls 192.0.2.5:5349", "dtls 192.0.2.5:5349"]),
+        ("turn:192.0.2.5:80?transport=tcp", ["tcp 192.0.2.5:80"]),
+        ("turn:turn.example:80", ["udp 192.0.2.9:80", "tcp 192.0.2.9:80"]),
+        ("turn:turn.example?transport=tcp", ["tcp 192.0.2.1:3491"]),
+        ("turn:turn.example?transport=udp", ["udp 192.0.2.9:3478"]),
+        ("turn:turn.example", ["udp 192.0.2.9:3478", "tcp 192.0.2.1:3491"]),
+        ("turns:turn.example", ["tls 192.0.2.1:5350", "dtls 192.0.2.9:5349"]),
+        ("turns:turn.example?transport=udp", ["dtls 192.0.2.9:5349"]),
+    ],
+)
+def test_turn_servers_are_given_for_each_transport_in_turn(uri: str, targets: list[str]) -> None:
+    transports = [UDP, TCP, TLS, Transport.DTLS]
+    assert plan(look_up(uri, TURN, transports=transports)) == targets
+
+
+def test_the_target_dot_closes_a_turn_transport_but_not_the_others() -> None:
+    outcome = look_up("turn:turn.example", TURN + "_turn._udp.turn.example SRV 0 0 0 .")
+    assert plan(outcome) == ["tcp 192.0.2.1:3491"]
+
+
+# The second example of RFC 5928 §4, with addresses of its own.
+S_NAPTR = """
+example.net NAPTR 100 10 "" "RELAY:turn.udp:turn.tcp:turn.tls" "" datagram.example.net
+example.net NAPTR 100 20 "" "RELAY:turn.tcp:turn.tls" "" stream.example.net
+datagram.example.net NAPTR 100 10 "S" "RELAY:turn.udp" "" _turn._udp.example.net
+datagram.example.net NAPTR 100 10 "S" "RELAY:turn.tls" "" _turns._tcp.example.net
+stream.example.net NAPTR 100 10 "S" "RELAY:turn.tcp" "" _turn._tcp.example.net
+stream.example.net NAPTR 100 5 "S" "RELAY:turn.udp" "" _turn._udp.elsewhere.example
+_turn._udp.example.net SRV 0 0 3478 a.example.net
+_turn._udp.elsewhere.example SRV 0 0 3478 x.example.net
+_turn._tcp.example.net SRV 0 0 5000 a.example.net
+_turns._tcp.example.net SRV 0 0 5349 a.example.net
+a.example.net A 192.0.2.1
+x.example.net A 192.0.2.66
+"""
+
+
+def test_s_naptr_leads_to_turn_servers_within_the_services_that_each_record_allows() -> None:
+    # stream.example.net has a record for UDP, but the record that leads there has no UDP.
+    assert plan(look_up("turn:example.net", S_NAPTR)) == [
+        "udp 192.0.2.1:3478",
+        "tcp 192.0.2.1:5000",
+    ]
+    assert plan(look_up("turns:example.net", S_NAPTR)) == ["tls 192.0.2.1:5349"]
+    assert look_up("turn:example.net", S_NAPTR).rounds == 3
+
+
+def test_of_equal_naptr_records_those_of_the_transport_that_we_prefer_come_first() -> None:
+    both = """
+        example.net NAPTR 1 1 "s" "RELAY:turn.tcp" "" _turn._tcp.example.net
+        example.net NAPTR 1 1 "s" "RELAY:turn.udp" "" _turn._udp.example.net
+        _turn._tcp.example.net SRV 0 0 1 a.example.net
+        _turn._udp.example.net SRV 0 0 2 a.example.net
+        a.example.net A 192.0.2.1
+    """
+    tcp, udp = "tcp 192.0.2.1:1", "udp 192.0.2.1:2"
+    assert plan(look_up("turn:example.net", both, transports=[UDP, TCP])) == [udp, tcp]
+    assert plan(look_up("turn:example.net", both, transports=[TCP, UDP])) == [tcp, udp]
+
+
+def test_one_naptr_record_may_name_several_transports_of_one_host() -> None:
+    text = """
+        example.net NAPTR 1 1 "a" "RELAY:turn.tcp:turn.udp" "" a.example.net
+        a.example.net A 192.0.2.1
+    """
+    targets = ["udp 192.0.2.1:3478", "tcp 192.0.2.1:3478"]
+    assert plan(look_up("turn:example.net", text)) == targets

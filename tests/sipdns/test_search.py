@@ -17,6 +17,10 @@ from sipdns.search import read_uri
         ("SIPS:example.org", "sips:example.org"),
         ("sip:alice@MÜLLER.example:5070;lr", "sip:alice@xn--mller-kva.example:5070;lr"),
         ("müller.example", "sip:xn--mller-kva.example"),
+        ("sip:BÜCHER.example.", "sip:xn--bcher-kva.example"),
+        ("sip:example.org;maddr=müller.example", "sip:example.org;maddr=xn--mller-kva.example"),
+        ("sip:ö.example;MADDR=ü.example;lr", "sip:xn--nda.example;MADDR=xn--tda.example;lr"),
+        ("turn:müller.example?transport=tcp", "turn:xn--mller-kva.example?transport=tcp"),
     ],
 )
 def test_what_a_user_means_is_read(text: str, uri: str) -> None:
