@@ -17,6 +17,7 @@ __all__ = ["EXAMPLE", "zone"]
 EXAMPLE = "sipdns zone example.org --server sip1=192.0.2.1,2001:db8::1,udp,tcp,tls"
 
 INHERENT: Final = (
+    "caller-without-server",
     "single-point-of-failure",
     "one-family",
     "address-not-global",

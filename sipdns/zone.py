@@ -1,5 +1,6 @@
 """The records by which a domain publishes its SIP servers (RFC 3263, RFC 2782, RFC 7118)."""
 
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -100,13 +101,17 @@ def read_server(text: str, domain: str) -> PublishedServer:
 
 def _address(text: str) -> str:
     try:
-        return Address.of(text, 0).host
+        ip = Address.of(text, 0).ip
     except MisuseError:
         known = ", ".join(SIP_SERVICES)
         raise MisuseError(
             f"--server has {text!r}, which is neither an address nor one of {known}, priority:N, "
             "weight:N"
         ) from None
+    is_mapped = isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None
+    if ip.is_multicast or ip.is_unspecified or is_mapped:
+        raise MisuseError(f"--server has {text!r}, which is not the address of one host")
+    return str(ip)
 
 
 def _number(text: str, least: int, item: str) -> int:
@@ -141,34 +146,44 @@ def zone_lines(domain: str, servers: Sequence[PublishedServer], ttl: int) -> lis
     spoken = {transport for one in servers for transport, _ in one.ports}
     naptr: list[str] = []
     srv: list[str] = []
+    shared: list[str] = []
     for order, transport in enumerate((one for one in _RANK if one in spoken), start=1):
         service = SIP_SERVICES[transport]
         speakers = [
             (one, dict(one.ports)[transport]) for one in servers if transport in dict(one.ports)
         ]
         if service.srv is None:
-            # No SRV name is defined for WebSocket (RFC 7118): the flag A leads to each host.
-            ranked = sorted(speakers, key=lambda pair: pair[0].priority)
-            leads = [("a", one.name) for one, _ in ranked]
+            # No SRV name is defined for WebSocket (RFC 7118): the flag A leads to one host.
+            host = _one_host(transport, [one for one, _ in speakers], domain)
+            if host not in {one.name for one in servers}:
+                addresses = dict.fromkeys(text for one, _ in speakers for text in one.addresses)
+                shared += [address_line(host, AddressRecord(text, ttl)) for text in addresses]
+            lead = ("a", host)
         else:
             name = f"{service.srv}.{domain}"
-            leads = [("s", name)]
+            lead = ("s", name)
             srv += [
                 srv_line(name, SrvRecord(one.priority, one.weight, port, one.name, ttl))
                 for one, port in speakers
             ]
-        naptr += [
-            naptr_line(
-                domain,
-                NaptrRecord(
-                    order * _STEP, rank * _STEP, flag, service.naptr_text, "", replacement, ttl
-                ),
-            )
-            for rank, (flag, replacement) in enumerate(leads, start=1)
-        ]
+        record = NaptrRecord(order * _STEP, _DEFAULT, lead[0], service.naptr_text, "", lead[1], ttl)
+        naptr.append(naptr_line(domain, record))
     hosts = [
         address_line(one.name, AddressRecord(address, ttl))
         for one in servers
         for address in one.addresses
     ]
-    return [*naptr, *dict.fromkeys(srv), *dict.fromkeys(hosts)]
+    return [*naptr, *srv, *hosts, *shared]
+
+
+def _one_host(transport: Transport, servers: Sequence[PublishedServer], domain: str) -> str:
+    """The host that stands for all servers of a transport without SRV: it has all addresses."""
+    if len(servers) == 1:
+        return servers[0].name
+    outside = [one.name for one in servers if not one.addresses]
+    if outside:
+        raise MisuseError(
+            f"--server names {outside[0]} for {transport} beside others: one host must have the "
+            f"addresses of all, and those of {outside[0]} are published elsewhere"
+        )
+    return f"sip-{transport}.{domain}"

@@ -89,7 +89,7 @@ def one_family(facts: Facts) -> Iterator[Finding]:
             has, lacks = ("IPv6", "A") if True in found else ("IPv4", "AAAA")
             yield Finding(
                 host,
-                f"it has {has} addresses only, other servers have both families or the other one",
+                f"it has {has} addresses only, unlike other servers",
                 Fix(advice=f"publish {lacks} records of {absolute(host)}"),
             )
 

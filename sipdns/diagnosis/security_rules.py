@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from natkit.errors import DnsFailure
+from natkit.errors import DnsFailure, NoService
 from natkit.machine import Transport
 from sipdns.diagnosis.facts import Facts, SrvSet
 from sipdns.diagnosis.finding import Area, Finding, Fix, NotTested, Severity, rule
@@ -26,7 +26,7 @@ def no_server(facts: Facts) -> Iterator[Finding]:
     error = facts.outcome.error
     if isinstance(error, DnsFailure):
         facts.miss(str(error))
-    elif error is not None:
+    elif error is not None and not _reached(facts):
         domain = facts.search.target
         host = f"sip.{domain}"
         lines = (
@@ -42,6 +42,31 @@ def no_server(facts: Facts) -> Iterator[Finding]:
                 advice=f"and the addresses of {host}." if can_publish else "correct the URI",
             ),
         )
+
+
+@rule(
+    "caller-without-server",
+    Severity.WARNING,
+    "RFC 3263 §4.1",
+    Area.SERVICE,
+    "The domain has a transport in common with the caller",
+)
+def caller_without_server(facts: Facts) -> Iterator[Finding]:
+    """Callers that speak these transports only reach nobody; others do."""
+    reached = _reached(facts)
+    if isinstance(facts.outcome.error, NoService) and reached:
+        spoken = ", ".join(one.transport for one in facts.search.services) or "nothing of it"
+        yield Finding(
+            facts.search.uri,
+            f"a caller that speaks {spoken} finds no server; there are some over "
+            f"{', '.join(reached)}",
+            Fix(advice="publish a server for what callers speak; --transports says what that is"),
+        )
+
+
+def _reached(facts: Facts) -> list[Transport]:
+    """The transports over which servers are found."""
+    return [transport for transport, plan in facts.plans.items() if plan.targets]
 
 
 @rule(
@@ -140,4 +165,4 @@ def tcp_missing(facts: Facts) -> Iterator[Finding]:
         )
 
 
-RULES: Final = (no_server, tcp_missing, sips_missing, sips_without_server)
+RULES: Final = (no_server, caller_without_server, tcp_missing, sips_missing, sips_without_server)

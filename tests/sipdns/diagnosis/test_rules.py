@@ -33,6 +33,12 @@ CASES: list[tuple[str, str, str, list[str]]] = [
         ["_sips._tcp.example.org. 3600 IN SRV 10 10 5061 sip.example.org."],
     ),
     (
+        "caller-without-server",
+        '@ 3600 IN NAPTR 10 10 "a" "SIPS+D2W" "" sip1\n' + FIRST,
+        "there are some over wss",
+        [],
+    ),
+    (
         "srv-without-naptr",
         edited(GOOD, ('@ 3600 IN NAPTR 20 10 "s" "SIP+D2T" "" _sip._tcp\n', "")),
         "no NAPTR record leads to _sip._tcp.example.org",
