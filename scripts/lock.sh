@@ -23,5 +23,5 @@ compile() {
 }
 
 compile requirements/run.txt --extra server --group build
-compile requirements/dev.txt --extra server --extra aioice --group dev \
-    --constraint requirements/run.txt
+compile requirements/dev.txt --extra server --extra postgresql --extra mysql --extra redis \
+    --extra aioice --group dev --constraint requirements/run.txt

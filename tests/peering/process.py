@@ -1,5 +1,6 @@
 """A foreign server as a child process: started, watched until it answers, stopped."""
 
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -63,9 +64,9 @@ class PeerProcess:
             if monotonic() > deadline:
                 raise PeerFailed(f"{self.name} did not answer in {READY_LIMIT} s:\n{self.log()}")
 
-    def stop(self) -> None:
-        """End it, gently first; harmless when it has ended."""
-        self._process.terminate()
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End it, by a signal first; harmless when it has ended."""
+        self._process.send_signal(number)
         try:
             self._process.wait(timeout=STOP_LIMIT)
         except subprocess.TimeoutExpired:

@@ -14,8 +14,10 @@ from pathlib import Path
 from packaging.version import Version
 
 ROSTER = Path(__file__).parent.parent / "peers.toml"
-SYSTEM_PATH = "/usr/sbin:/sbin"
-"""Where Debian keeps servers; not on the PATH of users other than root."""
+SYSTEM_PATH = ":".join(
+    ("/usr/sbin", "/sbin", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"))))
+)
+"""Where Debian keeps servers; not on everybody's PATH."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,5 +69,7 @@ def _asked_for(name: str) -> Iterable[Requirement]:
     groups = project["dependency-groups"]
     wanted = [*project["project"]["dependencies"], *extras["server"], *groups["build"]]
     if name == "dev":
-        wanted += [*extras["aioice"], *(entry for entry in groups["dev"] if isinstance(entry, str))]
+        for extra in ("postgresql", "mysql", "redis", "aioice"):
+            wanted += extras[extra]
+        wanted += [*(entry for entry in groups["dev"] if isinstance(entry, str))]
     return [Requirement(text) for text in wanted]

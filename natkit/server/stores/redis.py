@@ -12,12 +12,16 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from natkit.errors import ConfigError, StoreFailure
 from natkit.server.stores.store import ANSWER_LIMIT, Summary, UserKeys
 from natkit.stun.credentials import user_hash
 
 __all__ = ["RedisStore"]
+
+RETRIES = 1
 
 SCAN_COUNT = 1_000
 """Users that one step of a count asks for."""
@@ -36,7 +40,11 @@ class RedisStore:
             host = parts.hostname or ""
             port = f":{parts.port}" if parts.port is not None else ""
             self._redis = Redis.from_url(
-                url, socket_timeout=ANSWER_LIMIT, socket_connect_timeout=ANSWER_LIMIT
+                url,
+                socket_timeout=ANSWER_LIMIT,
+                socket_connect_timeout=ANSWER_LIMIT,
+                # A connection that a restart of Redis ended is made anew.
+                retry=Retry(NoBackoff(), RETRIES),
             )
         except ValueError:
             # The text holds a password, so it is not repeated.

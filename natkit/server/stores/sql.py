@@ -208,13 +208,15 @@ class SqlStore:
     async def _create_tables(self) -> None:
         if self._has_tables:
             return
-        try:
-            async with self._engine.begin() as connection:
-                await connection.run_sync(_METADATA.create_all)
-        except DBAPIError:
-            # Another server may have made them in this moment.
-            async with self._engine.begin() as connection:
-                await connection.run_sync(_METADATA.create_all)
+        # Another server may make one of them in this moment, and then the next.
+        for left in reversed(range(len(_METADATA.tables) + 1)):
+            try:
+                async with self._engine.begin() as connection:
+                    await connection.run_sync(_METADATA.create_all)
+                break
+            except DBAPIError:
+                if not left:
+                    raise
         self._has_tables = True
 
 
