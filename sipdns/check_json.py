@@ -1,17 +1,25 @@
 """A diagnosis as the JSON object of ``sipdns check``; docs/sipdns-check.md explains it."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from natkit.machine import Failure, Transport
 from sipdns.decisions import Step
 from sipdns.diagnosis.examination import Diagnosis, Query
 from sipdns.diagnosis.finding import Check, Finding, Status
 from sipdns.diagnosis.waiting import SILENCE, Attempted, first_chances
+from sipdns.probe_results import BindingAnswer, OptionsAnswer, ProbeResult, Standing
 from sipdns.records import Answer, Unanswered
 from sipdns.report import as_json
 from sipdns.targets import Outcome
 
-__all__ = ["diagnosis_as_json", "failover_as_json"]
+__all__ = ["PROBE_STATUSES", "clause", "diagnosis_as_json", "failover_as_json", "probe_as_json"]
+
+PROBE_STATUSES: Final = {
+    Standing.OK: Status.PASSED,
+    Standing.FAILED: Status.FAILED,
+    Standing.NOT_TESTED: Status.NOT_TESTED,
+}
 
 
 def diagnosis_as_json(diagnosis: Diagnosis) -> dict[str, object]:
@@ -88,6 +96,65 @@ def failover_as_json(attempts: Sequence[Attempted]) -> list[dict[str, object]]:
         }
         for one in attempts
     ]
+
+
+def probe_as_json(result: ProbeResult) -> dict[str, object]:
+    """What --probe found of one target."""
+    target, facts = result.target, result.facts
+    return {
+        "protocol": target.protocol.value,
+        "transport": target.transport.value,
+        "address": target.address.host,
+        "port": target.address.port,
+        "host": target.host,
+        "tls_name": target.tls_name,
+        "status": PROBE_STATUSES[result.standing].value,
+        "checks": [
+            {
+                "name": name,
+                "status": PROBE_STATUSES[check.standing].value,
+                "evidence": check.evidence,
+            }
+            for name, check in result.checks
+        ],
+        "tls": None
+        if facts is None
+        else {
+            "version": facts.version,
+            "cipher": facts.cipher,
+            "certificates": [
+                {
+                    "subject": one.subject,
+                    "issuer": one.issuer,
+                    "not_before": one.not_before.isoformat(),
+                    "not_after": one.not_after.isoformat(),
+                    "names": list(one.names),
+                }
+                for one in facts.certificates
+            ],
+        },
+        "answer": _probe_answer(result.answer),
+    }
+
+
+def _probe_answer(answer: OptionsAnswer | BindingAnswer | None) -> dict[str, object] | None:
+    match answer:
+        case None:
+            return None
+        case BindingAnswer(mapped, round_trip):
+            return {"mapped": str(mapped), "seconds": round_trip}
+        case OptionsAnswer():
+            return {
+                "status": answer.status,
+                "reason": answer.reason,
+                "seconds": answer.round_trip,
+                "sent": answer.sent,
+                "server": answer.server,
+                "allow": list(answer.allow),
+                "supported": list(answer.supported),
+                "received": answer.received,
+                "rport": answer.rport,
+            }
 
 
 def _query(query: Query) -> dict[str, object]:

@@ -15,16 +15,17 @@ from rich.text import Text
 from rich.tree import Tree
 
 from natkit.machine import Failure, Transport
-from sipdns.check_json import clause
+from sipdns.check_json import PROBE_STATUSES, clause
 from sipdns.decisions import Step, Verdict
 from sipdns.diagnosis.examination import Diagnosis, Query
 from sipdns.diagnosis.finding import Area, Check, Finding, Severity, Status
 from sipdns.diagnosis.waiting import SILENCE, Attempted, How, first_chances
+from sipdns.probe_results import BindingAnswer, OptionsAnswer, ProbeResult, Standing
 from sipdns.records import Answer, Carrier, Security, Unanswered
 from sipdns.records import Status as AnswerStatus
 from sipdns.targets import Outcome, RankedTarget
 
-__all__ = ["WIDTH", "diagnosis_as_text", "verdict_line"]
+__all__ = ["WIDTH", "diagnosis_as_text", "published_plans", "verdict_line"]
 
 WIDTH: Final = 80
 
@@ -63,8 +64,12 @@ _CARRIERS: Final = {
 }
 
 
-def diagnosis_as_text(diagnosis: Diagnosis, attempts: Sequence[Attempted] = ()) -> RenderableType:
-    """The whole report; ``attempts`` are those of ``--explain-failover``."""
+def diagnosis_as_text(
+    diagnosis: Diagnosis,
+    attempts: Sequence[Attempted] = (),
+    results: Sequence[ProbeResult] | None = None,
+) -> RenderableType:
+    """The whole report, with what --explain-failover and --probe add to it."""
     parts: list[RenderableType] = [verdict_line(diagnosis), Text()]
     parts += [_input(diagnosis), Text()]
     if diagnosis.queries:
@@ -75,6 +80,8 @@ def diagnosis_as_text(diagnosis: Diagnosis, attempts: Sequence[Attempted] = ()) 
     parts += [*_plans(diagnosis), Text()]
     if attempts:
         parts += [_failover(attempts), Text()]
+    if results is not None:
+        parts += [_probes(results), Text()]
     parts += [_findings(diagnosis), Text(), _checks(diagnosis), Text(), verdict_line(diagnosis)]
     return Group(*parts)
 
@@ -224,18 +231,27 @@ def _plans(diagnosis: Diagnosis) -> Iterator[RenderableType]:
     takes = ", then ".join(one.upper() for one in spoken if one in chosen)
     heading.append(f" takes {takes}" if takes else " finds no server", "not bold")
     yield heading
-    without = []
-    for transport, plan in diagnosis.plans:
-        if plan.targets and (transport in spoken or _is_published(plan)):
-            yield Text()
-            yield _plan(transport, plan)
-        else:
-            without.append(transport)
+    shown = published_plans(diagnosis)
+    for transport, plan in shown:
+        yield Text()
+        yield _plan(transport, plan)
+    transports = {transport for transport, _ in shown}
+    without = [transport for transport, _ in diagnosis.plans if transport not in transports]
     yield Text()
     if chosen:
         yield Text(AFTER, style=_DIM)
     if without:
         yield Text(f"no server over {', '.join(without)}", style=_DIM)
+
+
+def published_plans(diagnosis: Diagnosis) -> list[tuple[Transport, Outcome]]:
+    """The plans that lead to servers which the domain names, or which this caller would try."""
+    spoken = {one.transport for one in diagnosis.search.services}
+    return [
+        (transport, plan)
+        for transport, plan in diagnosis.plans
+        if plan.targets and (transport in spoken or _is_published(plan))
+    ]
 
 
 def _is_published(plan: Outcome) -> bool:
@@ -291,6 +307,25 @@ def _failover(attempts: Sequence[Attempted]) -> RenderableType:
         last = attempts[-1]
         end = last.begins + (SILENCE if last.how is How.SILENT else 0.0)
         tree.add(Text(f"at {end:g} s: no target is left; the call fails", style="red"))
+    return tree
+
+
+def _probes(results: Sequence[ProbeResult]) -> RenderableType:
+    tree = _tree("Probe" if results else "Probe  there is nobody to contact")
+    for result in results:
+        sign, style = _SIGNS[PROBE_STATUSES[result.standing]]
+        branch = tree.add(Text.assemble((f"{sign} ", style), str(result.target)))
+        if isinstance(result.answer, OptionsAnswer):
+            answer = result.answer
+            line = f"{answer.status} {answer.reason} in {answer.round_trip * 1000:.0f} ms"
+            branch.add(Text(f"{line}, by {answer.server}" if answer.server else line))
+        elif isinstance(result.answer, BindingAnswer):
+            line = f"seen as {result.answer.mapped} in {result.answer.round_trip * 1000:.0f} ms"
+            branch.add(Text(line))
+        for name, check in result.checks:
+            if check.standing is not Standing.NOT_TESTED:
+                sign, style = _SIGNS[PROBE_STATUSES[check.standing]]
+                branch.add(Text.assemble((f"{sign} ", style), f"{name}: {check.evidence}"))
     return tree
 
 

@@ -2,11 +2,11 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from natkit.address import Address
 from natkit.cli.entry import (
     ExitStatus,
     JsonOption,
@@ -17,15 +17,29 @@ from natkit.cli.entry import (
 )
 from natkit.cli.entry import run as run_application
 from natkit.errors import DnsFailure
+from natkit.machine import Transport
 from sipdns.cli_check import EXAMPLE as CHECK_EXAMPLE
 from sipdns.cli_check import check
-from sipdns.cli_options import nameserver, read_transports
+from sipdns.cli_enum import EXAMPLE as ENUM_EXAMPLE
+from sipdns.cli_enum import enum
+from sipdns.cli_options import read_transports
+from sipdns.cli_resolver import (
+    DohOption,
+    DotOption,
+    ResolverCaOption,
+    ResolverOption,
+    ResolverOptions,
+    TrustAnchorOption,
+    ValidateOption,
+)
 from sipdns.cli_zone import EXAMPLE as ZONE_EXAMPLE
 from sipdns.cli_zone import zone
 from sipdns.locator import Locator
 from sipdns.report import as_json, as_text
 from sipdns.services import DEFAULT_TRANSPORTS
+from sipdns.srv_order import Draw
 from sipdns.system import system_draw
+from sipdns.targets import Outcome
 
 __all__ = ["run"]
 
@@ -48,14 +62,12 @@ def resolve(
             metavar="LIST", help="What the client speaks, by commas, most preferred first."
         ),
     ] = ",".join(DEFAULT_TRANSPORTS),
-    resolver: Annotated[
-        list[Address] | None,
-        typer.Option(
-            metavar="ADDRESS[:PORT]",
-            parser=nameserver,
-            help="A nameserver to ask instead of the system's; may be given again.",
-        ),
-    ] = None,
+    resolver: ResolverOption = None,
+    dot: DotOption = False,
+    doh: DohOption = None,
+    resolver_ca: ResolverCaOption = None,
+    validate: ValidateOption = False,
+    trust_anchor: TrustAnchorOption = None,
     seed: Annotated[
         int | None,
         typer.Option(help="Draw the order of equal servers from this number, the same each time."),
@@ -67,10 +79,9 @@ def resolve(
     Exit status: 0 found, 1 there is none, 2 wrong use, 3 the DNS did not answer.
     """
     draw = system_draw if seed is None else random.Random(seed).randrange  # noqa: S311 - to be repeated
-    locator = Locator(
-        nameservers=resolver or None, transports=read_transports(transports), draw=draw
-    )
-    outcome = asyncio.run(locator.explain(uri))
+    spoken = read_transports(transports)
+    options = ResolverOptions(resolver, dot, doh, resolver_ca, validate, trust_anchor)
+    outcome = asyncio.run(_explain(uri, spoken, draw, options))
     if as_object:
         print_json(as_json(outcome))
     else:
@@ -82,8 +93,16 @@ def resolve(
     return ExitStatus.NOT_TESTED if failed else ExitStatus.FAULT
 
 
+async def _explain(
+    uri: str, transports: Sequence[Transport], draw: Draw, options: ResolverOptions
+) -> Outcome:
+    async with options.open() as dns:
+        return await Locator(dns=dns, transports=transports, draw=draw).explain(uri)
+
+
 app.command(epilog=f"Example: {CHECK_EXAMPLE}")(check)
 app.command(epilog=f"Example: {ZONE_EXAMPLE}")(zone)
+app.command(epilog=f"Example: {ENUM_EXAMPLE}")(enum)
 
 
 def run() -> int:

@@ -3,25 +3,38 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
+from typing import Protocol as Shape
 
 import typer
 
 from natkit.address import Address
 from natkit.cli.entry import ExitStatus, JsonOption, console, print_json
 from natkit.errors import ConfigError, MisuseError
-from sipdns.check_json import diagnosis_as_json, failover_as_json
-from sipdns.check_report import WIDTH, diagnosis_as_text
-from sipdns.cli_options import nameserver, read_nameserver, read_transports
+from sipdns.check_json import diagnosis_as_json, failover_as_json, probe_as_json
+from sipdns.check_report import WIDTH, diagnosis_as_text, published_plans
+from sipdns.cli_options import read_nameserver, read_transports
+from sipdns.cli_resolver import (
+    DohOption,
+    DotOption,
+    ResolverCaOption,
+    ResolverOption,
+    ResolverOptions,
+    TrustAnchorOption,
+    ValidateOption,
+)
 from sipdns.diagnosis import RULES, Diagnosis, Examination, Status, Surroundings
 from sipdns.diagnosis.waiting import Attempted, How, failover, read_failures
 from sipdns.examiner import examine, examine_zone
-from sipdns.nameservers import Nameservers
+from sipdns.probe import ProbeSettings, contacted
+from sipdns.probe import probe as ask_servers
+from sipdns.probe_results import ProbeResult, ProbeTarget, Protocol, Standing
 from sipdns.search import read_uri
 from sipdns.services import DEFAULT_TRANSPORTS
-from sipdns.system import DNS_PORT, system_draw, system_nameservers
+from sipdns.system import DNS_PORT, system_draw
 from sipdns.zonefile import ZoneFile
 
 __all__ = ["EXAMPLE", "check"]
@@ -36,14 +49,12 @@ def check(
     transports: Annotated[
         str, typer.Option(metavar="LIST", help="What the caller speaks, by commas.")
     ] = ",".join(DEFAULT_TRANSPORTS),
-    resolver: Annotated[
-        list[Address] | None,
-        typer.Option(
-            metavar="ADDRESS[:PORT]",
-            parser=nameserver,
-            help="A nameserver to ask instead of the system's; may be given again.",
-        ),
-    ] = None,
+    resolver: ResolverOption = None,
+    dot: DotOption = False,
+    doh: DohOption = None,
+    resolver_ca: ResolverCaOption = None,
+    validate: ValidateOption = False,
+    trust_anchor: TrustAnchorOption = None,
     compare: Annotated[
         str, typer.Option(metavar="LIST", help="Resolvers whose answers are compared, by commas.")
     ] = "",
@@ -65,6 +76,15 @@ def check(
     authority_port: Annotated[
         int, typer.Option(help="Where authoritative servers listen, in a laboratory.")
     ] = DNS_PORT,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Contact the servers found, and say whom first.")
+    ] = False,
+    probe_ca: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The CA (PEM) of the servers' certificates, for --probe."
+        ),
+    ] = None,
     as_object: JsonOption = False,
 ) -> int:
     """Say what is wrong with the records of a SIP domain, and what to publish instead.
@@ -73,30 +93,32 @@ def check(
     """
     failures = read_failures(explain_failover) if explain_failover else {}
     draw = system_draw if seed is None else random.Random(seed).randrange  # noqa: S311 - to be repeated
-    compared = _compared(compare, resolver or ())
+    options = ResolverOptions(resolver, dot, doh, resolver_ca, validate, trust_anchor)
     accepted = _accepted(accept)
-
-    def examination(now: float, surroundings: Surroundings) -> Examination:
-        return Examination(
-            uri, read_transports(transports), draw=draw, now=now, surroundings=surroundings
-        )
-
+    if probe and zonefile is not None:
+        raise MisuseError("--probe contacts servers and --zonefile sends nothing: give one of them")
+    make = partial(Examination, uri, read_transports(transports), draw=draw)
     if zonefile is not None:
         zone = _zone(zonefile, read_uri(uri).target)
         surroundings = Surroundings(time.time(), offline=True, accepted=accepted | zone.accepted)
-        diagnosis = examine_zone(examination(0.0, surroundings), zone)
+        diagnosis = examine_zone(make(now=0.0, surroundings=surroundings), zone)
     else:
-        servers = tuple(resolver or system_nameservers())
+        servers = [one for one in options.servers() if isinstance(one, Address)]
         surroundings = Surroundings(
-            time.time(), servers[0], compared, authority_port, accepted=accepted
+            time.time(),
+            servers[0] if servers else None,
+            _compared(compare, servers if resolver else ()),
+            authority_port,
+            accepted=accepted,
         )
-        diagnosis = asyncio.run(_examine(examination, surroundings, servers))
+        diagnosis = asyncio.run(_examine(make, surroundings, options))
     attempts = _explained(diagnosis, failures)
+    results = _probed(diagnosis, probe_ca) if probe else None
     if as_object:
-        _print_json(diagnosis, attempts)
+        _print_json(diagnosis, attempts, results)
     else:
-        _print_text(diagnosis, attempts)
-    return _exit_status(diagnosis)
+        _print_text(diagnosis, attempts, results)
+    return _exit_status(diagnosis, results)
 
 
 def _compared(text: str, resolvers: Sequence[Address]) -> tuple[Address, ...]:
@@ -128,14 +150,29 @@ def _zone(file: Path, domain: str) -> ZoneFile:
     return zone
 
 
-async def _examine(
-    examination: Callable[[float, Surroundings], Examination],
-    surroundings: Surroundings,
-    servers: Sequence[Address],
-) -> Diagnosis:
-    async with Nameservers(servers) as asking:
+class _Make(Shape):
+    """Begins an examination."""
+
+    def __call__(self, *, now: float, surroundings: Surroundings) -> Examination: ...
+
+
+async def _examine(make: _Make, surroundings: Surroundings, options: ResolverOptions) -> Diagnosis:
+    async with options.open() as asking:
         now = asyncio.get_running_loop().time()
-        return await examine(examination(now, surroundings), asking.ask)
+        return await examine(make(now=now, surroundings=surroundings), asking.ask)
+
+
+def _probed(diagnosis: Diagnosis, authority: Path | None) -> Sequence[ProbeResult]:
+    """Ask the servers of all plans; whom is told before, on stderr."""
+    protocol = Protocol.SIP if diagnosis.outcome.uri.startswith("sip") else Protocol.STUN
+    targets = [
+        ProbeTarget.of(target, protocol)
+        for _, plan in published_plans(diagnosis)
+        for target in plan.targets
+    ]
+    for line in contacted(targets):
+        typer.echo(f"contacting: {line}", err=True)
+    return asyncio.run(ask_servers(targets, ProbeSettings(trust=authority)))
 
 
 def _explained(diagnosis: Diagnosis, failures: Mapping[int, How]) -> list[Attempted]:
@@ -148,18 +185,31 @@ def _explained(diagnosis: Diagnosis, failures: Mapping[int, How]) -> list[Attemp
     return failover(diagnosis.outcome.targets, failures) if failures else []
 
 
-def _print_json(diagnosis: Diagnosis, attempts: Sequence[Attempted]) -> None:
-    explained = failover_as_json(attempts) if attempts else None
-    print_json({**diagnosis_as_json(diagnosis), "failover": explained})
+def _print_json(
+    diagnosis: Diagnosis,
+    attempts: Sequence[Attempted],
+    results: Sequence[ProbeResult] | None,
+) -> None:
+    document = diagnosis_as_json(diagnosis)
+    document["failover"] = failover_as_json(attempts) if attempts else None
+    document["probes"] = None if results is None else [probe_as_json(one) for one in results]
+    print_json(document)
 
 
-def _print_text(diagnosis: Diagnosis, attempts: Sequence[Attempted]) -> None:
+def _print_text(
+    diagnosis: Diagnosis,
+    attempts: Sequence[Attempted],
+    results: Sequence[ProbeResult] | None,
+) -> None:
     out = console()
     width = min(WIDTH, out.width) if out.is_terminal else WIDTH
-    out.print(diagnosis_as_text(diagnosis, attempts), width=width, soft_wrap=False)
+    text = diagnosis_as_text(diagnosis, attempts, results)
+    out.print(text, width=width, soft_wrap=False)
 
 
-def _exit_status(diagnosis: Diagnosis) -> ExitStatus:
+def _exit_status(diagnosis: Diagnosis, results: Sequence[ProbeResult] | None) -> ExitStatus:
+    if any(one.standing is Standing.FAILED for one in results or ()):
+        return ExitStatus.FAULT
     match diagnosis.status:
         case Status.FAILED:
             return ExitStatus.FAULT

@@ -1,22 +1,17 @@
 """Values that several ``sipdns`` commands take as options."""
 
 from natkit.address import Address
-from natkit.cli.entry import argument
 from natkit.errors import MisuseError
 from natkit.machine import Transport
 from sipdns.services import SIP_SERVICES
 from sipdns.system import DNS_PORT
 
-__all__ = ["nameserver", "read_nameserver", "read_transports"]
+__all__ = ["read_nameserver", "read_transports"]
 
 
 def read_nameserver(text: str) -> Address:
     """``ADDRESS[:PORT]``; MisuseError for another text."""
     return Address.parse(text, DNS_PORT)
-
-
-nameserver = argument(read_nameserver)
-"""The same for typer."""
 
 
 def read_transports(text: str) -> tuple[Transport, ...]:
