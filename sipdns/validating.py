@@ -63,6 +63,8 @@ class ValidatingNameservers:
             answer,
             security=judgement.security,
             security_reason=judgement.reason,
+            # Nothing proves what came along; it is asked for where it is needed.
+            additional=(),
             signed_until=judgement.expires,
         )
         if judgement.security is not Security.BOGUS:

@@ -28,13 +28,20 @@ ns IN A 127.0.0.1
 
 
 def start(
-    directory: Path, zones: Mapping[str, str], options: str = ""
+    directory: Path, zones: Mapping[str, str], options: str = "", statements: str = ""
 ) -> tuple[Address, PeerProcess]:
-    """Start named with ``zones`` and wait until it has answered for each over UDP and TCP."""
+    """Start named with ``zones`` and wait until it has answered for each over UDP and TCP.
+
+    ``statements`` stand beside the options: ``tls`` and ``http``, for example.
+    """
     address = Address(HOST, free_port(HOST))
     process = PeerProcess(
         "named",
-        [_program(directory), "-g", "-n", "1", "-c", _write(directory, address, zones, options)],
+        [
+            _program(directory),
+            *("-g", "-n", "1", "-c"),
+            _write(directory, address, zones, options, statements),
+        ],
         directory,
     )
 
@@ -65,7 +72,9 @@ def _program(directory: Path) -> Path:
     return Path(found)
 
 
-def _write(directory: Path, address: Address, zones: Mapping[str, str], options: str) -> Path:
+def _write(
+    directory: Path, address: Address, zones: Mapping[str, str], options: str, statements: str
+) -> Path:
     blocks = [
         "controls {};",
         "options {",
@@ -81,6 +90,7 @@ def _write(directory: Path, address: Address, zones: Mapping[str, str], options:
         "  allow-transfer { any; };",
         options,
         "};",
+        statements,
     ]
     for number, (zone, text) in enumerate(zones.items()):
         file = directory / f"zone{number}.db"

@@ -9,7 +9,7 @@ import pytest
 
 from natkit.address import Address
 from tests.certificates import Issued
-from tests.peering import bind9, coturn, kamailio, roster
+from tests.peering import bind9, coturn, kamailio, roster, unbound
 from tests.peering.process import PeerProcess
 
 LOG_TAIL = 20_000
@@ -28,7 +28,9 @@ class StartCoturn(Protocol):
 class StartNamed(Protocol):
     """Type of the ``start_named`` fixture."""
 
-    def __call__(self, zones: Mapping[str, str], options: str = "") -> Address:
+    def __call__(
+        self, zones: Mapping[str, str], options: str = "", statements: str = ""
+    ) -> Address:
         """Start named with these zones; it is stopped when the test ends."""
         ...
 
@@ -40,6 +42,14 @@ class StartKamailio(Protocol):
         self, certificate: Issued, *, status: int = 200, reason: str = "Alive"
     ) -> kamailio.Kamailio:
         """Start Kamailio, which answers OPTIONS with ``status``; it is stopped in the end."""
+        ...
+
+
+class StartUnbound(Protocol):
+    """Type of the ``start_unbound`` fixture."""
+
+    def __call__(self, upstream: Address, anchor: str, certificate: Issued) -> unbound.Unbound:
+        """Start unbound, which validates what ``upstream`` says; it is stopped with the test."""
         ...
 
 
@@ -94,8 +104,9 @@ def running_coturn(start_coturn: StartCoturn) -> coturn.Coturn:
 def start_named(peer_processes: _Keeper) -> StartNamed:
     """Start BIND 9 with zones of the test's own."""
 
-    def start(zones: Mapping[str, str], options: str = "") -> Address:
-        address, process = bind9.start(peer_processes.directory("named"), zones, options)
+    def start(zones: Mapping[str, str], options: str = "", statements: str = "") -> Address:
+        directory = peer_processes.directory("named")
+        address, process = bind9.start(directory, zones, options, statements)
         peer_processes.keep(process)
         return address
 
@@ -111,6 +122,19 @@ def start_kamailio(peer_processes: _Keeper) -> StartKamailio:
     ) -> kamailio.Kamailio:
         directory = peer_processes.directory("kamailio")
         server = kamailio.start(directory, certificate, status=status, reason=reason)
+        peer_processes.keep(server.process)
+        return server
+
+    return start
+
+
+@pytest.fixture
+def start_unbound(peer_processes: _Keeper) -> StartUnbound:
+    """Start unbound as a validating resolver."""
+
+    def start(upstream: Address, anchor: str, certificate: Issued) -> unbound.Unbound:
+        directory = peer_processes.directory("unbound")
+        server = unbound.start(directory, upstream, anchor, certificate)
         peer_processes.keep(server.process)
         return server
 

@@ -122,6 +122,7 @@ class SignedZone:
             self.add(owner, "NSEC", f"{following} {types}", ttl=30)
 
     def _add_nsec3(self) -> None:
+        self.add(self.origin, "NSEC3PARAM", f"1 0 {self.signing.iterations} -", ttl=0)
         names: set[dns.name.Name] = set()
         for owner in self._owners():
             insecure = owner != self.origin and self.types(owner) == {"NS"}
@@ -136,6 +137,12 @@ class SignedZone:
                 types.add("RRSIG")
             data = f"1 {flags} {self.signing.iterations} - {following} {' '.join(sorted(types))}"
             self.add(dns.name.from_text(own, self.origin), "NSEC3", data, ttl=30)
+
+    @property
+    def text(self) -> str:
+        """The zone with its signatures, as a file for a nameserver."""
+        sets = [*self.sets.values(), *self.signatures.values()]
+        return "".join(f"{rrset.to_text()}\n" for rrset in sets)
 
     def hash(self, name: dns.name.Name) -> str:
         return dns.dnssec.nsec3_hash(name, None, self.signing.iterations, "SHA1")
@@ -172,6 +179,7 @@ class SignedWorld:
 
     def _delegate(self, parent: SignedZone, child: SignedZone) -> None:
         parent.add(child.origin, "NS", f"ns.{child.origin}")
+        parent.add(dns.name.from_text("ns", child.origin), "A", "192.0.2.53")
         if child.signing.ds == "none" or not parent.signing.signed:
             return
         key = child.dnskey
