@@ -14,9 +14,9 @@ from sipdns.records import Answer, Question, Record, Status
 
 __all__ = ["Cache", "CacheStatistics", "Remembered", "lifetime", "shortest_ttl"]
 
-MOST_UNITS: Final = 500_000
-"""The default bound, in records (an answer counts as one more than it has).  It keeps the answers
-for 100,000 domains or so in some 150 MB; what was not used for longest goes first."""
+MOST_UNITS: Final = 300_000
+"""The default bound, in records (an answer counts as one more than it has): 150,000 addresses, or
+all that was asked for 15,000 domains, in some 100 MB.  What was not used for longest goes first."""
 
 LONGEST_LIFETIME: Final = 604_800
 """A week, in seconds: no TTL counts for more (RFC 8767 §4)."""
