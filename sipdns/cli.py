@@ -38,7 +38,7 @@ from sipdns.locator import Locator
 from sipdns.report import as_json, as_text
 from sipdns.services import DEFAULT_TRANSPORTS
 from sipdns.srv_order import Draw
-from sipdns.system import system_draw
+from sipdns.system import system_draw, system_hosts
 from sipdns.targets import Outcome
 
 __all__ = ["run"]
@@ -96,8 +96,11 @@ def resolve(
 async def _explain(
     uri: str, transports: Sequence[Transport], draw: Draw, options: ResolverOptions
 ) -> Outcome:
+    # The hosts file belongs to the system's resolver: whoever names another one wants its answers.
+    hosts = system_hosts() if options == ResolverOptions() else None
     async with options.open() as dns:
-        return await Locator(dns=dns, transports=transports, draw=draw).explain(uri)
+        locator = Locator(dns=dns, hosts=hosts, transports=transports, draw=draw)
+        return await locator.explain(uri)
 
 
 app.command(epilog=f"Example: {CHECK_EXAMPLE}")(check)
