@@ -142,26 +142,21 @@ class Users:
     def find(self, request: FindCredential, answer: Callable[[Found], None]) -> None:
         """Call ``answer`` with whom a request is from: at once if that can be, else later."""
         userhash = request.userhash
-        if request.username is not None:
-            secrets = self._secrets.current
-            limited = TimeLimitedName.parse(request.username) if secrets else None
-            try:
-                if limited is not None:
-                    answer(self._time_limited(request.username, limited, secrets))
-                    return
-                named = self._by_name.get(request.username)
-                if named is not None:
-                    answer(named)
-                    return
+        try:
+            if request.username is not None:
                 userhash = user_hash(request.username, self._realm)
-            except MisuseError:
-                # A name that OpaqueString forbids is nobody's.
-                answer(None)
-                return
+        except MisuseError:
+            # A name that OpaqueString forbids is nobody's.
+            userhash = None
         if userhash is None:
             answer(None)
             return
         known = self._static.get(self._realm, userhash)
+        if known is None and request.username is not None and self._secrets.current:
+            limited = TimeLimitedName.parse(request.username)
+            if limited is not None:
+                answer(self._time_limited(request.username, limited, self._secrets.current))
+                return
         if known is not None or self._cache is None:
             answer(self._found(known))
         else:

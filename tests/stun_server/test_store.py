@@ -2,15 +2,21 @@
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from natkit.aio.turn import allocate
-from natkit.errors import Unauthenticated
+from natkit.errors import ConfigError, Unauthenticated
+from stun_server.config import Config
+from stun_server.shell.running import start
+from stun_server.shell.state import ephemeral_keys
 from tests.stun_server.process import LOOPBACK_PEERS, StunServerProcess, stun_server
 
 COMMAND = "import sys; from stun_server.cli import run; sys.exit(run())"
@@ -99,3 +105,14 @@ def test_the_log_holds_no_password_key_or_secret(tmp_path: Path, config: Path) -
         assert not may_allocate(server, shown["username"], "hunter2")
         for hidden in (secret, shown["password"], "hunter2"):
             assert hidden not in server.log
+
+
+async def test_a_server_that_cannot_start_lets_go_of_its_store(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = Config.model_validate(
+            {"listeners": {"listen": [f"tcp:127.0.0.1:{taken.getsockname()[1]}"]}}
+        )
+        with pytest.raises(ConfigError):
+            await start(config, ephemeral_keys(), structlog.get_logger(), tmp_path)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert not [each for each in threading.enumerate() if "natkit-sqlite" in each.name]

@@ -69,7 +69,8 @@ class SqliteStore:
         if not self._is_closed:
             self._is_closed = True
             await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-            self._thread.shutdown(wait=False)
+            # The thread has nothing left to do, so this does not wait.
+            self._thread.shutdown()
 
     async def find(self, realm: str, userhash: bytes) -> UserKeys | None:
         """The user of this hash."""

@@ -207,6 +207,16 @@ async def test_a_name_like_a_time_is_an_ordinary_one_without_secrets() -> None:
         assert found.expires is None
 
 
+async def test_a_configured_user_whose_name_is_a_number_stays_who_it_is() -> None:
+    async with opened(passwords={"4930123456": "secret"}, secrets=["north"]) as rig:
+        found = rig.at_once("4930123456")
+        assert isinstance(found, Credential)
+        assert found.expires is None
+        other = rig.at_once("4930123457")
+        assert isinstance(other, Credential)
+        assert other.expires is not None
+
+
 async def test_a_secret_that_comes_later_counts_and_the_log_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
