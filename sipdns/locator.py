@@ -18,7 +18,7 @@ from sipdns.hosts import Hosts
 from sipdns.nameservers import MOST_QUESTIONS, Nameservers
 from sipdns.plan import Plan
 from sipdns.query import QueryLimits
-from sipdns.records import Answer, Question
+from sipdns.records import Answer, Question, RecordType
 from sipdns.resolution import AskDns, Limits, Resolution, Resolved
 from sipdns.search import Search, read_uri, search_for_response
 from sipdns.servers import Server
@@ -178,6 +178,9 @@ class Locator:
 
     def _known(self, search: Search) -> Resolved | None:
         """The end of a lookup for which the cache has all: it need not wait for those who ask."""
+        asked_always = Question(search.target, RecordType.A)
+        if not search.is_numeric and not self._cache.get(asked_always, time.monotonic()):
+            return None
         event = self._begin(search).next_event()
         return event if isinstance(event, Resolved) else None
 
