@@ -5,6 +5,7 @@ import asyncio
 import platform
 import sys
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from benchmarks.checkout import PAGE, RESULTS, ROOT, commit
 from benchmarks.locate import measure
 from benchmarks.locate.report import section
 from benchmarks.locate.results import Cold, Results, bars
-from benchmarks.locate.zones import KINDS
+from benchmarks.locate.zones import KINDS, Kind
 from benchmarks.page import put_section
 
 DELAY = 0.05
@@ -80,16 +81,11 @@ def _measure(directory: Path, options: _Options) -> Results:
         warm_domains=WARM_DOMAINS,
         cached_names=options.names,
     )
-    domains = max(WARM_DOMAINS, options.rounds * options.domains)
-    lines = [
-        line
-        for kind in KINDS
-        for number in range(domains)
-        for line in kind.zone(measure.domain(kind, number))
-    ]
+    once = _zones(KINDS, options.rounds * options.domains)
+    often = _zones(KINDS[:1], WARM_DOMAINS)
     for number in range(options.rounds):
         _say(f"round {number + 1} of {options.rounds}: nothing known")
-        with measure.resolver(directory, lines, DELAY) as slow:
+        with measure.resolver(directory, once, DELAY) as slow:
             some = range(number * options.domains, (number + 1) * options.domains)
             for kind in KINDS:
                 cold = results.cold[kind.title]
@@ -98,7 +94,7 @@ def _measure(directory: Path, options: _Options) -> Results:
                     cold.seconds.append(seconds)
                 cold.sip_dig_seconds += measure.sip_dig(slow, kind, some, directory)
         _say(f"round {number + 1} of {options.rounds}: all known")
-        with measure.resolver(directory, lines, 0.0) as quick:
+        with measure.resolver(directory, often, 0.0) as quick:
             every = range(WARM_DOMAINS)
             results.cold_per_cpu_second.append(
                 asyncio.run(measure.cold_at_full_speed(quick, KINDS[0], every))
@@ -109,6 +105,15 @@ def _measure(directory: Path, options: _Options) -> Results:
     _say(f"memory of {options.names:,} names")
     results.cached_bytes.append(measure.bytes_of_cached_names(options.names))
     return results
+
+
+def _zones(kinds: Sequence[Kind], domains: int) -> list[str]:
+    return [
+        line
+        for kind in kinds
+        for number in range(domains)
+        for line in kind.zone(measure.domain(kind, number))
+    ]
 
 
 def _say(what: str) -> None:

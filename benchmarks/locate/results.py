@@ -62,11 +62,15 @@ class Results:
         return cls(**content)
 
 
+def _round_trips(number: int) -> str:
+    return "1 round trip" if number == 1 else f"{number} round trips"
+
+
 def bars(results: Results) -> tuple[Bar, ...]:
     """The bars; those of cold lookups by the median of each kind."""
     cold = [
         Bar(
-            f"{kind.title}: seconds as a multiple of {kind.rounds} round trips",
+            f"{kind.title}: time as a multiple of {_round_trips(kind.rounds)}",
             median(results.cold[kind.title].seconds) / (kind.rounds * results.delay),
             MOST_OVER,
         )
