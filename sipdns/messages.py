@@ -27,6 +27,7 @@ import dns.rdtypes.IN.SRV
 import dns.rrset
 
 from natkit.errors import MalformedMessage
+from sipdns.message_size import check_size
 from sipdns.records import (
     AddressRecord,
     Answer,
@@ -200,6 +201,7 @@ def read_answer(
     # Some cut the message off within a record, so the bit is read before the rest.
     if len(data) > 2 and data[2] & _TRUNCATED:
         return Truncated()
+    check_size(data)
     try:
         message = dns.message.from_wire(data, ignore_trailing=True)
         rcode = message.rcode()
