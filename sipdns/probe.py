@@ -25,9 +25,9 @@ from natkit.aio.tcp import StreamConnections
 from natkit.aio.tls import TlsClient, TlsConnections, TlsSession, client_context
 from natkit.aio.udp import DatagramSockets, source_address
 from natkit.aio.websocket import Chunks, WebSocketConnections
-from natkit.errors import MalformedMessage, TlsFailed, UnreachableError, UpgradeRefused
+from natkit.errors import MalformedMessage, MisuseError, TlsFailed, UnreachableError, UpgradeRefused
 from natkit.machine import Machine, Path, StreamFraming, Transport
-from natkit.sip import Response, SipFraming
+from natkit.sip import Headers, Plural, Response, SipFraming
 from natkit.sip.kinds import ALLOW, SERVER, SUPPORTED, USER_AGENT, VIA
 from natkit.stun.binding import BindingClient, BindingEvent, BindingFailed, Bound
 from natkit.stun.framing import StunFraming
@@ -43,6 +43,7 @@ from sipdns.probe_results import (
     Protocol,
     Standing,
     TlsFacts,
+    printable,
 )
 
 __all__ = ["ProbeSettings", "contacted", "probe"]
@@ -120,6 +121,10 @@ def _failed(error: Exception) -> Check:
     return Check(Standing.FAILED, str(error))
 
 
+def _shown(check: Check) -> Check:
+    return replace(check, evidence=printable(check.evidence))
+
+
 class _Probe:
     """The probe of one target: its result grows check by check."""
 
@@ -165,7 +170,12 @@ class _Probe:
             datagrams.close()
 
     async def _over_stream(self) -> None:
-        streams = self._streams()
+        try:
+            streams = self._streams()
+        except MisuseError as error:
+            why = _not_tested(str(error))
+            self._note(connection=why, tls=why, chain=why, expiry=why, name=why, exchange=why)
+            return
         address = self._target.address
         try:
             path = await streams.connect(self._target.transport, None, address)
@@ -240,7 +250,11 @@ class _Probe:
         limit = self._settings.limit
         if self._target.protocol is Protocol.SIP:
             domain = self._target.tls_name
-            options = OptionsProbe(path, domain, random=os.urandom, limit=limit)
+            try:
+                options = OptionsProbe(path, domain, random=os.urandom, limit=limit)
+            except MisuseError as error:
+                self._note(exchange=_not_tested(str(error)))
+                return
             self._take_options(await _outcome(options, options.start, datagrams, streams))
         else:
             last_wait = max(limit - _BEFORE_LAST_WAIT, 1.0) / Timing().rto
@@ -291,13 +305,13 @@ class _Probe:
         old = self._result
         self._result = ProbeResult(
             old.target,
-            connection or old.connection,
-            tls or old.tls,
-            chain or old.chain,
-            expiry or old.expiry,
-            name or old.name,
-            websocket or old.websocket,
-            exchange or old.exchange,
+            _shown(connection or old.connection),
+            _shown(tls or old.tls),
+            _shown(chain or old.chain),
+            _shown(expiry or old.expiry),
+            _shown(name or old.name),
+            _shown(websocket or old.websocket),
+            _shown(exchange or old.exchange),
             facts or old.facts,
             answer or old.answer,
         )
@@ -328,27 +342,23 @@ def _options_answer(response: Response, round_trip: float, sent: int) -> Options
     headers = response.headers
     via = headers.first(VIA)
     received = None if via is None else via.received
-    try:
-        server = headers.get(SERVER) or headers.get(USER_AGENT)
-        allow, supported = headers.get_all(ALLOW), headers.get_all(SUPPORTED)
-    except MalformedMessage:
-        # The server is there; what it says of itself is told as far as it can be read.
-        server, allow, supported = None, (), ()
+    said = [field.text for kind in (SERVER, USER_AGENT) for field in headers.fields(kind)]
     return OptionsAnswer(
         response.status,
         printable(response.reason),
         round_trip,
         sent,
-        None if server is None else printable(server),
-        allow,
-        supported,
+        printable(said[0]) if said else None,
+        _readable(headers, ALLOW),
+        _readable(headers, SUPPORTED),
         None if received is None else str(received),
         None if via is None else via.rport,
     )
 
 
-def printable(text: str) -> str:
-    """A peer's text as one line that no terminal takes for more."""
-    return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
-    )
+def _readable(headers: Headers, kind: Plural[str]) -> tuple[str, ...]:
+    """The values, none if they cannot be read: the server is there all the same."""
+    try:
+        return headers.get_all(kind)
+    except MalformedMessage:
+        return ()

@@ -13,7 +13,7 @@ from OpenSSL import crypto
 
 from natkit.errors import MalformedMessage, MisuseError
 from natkit.sip.certificate import CertificateNames, check_certificate
-from sipdns.probe_results import Certificate, Check, Protocol, Standing
+from sipdns.probe_results import Certificate, Check, Protocol, Standing, printable
 
 __all__ = ["Examination", "examine_certificates"]
 
@@ -108,9 +108,9 @@ def _name(names: CertificateNames, name: str, protocol: Protocol) -> Check:
 def _described(certificate: x509.Certificate) -> Certificate:
     names = CertificateNames.from_der(certificate.public_bytes(Encoding.DER))
     return Certificate(
-        certificate.subject.rfc4514_string(),
-        certificate.issuer.rfc4514_string(),
+        printable(certificate.subject.rfc4514_string()),
+        printable(certificate.issuer.rfc4514_string()),
         certificate.not_valid_before_utc,
         certificate.not_valid_after_utc,
-        (*names.uris, *names.dns_names, *names.addresses),
+        tuple(map(printable, (*names.uris, *names.dns_names, *names.addresses))),
     )

@@ -85,9 +85,9 @@ class OptionsProbe:
             return
         try:
             response = parse_message(data)
+            response.check()
             if not (isinstance(response, Response) and self._is_answer(response)):
                 return
-            response.check()
         except MalformedMessage:
             self._strange += 1
             return

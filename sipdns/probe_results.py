@@ -18,7 +18,13 @@ __all__ = [
     "Protocol",
     "Standing",
     "TlsFacts",
+    "printable",
 ]
+
+
+def printable(text: str) -> str:
+    """A peer's text as one line that no terminal takes for more than text."""
+    return "".join([one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text])
 
 
 class Protocol(StrEnum):
