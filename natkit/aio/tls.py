@@ -62,6 +62,14 @@ class TlsClient:
     context: ssl.SSLContext
     check: Callable[[TlsSession], None] = _accept_any
 
+    def __post_init__(self) -> None:
+        try:
+            if (self.server_name or "x").startswith("."):
+                raise UnicodeError
+            (self.server_name or "").encode("idna")
+        except UnicodeError:
+            raise MisuseError(f"{self.server_name!r} is not a server's name") from None
+
 
 def client_context(
     *,
