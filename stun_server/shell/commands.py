@@ -11,7 +11,7 @@ from natkit.cli.entry import VersionOption, application, console
 from natkit.errors import ConfigError
 from natkit.stun.registry import DEFAULT_PORT
 from stun_server.config import Flag, load
-from stun_server.shell import accounts, log, quickstart, running, state
+from stun_server.shell import accounts, log, quickstart, running, state, users
 
 try:
     import uvloop
@@ -126,6 +126,7 @@ def serve(
     flags += [_user_flag(each) for each in user or ()]
     options = load(config, flags)
     running.check_plane(options.listeners.relay_plane)
+    users.check(options.users)
     if check_config:
         typer.echo(f"{config or 'the flags'}: good")
         return

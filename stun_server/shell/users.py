@@ -23,7 +23,7 @@ from stun_server.config import Users as UserTable
 from stun_server.events import FindCredential
 from stun_server.shell.log import Logger
 
-__all__ = ["Found", "Offer", "Users", "configured_users"]
+__all__ = ["Found", "Offer", "Users", "check", "configured_users"]
 
 UNKNOWN_LIMIT = 5.0
 """Seconds for which a name may be taken not to exist, however long a user's keys count."""
@@ -54,6 +54,15 @@ def configured_users(realm: str, passwords: Mapping[str, str | ReadyKeys]) -> li
         except MisuseError as error:
             raise ConfigError(f"user {name!r}: {error}") from error
     return users
+
+
+def check(table: UserTable) -> None:
+    """Find what is wrong with a configuration's users without opening their store.
+
+    ConfigError for a name that no client can send, and for a store that cannot be had here.
+    """
+    configured_users(table.realm, table.passwords)
+    store_at(table.store, None)
 
 
 class Users:

@@ -1,6 +1,7 @@
 """Users as the machine asks for them."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from natkit.turn.credentials import Digest, time_limited
 from stun_server.authentication import Credential
 from stun_server.config import Users as UserTable
 from stun_server.events import FindCredential
-from stun_server.shell.users import Found, Users, configured_users
+from stun_server.shell.users import Found, Users, check, configured_users
 
 REALM = "example.org"
 SHA_256, MD5 = PasswordAlgorithmNumber.SHA_256, PasswordAlgorithmNumber.MD5
@@ -102,6 +103,15 @@ def test_a_name_that_cannot_be_sent_is_refused_and_its_password_not_shown() -> N
     with pytest.raises(ConfigError, match=r"^user 'a\\x07': ") as caught:
         configured_users(REALM, {"a\x07": "hunter2"})
     assert "hunter2" not in str(caught.value)
+
+
+def test_checking_finds_what_starting_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    check(UserTable.model_validate({"passwords": {"ann": "x"}}))
+    with pytest.raises(ConfigError, match=r"^user 'a\\x07': "):
+        check(UserTable.model_validate({"passwords": {"a\x07": "x"}}))
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(ConfigError, match=r"natkit\[postgresql\]"):
+        check(UserTable.model_validate({"store": "postgresql://db/x"}))
 
 
 # Keys in place of passwords, and what is offered.
