@@ -1,7 +1,7 @@
 """BIND 9's named on loopback, authoritative for the zones of a test."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import dns.exception
@@ -28,11 +28,16 @@ ns IN A 127.0.0.1
 
 
 def start(
-    directory: Path, zones: Mapping[str, str], options: str = "", statements: str = ""
+    directory: Path,
+    zones: Mapping[str, str],
+    options: str = "",
+    statements: str = "",
+    served: Sequence[str] = (),
 ) -> tuple[Address, PeerProcess]:
     """Start named with ``zones`` and wait until it has answered for each over UDP and TCP.
 
-    ``statements`` stand beside the options: ``tls`` and ``http``, for example.
+    ``statements`` stand beside the options: ``tls`` and ``http``, for example; ``@PORT@`` in both
+    is the port.  ``served`` are zones that they bring along, to be waited for like the others.
     """
     address = Address(HOST, free_port(HOST))
     process = PeerProcess(
@@ -48,7 +53,7 @@ def start(
     def answers() -> bool:
         if "not loaded due to errors" in process.log():
             raise PeerFailed(f"named refuses a zone:\n{process.log()}")
-        return all(_answers(address, zone) for zone in zones)
+        return all(_answers(address, zone) for zone in (*zones, *served))
 
     try:
         process.wait_until(answers)
@@ -88,9 +93,9 @@ def _write(
         "  dnssec-validation no;",
         "  empty-zones-enable no;",
         "  allow-transfer { any; };",
-        options,
+        options.replace("@PORT@", str(address.port)),
         "};",
-        statements,
+        statements.replace("@PORT@", str(address.port)),
     ]
     for number, (zone, text) in enumerate(zones.items()):
         file = directory / f"zone{number}.db"

@@ -1,7 +1,7 @@
 """The fixtures of the peers, and the rules for tests that are marked with one or are skipped."""
 
 import os
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -29,7 +29,11 @@ class StartNamed(Protocol):
     """Type of the ``start_named`` fixture."""
 
     def __call__(
-        self, zones: Mapping[str, str], options: str = "", statements: str = ""
+        self,
+        zones: Mapping[str, str],
+        options: str = "",
+        statements: str = "",
+        served: Sequence[str] = (),
     ) -> Address:
         """Start named with these zones; it is stopped when the test ends."""
         ...
@@ -104,9 +108,14 @@ def running_coturn(start_coturn: StartCoturn) -> coturn.Coturn:
 def start_named(peer_processes: _Keeper) -> StartNamed:
     """Start BIND 9 with zones of the test's own."""
 
-    def start(zones: Mapping[str, str], options: str = "", statements: str = "") -> Address:
+    def start(
+        zones: Mapping[str, str],
+        options: str = "",
+        statements: str = "",
+        served: Sequence[str] = (),
+    ) -> Address:
         directory = peer_processes.directory("named")
-        address, process = bind9.start(directory, zones, options, statements)
+        address, process = bind9.start(directory, zones, options, statements, served)
         peer_processes.keep(process)
         return address
 
