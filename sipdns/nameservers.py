@@ -9,7 +9,6 @@ import os
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
@@ -23,6 +22,7 @@ from sipdns.messages import DEFAULT_ASKING, Asking, matches
 from sipdns.query import Answered, Exchange, Query, QueryLimits
 from sipdns.records import Answer, Carrier, Question, Unanswered
 from sipdns.servers import HttpsServer, Server, TlsServer
+from sipdns.under_way import UnderWay
 
 __all__ = ["Nameservers"]
 
@@ -39,14 +39,6 @@ LONGEST_DATAGRAM: Final = 65535
 MOST_STRANGERS: Final = 64
 """Datagrams that come from the nameserver's address and answer something else.  More are an attempt
 to guess the id (RFC 5452 §9.1), and the exchange goes over TCP."""
-
-
-@dataclass(eq=False, slots=True)
-class _Shared:
-    """A question under way, and how many wait for its answer."""
-
-    task: asyncio.Task[Answered]
-    askers: int = 0
 
 
 class Nameservers:
@@ -72,7 +64,7 @@ class Nameservers:
         self._context = tls
         self._sockets = asyncio.Semaphore(MOST_SOCKETS)
         self._turns = asyncio.Semaphore(MOST_QUESTIONS)
-        self._under_way: dict[tuple[Question, Asking], _Shared] = {}
+        self._under_way: UnderWay[tuple[Question, Asking], Answered] = UnderWay()
         self._tls: TlsConnections | None = None
         self._https: HttpsClient | None = None
 
@@ -105,21 +97,7 @@ class Nameservers:
 
     async def fetch(self, question: Question, asking: Asking) -> Answered:
         """The same with the messages that the answer was read from."""
-        key = (question, asking)
-        shared = self._under_way.get(key)
-        if shared is None:
-            shared = _Shared(asyncio.create_task(self._run(question, asking)))
-            self._under_way[key] = shared
-        shared.askers += 1
-        try:
-            return await asyncio.shield(shared.task)
-        finally:
-            shared.askers -= 1
-            if self._under_way.get(key) is shared and (shared.task.done() or not shared.askers):
-                # It ends with its last asker; whoever asks from now on starts anew.
-                del self._under_way[key]
-                shared.task.cancel()
-                await asyncio.gather(shared.task, return_exceptions=True)
+        return await self._under_way.join((question, asking), lambda: self._run(question, asking))
 
     async def _run(self, question: Question, asking: Asking) -> Answered:
         async with self._turns:
