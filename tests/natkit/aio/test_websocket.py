@@ -15,7 +15,7 @@ from natkit.address import Address
 from natkit.aio.driver import Driver
 from natkit.aio.tcp import StreamConnections, bind_tcp
 from natkit.aio.tls import TlsClient, TlsConnections, client_context, server_context
-from natkit.aio.websocket import LARGEST_MESSAGE, Chunks, WebSocketConnections
+from natkit.aio.websocket import LARGEST_EARLY, LARGEST_MESSAGE, Chunks, WebSocketConnections
 from natkit.errors import UnreachableError, UpgradeRefused
 from natkit.machine import ClosePath, Path, Transmit, Transport
 from tests.certificates import Authority
@@ -154,6 +154,21 @@ async def test_what_comes_before_start_waits_for_it() -> None:
         assert client.inbox.events == []
         client.sockets.start(path)
         assert client.inbox.events == [Heard(b"early", path), Heard(b"later", path)]
+
+
+async def test_a_server_that_floods_before_start_is_cut_off() -> None:
+    async def flood(connection: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            for _ in range(LARGEST_EARLY + 10):
+                await connection.send("x")
+            await connection.wait_closed()
+
+    async with serve(flood, "127.0.0.1", 0, subprotocols=[SIP]) as server, end() as client:
+        remote = Address(*next(iter(server.sockets)).getsockname()[:2])
+        path = await client.sockets.connect(Transport.WS, None, remote)
+        while not client.sockets._sockets[path].lost:  # noqa: ASYNC110 - tells nobody
+            await asyncio.sleep(0)
+        assert len(client.sockets._sockets[path].early) == LARGEST_EARLY
 
 
 async def test_the_end_before_start_is_told_after_it() -> None:
