@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import platform
 import sys
 import tempfile
@@ -77,6 +78,7 @@ def _measure(directory: Path, options: _Options) -> Results:
         python=platform.python_version(),
         sip_dig=measure.sip_dig_version(),
         delay=DELAY,
+        real_time=os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR),
         cold={kind.title: Cold() for kind in KINDS},
         warm_domains=WARM_DOMAINS,
         cached_names=options.names,

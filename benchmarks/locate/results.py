@@ -36,6 +36,7 @@ class Results:
     python: str
     sip_dig: str
     delay: float
+    real_time: bool
     cold: dict[str, Cold] = field(default_factory=dict)
     warm_per_cpu_second: list[float] = field(default_factory=list)
     warm_domains: int = 0

@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import dns.message
@@ -32,6 +33,7 @@ def results(*, over: float = 1.0, warm: float = 30_000.0) -> Results:
         python="3.11.2",
         sip_dig="1.12.11",
         delay=delay,
+        real_time=False,
         cold={
             kind.title: Cold([kind.rounds] * 2, [over * kind.rounds * delay] * 2, [0.4] * 2)
             for kind in KINDS
@@ -63,6 +65,11 @@ def test_missed_bars_are_told() -> None:
     slow = results(over=1.2, warm=19_000)
     assert not any(bar.reached for bar in bars(slow))
     assert section(slow).count("**missed**") == len(KINDS) + 1
+
+
+def test_the_section_says_if_it_was_measured_at_real_time_priority() -> None:
+    assert "nothing else to do" in section(results())
+    assert "real-time priority" in section(replace(results(), real_time=True))
 
 
 def test_the_section_has_every_kind_and_its_tables_are_even() -> None:
