@@ -28,7 +28,18 @@ from natkit.cli.findings import (
     show,
     target_object,
 )
+from natkit.cli.locating import open_locator
 from natkit.errors import NatkitError
+from natkit.machine import Transport
+from sipdns.cli_resolver import (
+    DohOption,
+    DotOption,
+    ResolverCaOption,
+    ResolverOption,
+    ResolverOptions,
+    TrustAnchorOption,
+    ValidateOption,
+)
 
 __all__ = ["EXAMPLE", "TimeoutOption", "stun"]
 
@@ -47,14 +58,23 @@ def stun(
     ],
     tcp: Annotated[bool, typer.Option("--tcp", help="Ask over TCP instead of UDP.")] = False,
     timeout: TimeoutOption = 10.0,
+    resolver: ResolverOption = None,
+    dot: DotOption = False,
+    doh: DohOption = None,
+    resolver_ca: ResolverCaOption = None,
+    validate: ValidateOption = False,
+    trust_anchor: TrustAnchorOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Show the address and port under which SERVER sees this host.
 
+    A name without a port is looked up by SRV records, then by addresses (RFC 8489 §8).
+
     Exit status: 0 it answered, 1 it answered wrongly, 2 wrong use, 3 it could not be reached.
     """
     try:
-        found = asyncio.run(examine(server, tcp=tcp, timeout=timeout))
+        options = ResolverOptions(resolver, dot, doh, resolver_ca, validate, trust_anchor)
+        found = asyncio.run(_examine(server, timeout, options, tcp=tcp))
     except NatkitError as error:
         raise explain(error, server) from error
     if as_json:
@@ -70,6 +90,17 @@ def stun(
     else:
         _show(found)
     return ExitStatus.GOOD
+
+
+async def _examine(
+    server: str,
+    timeout: float,  # noqa: ASYNC109 - handed on
+    options: ResolverOptions,
+    *,
+    tcp: bool,
+) -> Binding:
+    async with open_locator(options, [Transport.TCP if tcp else Transport.UDP]) as locator:
+        return await examine(server, tcp=tcp, timeout=timeout, locator=locator)
 
 
 def _show(found: Binding) -> None:

@@ -36,9 +36,21 @@ from natkit.cli.findings import (
     target_object,
     told,
 )
+from natkit.cli.locating import open_locator
 from natkit.cli.relay_probe import Attempt, Way, probe_relay
 from natkit.cli.stun import TimeoutOption
-from natkit.errors import NatkitError
+from natkit.errors import MisuseError, NatkitError
+from natkit.machine import Transport
+from natkit.stun.uri import ServerUri
+from sipdns.cli_resolver import (
+    DohOption,
+    DotOption,
+    ResolverCaOption,
+    ResolverOption,
+    ResolverOptions,
+    TrustAnchorOption,
+    ValidateOption,
+)
 
 __all__ = ["EXAMPLE", "turn"]
 
@@ -46,6 +58,9 @@ EXAMPLE = "natkit turn turn:turn.example.org --user alice --password secret"
 
 PASSWORD_VARIABLE = "NATKIT_TURN_PASSWORD"  # noqa: S105 - the name of a variable
 """The environment variable for those who want no password in the list of processes."""
+
+
+_SPOKEN = (Transport.UDP, Transport.TCP)
 
 
 class Relay(StrEnum):
@@ -80,16 +95,24 @@ def turn(
         ),
     ],
     timeout: TimeoutOption = 10.0,
+    resolver: ResolverOption = None,
+    dot: DotOption = False,
+    doh: DohOption = None,
+    resolver_ca: ResolverCaOption = None,
+    validate: ValidateOption = False,
+    trust_anchor: TrustAnchorOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Test whether the TURN server at URI relays.
 
-    It gets an allocation there, and sends itself a probe through it.
+    It gets an allocation there, and sends itself a probe through it.  A name without a port is
+    looked up by NAPTR and SRV records, then by addresses (RFC 5928).
 
     Exit status: 0 it relays, 1 it does not, or refuses, 2 wrong use, 3 it could not be tested.
     """
     try:
-        return asyncio.run(_examine(uri, user, password, timeout, as_json=as_json))
+        options = ResolverOptions(resolver, dot, doh, resolver_ca, validate, trust_anchor)
+        return asyncio.run(_examine(uri, user, password, timeout, options, as_json=as_json))
     except NatkitError as error:
         raise explain(error, uri) from error
 
@@ -99,10 +122,23 @@ async def _examine(
     user: str,
     password: str,
     timeout: float,  # noqa: ASYNC109 - handed on
+    options: ResolverOptions,
     *,
     as_json: bool,
 ) -> ExitStatus:
-    async with allocate(uri, username=user, password=password, timeout=timeout) as allocation:
+    server = ServerUri.parse(uri)
+    transport = server.wire_transport
+    if transport not in _SPOKEN:
+        raise MisuseError(
+            f"'{server}' asks for {transport.upper()}, which natkit does not speak yet; "
+            f"use the {server.scheme.removesuffix('s')}: URI of the server"
+        )
+    async with (
+        open_locator(options, _SPOKEN) as locator,
+        allocate(
+            uri, username=user, password=password, timeout=timeout, locator=locator
+        ) as allocation,
+    ):
         attempts = await probe_relay(allocation, uri, user, password)
         relay = _judge(attempts)
         if as_json:
