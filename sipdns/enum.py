@@ -1,7 +1,7 @@
 """ENUM (RFC 6116): from a telephone number to URIs, in the order to try.
 
 All records that apply are used, ordered by order and then preference: a client that cannot use one
-goes on to the next, whatever its order (RFC 6116 §5.2, RFC 5483 §3.1).
+goes on to the next, whatever its order (RFC 5483).
 """
 
 import re
@@ -34,13 +34,13 @@ __all__ = [
 ]
 
 E164_ARPA: Final = "e164.arpa"
-"""The public tree (RFC 6116 §3.2)."""
+"""The public tree (RFC 6116 §3)."""
 
 MOST_DIGITS: Final = 15
 """ITU-T E.164 §6."""
 
 MOST_INDIRECTIONS: Final = 5
-"""Non-terminal records followed one after another (RFC 6116 §3.2.2 asks for at least five)."""
+"""Non-terminal records followed one after another: real trees have one or two."""
 
 MOST_QUESTIONS: Final = 20
 """Names asked for one number, over all trees: non-terminal records may fan out."""
@@ -112,7 +112,7 @@ class EnumResolved:
 
 
 def read_number(text: str) -> str:
-    """``+`` and digits, from what people write and from ``tel:`` URIs (RFC 6116 §2.1, RFC 3966).
+    """``+`` and digits, from what people write and from ``tel:`` URIs (RFC 6116 §3.1, RFC 3966).
 
     MisuseError for what is no E.164 number with its country code.
     """
@@ -129,7 +129,7 @@ def read_number(text: str) -> str:
 
 
 def enum_domain(number: str, suffix: str = E164_ARPA) -> str:
-    """Where the records of ``+441632960083`` stand: the digits from last to first (§3.2)."""
+    """Where the records of ``+441632960083`` stand: the digits from last to first (RFC 6116 §3)."""
     return ".".join(reversed(number[1:])) + f".{suffix}"
 
 
@@ -259,7 +259,7 @@ class EnumResolution:
         above: tuple[str, ...],
         wanted: dict[Question, None],
     ) -> list[EnumUri]:
-        """§3.2.2: a record without flag leads to the records of another name."""
+        """A record without flag leads to the records of another name."""
         path = (*above, domain)
         following = record.replacement
         question = Question(following, RecordType.NAPTR)
