@@ -21,6 +21,7 @@ SHELLS = re.compile(
     r"natkit\.(aio|cli|net|relay|server)\b"
     r"|stun_server\.(shell|cli|config|__main__)\b"
     r"|sipdns\.(probe|probe_certificates|cli\w*|examiner|locator|nameservers|system|__main__)\b"
+    r"|sipdns\.(doh|dot|enum_lookup|under_way|validating)\b"
     r"|natkit$|sipdns$|stun_server$"
 )
 """The modules that are not protocol machines."""
