@@ -48,7 +48,7 @@ class ReadyKeys:
 
 
 def _listen_address(value: object) -> ListenAddress:
-    return ListenAddress.parse(_text(value, "[udp:|tcp:]ADDRESS:PORT"))
+    return ListenAddress.parse(_text(value, "[udp:|tcp:|tls:|dtls:]ADDRESS:PORT"))
 
 
 def _network(value: object) -> IPNetwork:
@@ -200,10 +200,32 @@ class Listeners(_Table):
 
     listen: Annotated[tuple[Listen, ...], Field(min_length=1)] | None = None
     """None: port 3478 of every local address."""
+    certificate: Path | None = None
+    """PEM: the certificate for TLS and DTLS, and those above it."""
+    key: Path | None = None
+    proxy_protocol: Mapping[Listen, Annotated[tuple[Network, ...], Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
+    """Which of ``listen`` take connections by the PROXY protocol, and from which networks."""
     relay_ports: Ports = _DEFAULT.relay_ports
     relay_ipv4: IPv4Host | None = None
     relay_ipv6: IPv6Host | None = None
     relay_plane: RelayPlaneName = "auto"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise MisuseError("certificate and key go together (--certificate, --key)")
+        listen = self.listen or ()
+        secure = next((each for each in listen if each.is_secure), None)
+        if secure is not None and self.certificate is None:
+            raise MisuseError(f"{secure} needs a certificate and its key (--certificate, --key)")
+        for proxied in self.proxy_protocol:
+            if proxied not in listen:
+                raise MisuseError(f"proxy_protocol names {proxied}, which listen does not")
+            if not proxied.has_connections:
+                raise MisuseError(f"proxy_protocol names {proxied}, which has no connections")
+        return self
 
 
 class Users(_Table):

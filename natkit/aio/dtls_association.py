@@ -23,6 +23,10 @@ RECORD_HEADER_LENGTH = 13
 """Bytes before the data of a record (RFC 6347 §4.1)."""
 
 _DTLS_1_2 = 0xFEFD  # RFC 6347 §4.1
+# As the ssl module has it: forward secrecy, and none of the weak ones (RFC 8489 §6.2.3, RFC 9325).
+_CIPHERS = (
+    b"@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
+)
 _LARGEST_RECORD = 16384 + 512  # the data and what protects it (RFC 6347 §4.1, RFC 5246 §6.2.3)
 # OpenSSL's clock and the loop's differ by a little; a timer that is early would only come again.
 _LEAST_WAIT = 0.005
@@ -35,6 +39,7 @@ def dtls_context(method: int) -> SSL.Context:
     context.set_options(
         SSL.OP_NO_QUERY_MTU | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION
     )
+    context.set_cipher_list(_CIPHERS)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     return context
 

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from natkit.address import Address
 from natkit.aio.driver import Driver
 from natkit.aio.race import first_success
+from natkit.aio.secure import ALPN_NAT_DISCOVERY, SYSTEM_TRUST, Trust, client_streams
 from natkit.aio.system_locator import SystemLocator
-from natkit.aio.tcp import StreamConnections
 from natkit.aio.udp import DatagramSockets, source_address
 from natkit.errors import MisuseError, TransactionTimeout
 from natkit.locate import Locator, Target
 from natkit.machine import Path, Transport
 from natkit.stun.binding import BindingClient, BindingEvent, BindingFailed, Bound
-from natkit.stun.framing import StunFraming
 from natkit.stun.uri import Scheme, ServerUri
 
 __all__ = ["Binding", "binding", "examine"]
@@ -43,61 +42,82 @@ async def binding(
     server: str | Address,
     *,
     tcp: bool = False,
+    dtls: bool = False,
     timeout: float | None = None,  # noqa: ASYNC109 - a limit of its own, with an error of its own
     locator: Locator | None = None,
+    trust: Trust = SYSTEM_TRUST,
 ) -> Address:
     """The address under which ``server`` sees us: the mapped address (RFC 8489 §3).
 
-    ``server`` is a name or address with or without a port, a ``stun:`` URI, or an Address.
-    ``timeout`` is in seconds and holds for all; without it only the transaction's own 39.5 s do.
+    ``server`` is a name or address with or without a port, a ``stun:`` or ``stuns:`` URI, or an
+    Address.  A ``stuns:`` URI is asked over TLS, or with ``dtls`` over DTLS, and its certificate
+    must be for the URI's host and one that ``trust`` believes; all others are asked over UDP, or
+    with ``tcp`` over TCP.  ``timeout`` is in seconds and holds for all; without it only the
+    transaction's own 39.5 s do.
     Raises TransactionTimeout, UnreachableError, LocateError, ErrorResponse, MalformedMessage by
     what went wrong, MisuseError for a wrong ``server``.
     """
-    return (await examine(server, tcp=tcp, timeout=timeout, locator=locator)).mapped
+    found = await examine(server, tcp=tcp, dtls=dtls, timeout=timeout, locator=locator, trust=trust)
+    return found.mapped
 
 
 async def examine(
     server: str | Address,
     *,
     tcp: bool = False,
+    dtls: bool = False,
     timeout: float | None = None,  # noqa: ASYNC109 - a limit of its own, with an error of its own
     locator: Locator | None = None,
+    trust: Trust = SYSTEM_TRUST,
 ) -> Binding:
     """The same with all that there is to know; errors as for :func:`binding`."""
-    transport = Transport.TCP if tcp else Transport.UDP
+
+    async def ask(target: Target) -> Binding:
+        return await _ask(target, trust)
+
     try:
         async with asyncio.timeout(timeout):
-            targets = await _targets(server, transport, locator or SystemLocator())
-            return await first_success(targets, _ask, _keep_nothing)
+            targets = await _targets(server, locator or SystemLocator(), tcp=tcp, dtls=dtls)
+            return await first_success(targets, ask, _keep_nothing)
     except TimeoutError as error:
         if isinstance(error, TransactionTimeout):
             raise
         raise TransactionTimeout(f"no answer from {server} within {timeout:g} s") from None
 
 
-async def _targets(server: str | Address, transport: Transport, locator: Locator) -> list[Target]:
+async def _targets(
+    server: str | Address, locator: Locator, *, tcp: bool, dtls: bool
+) -> list[Target]:
+    plain = Transport.TCP if tcp else Transport.UDP
     if isinstance(server, Address):
-        return [Target(transport, server, server.host, server.host)]
+        if dtls:
+            raise MisuseError("DTLS needs the name that the server's certificate is for")
+        return [Target(plain, server, server.host, server.host)]
     uri = server_uri(server)
+    if uri.scheme.is_secure:
+        transport = Transport.DTLS if dtls else Transport.TLS
+    elif dtls:
+        raise MisuseError(f"'{uri}' is not asked over DTLS; stuns: is")
+    else:
+        transport = plain
     return [
-        # A stun: URI says nothing about the transport (RFC 7064 §3.1).
+        # A STUN URI says nothing about the transport (RFC 7064 §3.1).
         Target(transport, target.address, target.host, target.tls_name)
         for target in await locator.locate(str(uri))
     ]
 
 
 def server_uri(server: str) -> ServerUri:
-    """A ``stun:`` URI, or what would stand behind the colon of one; MisuseError."""
+    """A ``stun:`` or ``stuns:`` URI, or what would stand behind the colon of ``stun:``."""
     scheme = server.partition(":")[0].lower()
     uri = ServerUri.parse(server if scheme in tuple(Scheme) else f"{Scheme.STUN}:{server}")
-    if uri.scheme is Scheme.STUN:
-        return uri
-    if uri.scheme is Scheme.STUNS:
-        raise MisuseError(f"'{uri}' asks for TLS, which natkit does not speak yet; use stun:")
-    raise MisuseError(f"'{uri}' is a TURN server's; as a STUN server it is stun:{uri.host}")
+    if uri.scheme.is_turn:
+        scheme = Scheme.STUNS if uri.scheme.is_secure else Scheme.STUN
+        raise MisuseError(f"'{uri}' is a TURN server's; as a STUN server it is {scheme}:{uri.host}")
+    return uri
 
 
-async def _ask(target: Target) -> Binding:
+async def _ask(target: Target, trust: Trust) -> Binding:
     """One transaction with one address."""
     answer: asyncio.Future[Bound] = asyncio.get_running_loop().create_future()
 
@@ -111,7 +131,7 @@ async def _ask(target: Target) -> Binding:
                 answer.set_exception(error)
 
     datagrams = DatagramSockets()
-    streams = StreamConnections(StunFraming)
+    streams = client_streams(target, (ALPN_NAT_DISCOVERY,), trust)
     try:
         if target.transport is Transport.UDP:
             local = datagrams.open(source_address(target.address))

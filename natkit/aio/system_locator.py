@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from natkit.address import Address
 from natkit.errors import DnsFailure, MisuseError, NoService
 from natkit.locate import Target
-from natkit.machine import Transport
 from natkit.stun.uri import ServerUri
 
 __all__ = ["SystemLocator"]
-
-_SPOKEN = (Transport.UDP, Transport.TCP)
 
 
 class SystemLocator:
@@ -22,18 +19,13 @@ class SystemLocator:
     """
 
     async def locate(self, uri: str) -> Sequence[Target]:
-        """The addresses of a ``stun:`` or ``turn:`` URI, in the system's order of preference.
+        """The addresses of a STUN or TURN URI, in the system's order of preference.
 
         Raises NoService when the name does not exist, DnsFailure when that can't be found out, and
-        MisuseError for a wrong URI or one that asks for TLS.
+        MisuseError for a wrong URI.
         """
         server = ServerUri.parse(uri)
         transport = server.wire_transport
-        if transport not in _SPOKEN:
-            raise MisuseError(
-                f"'{server}' asks for {transport.upper()}, which natkit does not speak yet; "
-                f"use the {server.scheme.removesuffix('s')}: URI of the server"
-            )
         port = server.port or server.default_port
         addresses = await _look_up(server.host, port)
         return [Target(transport, address, server.host, server.host) for address in addresses]

@@ -52,9 +52,18 @@ BACKLOG = 1024
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: of a listener, which has an ``accept``, or made by us."""
+    """One connection: of a listener, which has an ``accept``, or made by us.
 
-    def __init__(self, owner: "StreamConnections", accept: Callable[[Path], bool] | None) -> None:
+    ``remote`` is its client where that is not who the socket is connected to.
+    """
+
+    def __init__(
+        self,
+        owner: "StreamConnections",
+        accept: Callable[[Path], bool] | None,
+        remote: Address | None = None,
+    ) -> None:
+        self.remote = remote
         self.path: Path | None = None
         self.lost: asyncio.Future[None] = owner.loop.create_future()
         self.last_message = owner.loop.time()
@@ -208,6 +217,24 @@ class StreamConnections:
         """
         self._servers.append(await self.open_server(lambda: _Connection(self, accept), sock))
 
+    async def adopt(self, sock: socket.socket, remote: Address) -> asyncio.Future[None]:
+        """Serve a connection that somebody else accepted, whose client is ``remote``.
+
+        Gives what is done when the connection has ended.  Raises UnreachableError, or OSError.
+        """
+        connection = _Connection(self, lambda _: True, remote)
+        await self.open_accepted(connection, sock, f"serve {remote}")
+        return connection.lost
+
+    async def open_accepted(
+        self,
+        protocol: asyncio.BaseProtocol,
+        sock: socket.socket,
+        doing: str,  # noqa: ARG002 - for what is put beneath, to say what it failed at
+    ) -> None:
+        """Make a stream of an accepted socket; raises UnreachableError or OSError."""
+        await self.loop.connect_accepted_socket(lambda: protocol, sock)
+
     def made(
         self,
         connection: _Connection,
@@ -219,8 +246,9 @@ class StreamConnections:
         if not all(names):
             return None
         local, remote = (sockaddr.unpack(sockaddr.from_python(name)) for name in names)
-        path = Path(self.speaks, local, remote)
-        if accept is not None and not accept(path):
+        path = Path(self.speaks, local, connection.remote or remote)
+        # Two balancers may name one client's address to one port of ours at a time.
+        if path in self._connections or (accept is not None and not accept(path)):
             return None
         self._connections[path] = connection
         return path

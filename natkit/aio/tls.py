@@ -133,8 +133,8 @@ class TlsConnections(StreamConnections):
     """The TLS connections of one driver; a :class:`natkit.aio.driver.StreamCarrier`.
 
     Makes connections as ``client`` says and accepts them with the context ``server``; either may be
-    left out.  A connection exists once its handshake is done; connecting and shaking hands have
-    ``connect_timeout`` seconds each.
+    left out, and ``server`` replaced for the handshakes that begin later.  A connection exists once
+    its handshake is done; connecting and shaking hands have ``connect_timeout`` seconds each.
     """
 
     speaks: ClassVar[Transport] = Transport.TLS
@@ -149,7 +149,7 @@ class TlsConnections(StreamConnections):
     ) -> None:
         super().__init__(framing, connect_timeout=connect_timeout)
         self._client = client
-        self._server = server
+        self.server = server
 
     async def connect(self, transport: Transport, local: Address | None, remote: Address) -> Path:
         """Connect and shake hands; UnreachableError, TlsFailed for what is TLS's own fault."""
@@ -177,15 +177,16 @@ class TlsConnections(StreamConnections):
 
     async def open_stream(self, protocol: Callable[[], P], sock: socket, doing: str) -> P:
         """Shake hands on a connected socket."""
-        if self._client is None:
+        client = self._client
+        if client is None:
             raise TlsFailed(f"cannot {doing}: this program only accepts TLS")
         try:
             async with asyncio.timeout(self.connect_timeout):
                 _, made = await self.loop.create_connection(
                     protocol,
                     sock=sock,
-                    ssl=self._client.context,
-                    server_hostname=self._client.server_name or "",
+                    ssl=client.context,
+                    server_hostname=client.server_name or "",
                     ssl_shutdown_timeout=LINGER,
                 )
         except (OSError, EOFError) as error:
@@ -193,17 +194,32 @@ class TlsConnections(StreamConnections):
             raise TlsFailed(f"cannot {doing}: {_why(error)}") from error
         return made
 
+    async def open_accepted(self, protocol: asyncio.BaseProtocol, sock: socket, doing: str) -> None:
+        """Shake hands on an accepted socket, within the time limit."""
+        if self.server is None:
+            raise MisuseError("there is no context to accept TLS with")
+        try:
+            await self.loop.connect_accepted_socket(
+                lambda: protocol,
+                sock,
+                ssl=self.server,
+                ssl_handshake_timeout=self.connect_timeout,
+                ssl_shutdown_timeout=LINGER,
+            )
+        except (OSError, EOFError) as error:
+            raise TlsFailed(f"cannot {doing}: {_why(error)}") from error
+
     async def open_server(
         self, protocol: Callable[[], asyncio.BaseProtocol], sock: socket
     ) -> asyncio.Server:
         """Accept connections that shake hands within the time limit."""
-        if self._server is None:
+        if self.server is None:
             raise MisuseError("there is no context to accept TLS with")
         return await self.loop.create_server(
             protocol,
             sock=sock,
             backlog=BACKLOG,
-            ssl=self._server,
+            ssl=self.server,
             ssl_handshake_timeout=self.connect_timeout,
             ssl_shutdown_timeout=LINGER,
         )
@@ -238,6 +254,8 @@ def _why(error: OSError | EOFError) -> str:
     match error:
         case ssl.SSLCertVerificationError():
             return f"its certificate is not trusted: {error.verify_message}"
+        case ssl.SSLError(reason="WRONG_VERSION_NUMBER" | "HTTP_REQUEST" | "UNEXPECTED_MESSAGE"):
+            return "what it speaks is not TLS"
         case ssl.SSLError(reason=str(code)):
             return f"TLS failed: {code.replace('_', ' ').lower()}"
         case EOFError() | ConnectionResetError() | ConnectionAbortedError():

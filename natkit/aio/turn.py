@@ -19,8 +19,8 @@ from typing import Final, TypeVar, assert_never
 from natkit.address import Address, Family
 from natkit.aio.driver import Driver
 from natkit.aio.race import first_success
+from natkit.aio.secure import ALPN_TURN, SYSTEM_TRUST, Trust, client_streams
 from natkit.aio.system_locator import SystemLocator
-from natkit.aio.tcp import StreamConnections
 from natkit.aio.udp import DatagramSockets, source_address
 from natkit.errors import (
     MisuseError,
@@ -30,8 +30,7 @@ from natkit.errors import (
 )
 from natkit.locate import Locator, Target
 from natkit.machine import ClosePath, CloseSocket, Connect, OpenSocket, Path, Transport
-from natkit.stun.framing import StunFraming
-from natkit.stun.uri import ServerUri
+from natkit.stun.uri import Scheme, ServerUri
 from natkit.turn import Allocation as Machine
 from natkit.turn import AllocationState, TurnEvent
 from natkit.turn.events import (
@@ -70,7 +69,7 @@ class Allocation:
     after it was closed.
     """
 
-    def __init__(self, machine: Machine, server: Target) -> None:
+    def __init__(self, machine: Machine, server: Target, trust: Trust = SYSTEM_TRUST) -> None:
         self.server = server
         """The address that answered, and the name that led to it."""
         self.round_trip = 0.0
@@ -91,7 +90,7 @@ class Allocation:
             machine,
             self._on_event,
             datagrams=DatagramSockets(),
-            streams=StreamConnections(StunFraming),
+            streams=client_streams(server, (ALPN_TURN,), trust),
         )
 
     @property
@@ -258,13 +257,16 @@ async def allocate(
     username: str,
     password: str,
     locator: Locator | None = None,
+    trust: Trust = SYSTEM_TRUST,
     lifetime: int | None = None,
     family: Family | None = None,
     timeout: float | None = None,  # noqa: ASYNC109 - a limit of its own, with an error of its own
 ) -> AsyncIterator[Allocation]:
-    """An allocation at the server of a ``turn:`` URI; leaving the context deletes it (RFC 8656).
+    """An allocation at a TURN URI's server; leaving the context deletes it (RFC 8656).
 
-    The URI's ``?transport=tcp`` makes the way to the server TCP; peers are reached by UDP always.
+    ``turn:`` is UDP, and with ``?transport=tcp`` TCP; ``turns:`` is TLS, and with
+    ``?transport=udp`` DTLS, with a certificate for the URI's host that ``trust`` believes.  Peers
+    are reached by UDP always.
     ``lifetime`` in seconds and the ``family`` of the relayed address are wishes.  ``timeout`` in
     seconds is for getting the allocation; without it each address has a transaction's 39.5 s.
     A server that says 300 (Try Alternate) is left for the one it names.
@@ -275,7 +277,7 @@ async def allocate(
     try:
         async with asyncio.timeout(timeout):
             targets = await _targets(uri, locator or SystemLocator())
-            caller = _Caller(username, password, lifetime, family)
+            caller = _Caller(username, password, trust, lifetime, family)
             allocation = await _allocate_somewhere(caller, targets)
     except TimeoutError as error:
         if isinstance(error, TransactionTimeout):
@@ -291,10 +293,16 @@ class _Caller:
     """Opens allocations with one user's credentials and wishes."""
 
     def __init__(
-        self, username: str, password: str, lifetime: int | None, family: Family | None
+        self,
+        username: str,
+        password: str,
+        trust: Trust,
+        lifetime: int | None,
+        family: Family | None,
     ) -> None:
         self._username = username
         self._password = password
+        self._trust = trust
         self._lifetime = lifetime
         self._family = family
 
@@ -311,7 +319,7 @@ class _Caller:
             lifetime=self._lifetime,
             family=self._family,
         )
-        allocation = Allocation(machine, server)
+        allocation = Allocation(machine, server, self._trust)
         try:
             await allocation.open()
         except BaseException:
@@ -323,7 +331,10 @@ class _Caller:
 async def _targets(uri: str, locator: Locator) -> list[Target]:
     server = ServerUri.parse(uri)
     if not server.scheme.is_turn:
-        raise MisuseError(f"'{uri}' is a STUN server's; as a TURN server it is turn:{server.host}")
+        scheme = Scheme.TURNS if server.scheme.is_secure else Scheme.TURN
+        raise MisuseError(
+            f"'{uri}' is a STUN server's; as a TURN server it is {scheme}:{server.host}"
+        )
     return list(await locator.locate(uri))
 
 
@@ -340,7 +351,9 @@ async def _allocate_somewhere(caller: _Caller, targets: list[Target]) -> Allocat
                 raise
             asked.update(fresh)
             first = targets[0]
-            targets = [Target(first.transport, each, first.host, first.tls_name) for each in fresh]
+            # Its certificate may be for another name (RFC 8489 §10).
+            name = redirection.domain or first.tls_name
+            targets = [Target(first.transport, each, first.host, name) for each in fresh]
     return await first_success(targets, caller.open_at, Allocation.close)
 
 

@@ -1,17 +1,21 @@
 """What the diagnosing commands share: how they show results, and say what went wrong."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Annotated, NamedTuple
 
+import typer
 from rich.text import Text
 
 from natkit.address import Address
+from natkit.aio.secure import Trust
 from natkit.cli.entry import console
 from natkit.errors import (
     ErrorResponse,
     InsufficientCapacity,
     IntegrityViolation,
     MalformedMessage,
+    MisuseError,
     NatkitError,
     QuotaReached,
     TransactionTimeout,
@@ -22,7 +26,35 @@ from natkit.errors import (
 from natkit.locate import Target
 from natkit.stun.registry import REASON_PHRASES
 
-__all__ = ["Fault", "Row", "as_object", "explain", "milliseconds", "show", "target_object", "told"]
+__all__ = [
+    "CaFileOption",
+    "Fault",
+    "InsecureOption",
+    "Row",
+    "as_object",
+    "explain",
+    "milliseconds",
+    "show",
+    "target_object",
+    "told",
+    "trust",
+]
+
+
+CaFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="PEM file of the authorities that may vouch for a server. Default: the system's.",
+    ),
+]
+
+InsecureOption = Annotated[
+    bool,
+    typer.Option(
+        "--insecure", help="Take any certificate, so that anybody could be the server. For tests."
+    ),
+]
 
 
 class Fault(NatkitError):
@@ -60,6 +92,13 @@ def explain(error: NatkitError, server: str) -> NatkitError:
             return Fault(f"{server} answers, but not as the protocol says: {error}")
         case _:
             return error
+
+
+def trust(ca_file: Path | None, *, insecure: bool) -> Trust:
+    """What --ca-file and --insecure say; MisuseError when they contradict each other."""
+    if ca_file is not None and insecure:
+        raise MisuseError("--ca-file and --insecure exclude each other")
+    return Trust(ca_file, verify=not insecure)
 
 
 def told(error: NatkitError) -> str:

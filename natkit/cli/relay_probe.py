@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from natkit.address import Address
+from natkit.aio.secure import SYSTEM_TRUST, Trust
 from natkit.aio.turn import Allocation, allocate
 from natkit.aio.udp import bind_udp, source_address
 from natkit.errors import NatkitError
@@ -71,13 +72,13 @@ class _Here:
 
 
 async def probe_relay(
-    allocation: Allocation, uri: str, username: str, password: str
+    allocation: Allocation, uri: str, username: str, password: str, trust: Trust = SYSTEM_TRUST
 ) -> list[Attempt]:
     """The attempts that were made, the last one being the one that worked, if any did."""
     direct = await _attempt_directly(allocation)
     if direct.round_trip is not None:
         return [direct]
-    return [direct, await _attempt_by_second(allocation, uri, username, password)]
+    return [direct, await _attempt_by_second(allocation, uri, username, password, trust)]
 
 
 async def _attempt_directly(allocation: Allocation) -> Attempt:
@@ -97,7 +98,7 @@ async def _attempt_directly(allocation: Allocation) -> Attempt:
 
 
 async def _attempt_by_second(
-    allocation: Allocation, uri: str, username: str, password: str
+    allocation: Allocation, uri: str, username: str, password: str, trust: Trust
 ) -> Attempt:
     peer = None
     try:
@@ -106,6 +107,7 @@ async def _attempt_by_second(
             username=username,
             password=password,
             locator=_Here(allocation.server),
+            trust=trust,
             timeout=PROBES * PROBE_INTERVAL + LAST_WAIT,
         ) as second:
             peer = second.relayed_address

@@ -18,15 +18,19 @@ from typing import Annotated
 
 import typer
 
+from natkit.aio.secure import Trust
 from natkit.aio.stun import Binding, examine
 from natkit.cli.entry import ExitStatus, JsonOption, print_json
 from natkit.cli.findings import (
+    CaFileOption,
+    InsecureOption,
     Row,
     as_object,
     explain,
     milliseconds,
     show,
     target_object,
+    trust,
 )
 from natkit.cli.locating import open_locator
 from natkit.errors import NatkitError
@@ -54,9 +58,14 @@ TimeoutOption = Annotated[
 def stun(
     server: Annotated[
         str,
-        typer.Argument(metavar="SERVER", help="HOST, HOST:PORT or a stun: URI."),
+        typer.Argument(metavar="SERVER", help="HOST, HOST:PORT, a stun: or a stuns: URI."),
     ],
     tcp: Annotated[bool, typer.Option("--tcp", help="Ask over TCP instead of UDP.")] = False,
+    dtls: Annotated[
+        bool, typer.Option("--dtls", help="Ask a stuns: server over DTLS instead of TLS.")
+    ] = False,
+    ca_file: CaFileOption = None,
+    insecure: InsecureOption = False,
     timeout: TimeoutOption = 10.0,
     resolver: ResolverOption = None,
     dot: DotOption = False,
@@ -73,8 +82,9 @@ def stun(
     Exit status: 0 it answered, 1 it answered wrongly, 2 wrong use, 3 it could not be reached.
     """
     try:
+        believed = trust(ca_file, insecure=insecure)
         options = ResolverOptions(resolver, dot, doh, resolver_ca, validate, trust_anchor)
-        found = asyncio.run(_examine(server, timeout, options, tcp=tcp))
+        found = asyncio.run(_examine(server, believed, timeout, options, tcp=tcp, dtls=dtls))
     except NatkitError as error:
         raise explain(error, server) from error
     if as_json:
@@ -94,13 +104,19 @@ def stun(
 
 async def _examine(
     server: str,
+    believed: Trust,
     timeout: float,  # noqa: ASYNC109 - handed on
     options: ResolverOptions,
     *,
     tcp: bool,
+    dtls: bool,
 ) -> Binding:
-    async with open_locator(options, [Transport.TCP if tcp else Transport.UDP]) as locator:
-        return await examine(server, tcp=tcp, timeout=timeout, locator=locator)
+    # Of these the scheme of the URI takes the one that is meant.
+    spoken = (Transport.TCP if tcp else Transport.UDP, Transport.DTLS if dtls else Transport.TLS)
+    async with open_locator(options, spoken) as locator:
+        return await examine(
+            server, tcp=tcp, dtls=dtls, timeout=timeout, locator=locator, trust=believed
+        )
 
 
 def _show(found: Binding) -> None:

@@ -25,9 +25,12 @@ from typing import Annotated
 
 import typer
 
+from natkit.aio.secure import Trust
 from natkit.aio.turn import Allocation, allocate
 from natkit.cli.entry import ExitStatus, JsonOption, print_json, report_error
 from natkit.cli.findings import (
+    CaFileOption,
+    InsecureOption,
     Row,
     as_object,
     explain,
@@ -35,13 +38,13 @@ from natkit.cli.findings import (
     show,
     target_object,
     told,
+    trust,
 )
 from natkit.cli.locating import open_locator
 from natkit.cli.relay_probe import Attempt, Way, probe_relay
 from natkit.cli.stun import TimeoutOption
-from natkit.errors import MisuseError, NatkitError
+from natkit.errors import NatkitError
 from natkit.machine import Transport
-from natkit.stun.uri import ServerUri
 from sipdns.cli_resolver import (
     DohOption,
     DotOption,
@@ -60,7 +63,8 @@ PASSWORD_VARIABLE = "NATKIT_TURN_PASSWORD"  # noqa: S105 - the name of a variabl
 """The environment variable for those who want no password in the list of processes."""
 
 
-_SPOKEN = (Transport.UDP, Transport.TCP)
+SPOKEN = (Transport.UDP, Transport.TCP, Transport.TLS, Transport.DTLS)
+"""What the client speaks, in the order to try where neither URI nor DNS name a transport."""
 
 
 class Relay(StrEnum):
@@ -82,7 +86,9 @@ def turn(
     uri: Annotated[
         str,
         typer.Argument(
-            metavar="URI", help="A turn: URI; with ?transport=tcp it is asked over TCP."
+            metavar="URI",
+            help="A turn: URI, over UDP or with ?transport=tcp over TCP; "
+            "a turns: URI, over TLS or with ?transport=udp over DTLS.",
         ),
     ],
     user: Annotated[str, typer.Option(metavar="NAME", help="The user's name.")],
@@ -94,6 +100,8 @@ def turn(
             help="The user's password.",
         ),
     ],
+    ca_file: CaFileOption = None,
+    insecure: InsecureOption = False,
     timeout: TimeoutOption = 10.0,
     resolver: ResolverOption = None,
     dot: DotOption = False,
@@ -111,8 +119,11 @@ def turn(
     Exit status: 0 it relays, 1 it does not, or refuses, 2 wrong use, 3 it could not be tested.
     """
     try:
+        believed = trust(ca_file, insecure=insecure)
         options = ResolverOptions(resolver, dot, doh, resolver_ca, validate, trust_anchor)
-        return asyncio.run(_examine(uri, user, password, timeout, options, as_json=as_json))
+        return asyncio.run(
+            _examine(uri, user, password, believed, timeout, options, as_json=as_json)
+        )
     except NatkitError as error:
         raise explain(error, uri) from error
 
@@ -121,25 +132,24 @@ async def _examine(
     uri: str,
     user: str,
     password: str,
+    believed: Trust,
     timeout: float,  # noqa: ASYNC109 - handed on
     options: ResolverOptions,
     *,
     as_json: bool,
 ) -> ExitStatus:
-    server = ServerUri.parse(uri)
-    transport = server.wire_transport
-    if transport not in _SPOKEN:
-        raise MisuseError(
-            f"'{server}' asks for {transport.upper()}, which natkit does not speak yet; "
-            f"use the {server.scheme.removesuffix('s')}: URI of the server"
-        )
     async with (
-        open_locator(options, _SPOKEN) as locator,
+        open_locator(options, SPOKEN) as locator,
         allocate(
-            uri, username=user, password=password, timeout=timeout, locator=locator
+            uri,
+            username=user,
+            password=password,
+            locator=locator,
+            trust=believed,
+            timeout=timeout,
         ) as allocation,
     ):
-        attempts = await probe_relay(allocation, uri, user, password)
+        attempts = await probe_relay(allocation, uri, user, password, believed)
         relay = _judge(attempts)
         if as_json:
             print_json(_report(uri, allocation, attempts, relay))

@@ -91,8 +91,8 @@ class RelayPlane(Protocol):
     ) -> None:
         """Relay for ``client`` from ``relay_socket``, which the plane owns from now on.
 
-        The socket is bound to the relayed address exactly.  A client on a stream gives ``write``:
-        it sends one framed message, never blocks, and is free to drop it.
+        The socket is bound to the relayed address exactly.  A client on a stream, or over DTLS,
+        gives ``write``: it sends one message, never blocks, and is free to drop it.
         """
         ...
 
@@ -130,7 +130,7 @@ class RelayPlane(Protocol):
         ...
 
     def relay_from(self, client: Path, data: bytes, now: float) -> bool:
-        """A framed message of a client on a stream; False when it is for the machine."""
+        """A message of a client with ``write``; False when it is for the machine."""
         ...
 
     def send(self, data: bytes, path: Path, *, dont_fragment: bool = False) -> bool:

@@ -53,7 +53,8 @@ class Listener:
 class Allocation:
     """One allocation: its two ends, and whom it may talk to.
 
-    ``listener`` and ``client_name`` lead to a client on UDP, ``write`` to one on a stream.  Dead
+    ``listener`` and ``client_name`` lead to a client on UDP, ``write`` to any other.  ``pads``:
+    ChannelData is padded for the client, as on every stream (RFC 8656 §12.5).  Dead
     permissions and channels are swept out whenever a new one comes, so that the tables never hold
     more than the machine lets live at once.
     """
@@ -67,6 +68,7 @@ class Allocation:
         "endpoint",
         "identifier",
         "listener",
+        "pads",
         "permissions",
         "relayed_name",
         "until",
@@ -83,6 +85,7 @@ class Allocation:
     ) -> None:
         self.identifier = identifier
         self.client = client
+        self.pads = client.transport.is_reliable
         self.client_name = sockaddr.pack(client.remote)
         self.endpoint = endpoint
         self.relayed_name = sockaddr.from_python(endpoint.socket.getsockname())

@@ -208,7 +208,7 @@ class UserspacePlane:
         return True
 
     def relay_from(self, client: Path, data: bytes, now: float) -> bool:
-        """Relay a framed message of a client on a stream; False when it is for the machine."""
+        """Relay a message of a client with ``write``; False when it is for the machine."""
         allocation = self._streams.get(client)
         if allocation is None or allocation.until <= now or len(data) < CHANNEL_HEADER_LENGTH:
             return False
@@ -405,7 +405,7 @@ class UserspacePlane:
             if channel is not None and channel.until > now:
                 begin = start - CHANNEL_HEADER_LENGTH
                 CHANNEL_HEADER.pack_into(buffer, begin, channel.number, length)
-                padding = 0 if allocation.write is None else -length % 4
+                padding = -length % 4 if allocation.pads else 0
             else:
                 header = data_indication_header(name, self._transaction_id(), length)
                 begin = start - len(header)

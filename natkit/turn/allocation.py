@@ -375,7 +375,7 @@ class Allocation:
         self._authentication = LongTerm(self._username, self._password)
         self._drop_requests()
         self._timers.set(_Timer.OPEN, now + OPEN_TIMEOUT)
-        if self._transport.is_reliable:
+        if self._transport is not Transport.UDP:
             self._events.append(
                 Connect(self._request_id, self._transport, self._local, self._server)
             )
@@ -394,7 +394,7 @@ class Allocation:
         if path is None:
             return
         self._transmits.clear()
-        if path.transport.is_reliable:
+        if path.transport is not Transport.UDP:
             self._events.append(ClosePath(path))
         else:
             self._events.append(CloseSocket(path.local))

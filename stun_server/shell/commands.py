@@ -43,11 +43,22 @@ def serve(
     listen: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="[udp:|tcp:]ADDRESS:PORT",
+            metavar="[udp:|tcp:|tls:|dtls:]ADDRESS:PORT",
             help="Serve clients here; repeatable. Without a prefix: UDP and TCP. "
             "0.0.0.0 and [::] stand for each local address, port 0 for a free one. "
             "Default: 0.0.0.0:3478 and [::]:3478.",
         ),
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The certificate for TLS and DTLS with those above it, in PEM. "
+            "SIGHUP has it read again.",
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The certificate's private key, in PEM.")
     ] = None,
     user: Annotated[
         list[str] | None,
@@ -109,6 +120,8 @@ def serve(
     """Serve until SIGTERM or Ctrl-C."""
     given = (
         ("--listen", ("listeners", "listen"), listen),
+        ("--certificate", ("listeners", "certificate"), certificate),
+        ("--key", ("listeners", "key"), key),
         ("--realm", ("users", "realm"), realm),
         ("--allow-peer", ("policy", "allow_peer"), allow_peer),
         ("--relay-ports", ("listeners", "relay_ports"), relay_ports),
@@ -127,6 +140,7 @@ def serve(
     options = load(config, flags)
     running.check_plane(options.listeners.relay_plane)
     users.check(options.users)
+    running.open_certificates(options)
     if check_config:
         typer.echo(f"{config or 'the flags'}: good")
         return

@@ -1,12 +1,12 @@
-"""TCP clients: how many, from where, and for how long without an allocation."""
+"""Clients with connections: how many, from where, and for how long without an allocation."""
 
 import asyncio
 import ipaddress
 from collections import Counter
 from dataclasses import dataclass
+from typing import Protocol
 
 from natkit.address import Address
-from natkit.aio.tcp import StreamConnections
 from natkit.machine import Path
 
 __all__ = ["Admission", "ConnectionLimits", "close_idle"]
@@ -17,7 +17,7 @@ _IPV6_SOURCE_PREFIX = 64
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """The bounds on TCP connections.
+    """The bounds on connections, and on DTLS associations, which count as such.
 
     ``total`` keeps descriptors for relay sockets, ``per_source`` keeps one source from taking them
     all (an IPv4 address, an IPv6 /64), ``idle`` seconds end connections that do not allocate.
@@ -67,8 +67,20 @@ def _source(remote: Address) -> str:
     return str(ipaddress.ip_network((int(ip), _IPV6_SOURCE_PREFIX), strict=False))
 
 
+class Closable(Protocol):
+    """Connections that tell when they were heard last."""
+
+    def last_messages(self) -> dict[Path, float]:
+        """Each open path, and the loop's time of its last whole message or else its beginning."""
+        ...
+
+    def close_path(self, path: Path) -> None:
+        """Close it."""
+        ...
+
+
 async def close_idle(
-    connections: StreamConnections, allocated: set[Path] | dict[Path, int], idle: float
+    connections: Closable, allocated: set[Path] | dict[Path, int], idle: float
 ) -> None:
     """For ever: close connections that have no allocation and were silent for ``idle`` seconds."""
     loop = asyncio.get_running_loop()

@@ -1,15 +1,15 @@
 """Listening sockets: what ``--listen`` names, expanded to exact addresses and bound all or none."""
 
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
-from natkit.address import Address
+from natkit.address import Address, IPNetwork
 from natkit.aio.system_errors import is_address_in_use
 from natkit.aio.tcp import bind_tcp
 from natkit.aio.udp import bind_udp
-from natkit.errors import ConfigError, MisuseError, UnreachableError
+from natkit.errors import ConfigError, UnreachableError
 from natkit.machine import Transport
 from natkit.net.interfaces import expand_wildcard
 from natkit.stun.registry import DEFAULT_PORT
@@ -17,7 +17,12 @@ from stun_server.shell.port_holder import port_holder
 
 __all__ = ["ListenAddress", "Listener", "everywhere", "open_listeners"]
 
-_TRANSPORTS = (Transport.UDP, Transport.TCP)
+_DEFAULT = (Transport.UDP, Transport.TCP)
+_PREFIXES = (Transport.UDP, Transport.TCP, Transport.TLS, Transport.DTLS)
+_ON_DATAGRAMS = (Transport.UDP, Transport.DTLS)
+# TLS and plain TCP are told apart by the first byte (RFC 8489 §8.1), so they can share a socket.
+_SHARES_WITH = {Transport.TCP: Transport.TLS, Transport.TLS: Transport.TCP}
+_EXCLUDES = {Transport.UDP: Transport.DTLS, Transport.DTLS: Transport.UDP}
 
 # A port that the system chose for UDP may be taken for TCP; that 16 in a row are is no accident.
 _PORT_ATTEMPTS = 16
@@ -25,7 +30,7 @@ _PORT_ATTEMPTS = 16
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """``[udp:|tcp:]ADDRESS:PORT``; without a prefix both transports."""
+    """``[udp:|tcp:|tls:|dtls:]ADDRESS:PORT``; without a prefix UDP and TCP."""
 
     transports: tuple[Transport, ...]
     address: Address
@@ -34,11 +39,19 @@ class ListenAddress:
     def parse(cls, text: str) -> Self:
         """Read it; MisuseError when it is wrong."""
         prefix, _, rest = text.partition(":")
-        if prefix in _TRANSPORTS:
+        if prefix in _PREFIXES:
             return cls((Transport(prefix),), Address.parse(rest))
-        if prefix in ("tls", "dtls"):
-            raise MisuseError(f"{text!r}: this server listens on udp and tcp")
-        return cls(_TRANSPORTS, Address.parse(text))
+        return cls(_DEFAULT, Address.parse(text))
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it takes a certificate."""
+        return any(each.is_secure for each in self.transports)
+
+    @property
+    def has_connections(self) -> bool:
+        """Whether a proxy can stand before it."""
+        return not set(_SHARES_WITH).isdisjoint(self.transports)
 
     def __str__(self) -> str:
         prefix = f"{self.transports[0]}:" if len(self.transports) == 1 else ""
@@ -47,21 +60,31 @@ class ListenAddress:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A bound socket, which listens if its transport has connections."""
+    """A bound socket, which listens if its transport has connections.
+
+    One for TCP and one for TLS on the same address have the same socket.  ``proxies`` are the
+    networks of those who connect for clients and say so by the PROXY protocol; None without.
+    """
 
     transport: Transport
     address: Address
     socket: socket.socket
+    proxies: tuple[IPNetwork, ...] | None = None
 
 
 def everywhere() -> tuple[ListenAddress, ...]:
     """The default port on every local address, of the families that the machine has."""
     wildcards = (Address("0.0.0.0", DEFAULT_PORT), Address("::", DEFAULT_PORT))  # noqa: S104 - meant so
-    return tuple(ListenAddress(_TRANSPORTS, each) for each in wildcards if expand_wildcard(each))
+    return tuple(ListenAddress(_DEFAULT, each) for each in wildcards if expand_wildcard(each))
 
 
-def open_listeners(wanted: Sequence[ListenAddress]) -> tuple[Listener, ...]:
+def open_listeners(
+    wanted: Sequence[ListenAddress],
+    proxied: Mapping[ListenAddress, tuple[IPNetwork, ...]] | None = None,
+) -> tuple[Listener, ...]:
     """Bind everything; ConfigError that names the first address that can't be had.
+
+    ``proxied`` has the networks of the proxies before some of them.
 
     A wildcard address becomes one socket for each local address.  Port 0 becomes one free port,
     the same for all transports and addresses that it stands for.
@@ -69,14 +92,20 @@ def open_listeners(wanted: Sequence[ListenAddress]) -> tuple[Listener, ...]:
     listeners: list[Listener] = []
     try:
         for each in wanted:
-            listeners += _open(each, {(held.transport, held.address) for held in listeners})
+            held = {(one.transport, one.address): one for one in listeners}
+            listeners += _open(each, held, (proxied or {}).get(each))
     except BaseException:
         _close(listeners)
         raise
     return tuple(listeners)
 
 
-def _open(wanted: ListenAddress, held: set[tuple[Transport, Address]]) -> list[Listener]:
+_Held = Mapping[tuple[Transport, Address], Listener]
+
+
+def _open(
+    wanted: ListenAddress, held: _Held, proxies: tuple[IPNetwork, ...] | None
+) -> list[Listener]:
     addresses = expand_wildcard(wanted.address)
     if not addresses:
         raise ConfigError(f"cannot listen on {wanted}: this machine has no such local address")
@@ -90,8 +119,9 @@ def _open(wanted: ListenAddress, held: set[tuple[Transport, Address]]) -> list[L
                 for transport in wanted.transports:
                     # What two options name twice, 0.0.0.0:3478 and 127.0.0.1:3478, is one listener.
                     if (transport, Address(host, port)) not in held:
-                        listeners.append(_bind(transport, Address(host, port)))
-                        port = listeners[-1].address.port
+                        listener = _bind(transport, Address(host, port), held)
+                        listeners.append(replace(listener, proxies=proxies))
+                        port = listener.address.port
             return listeners
         except UnreachableError as error:
             _close(listeners)
@@ -103,8 +133,12 @@ def _open(wanted: ListenAddress, held: set[tuple[Transport, Address]]) -> list[L
             raise
 
 
-def _bind(transport: Transport, address: Address) -> Listener:
-    sock = bind_udp(address) if transport is Transport.UDP else bind_tcp(address, listen=True)
+def _bind(transport: Transport, address: Address, held: _Held) -> Listener:
+    if transport in _EXCLUDES and (_EXCLUDES[transport], address) in held:
+        raise ConfigError(f"udp and dtls cannot share {address}; give them ports of their own")
+    if transport in _SHARES_WITH and (_SHARES_WITH[transport], address) in held:
+        return replace(held[_SHARES_WITH[transport], address], transport=transport)
+    sock = bind_udp(address) if transport in _ON_DATAGRAMS else bind_tcp(address, listen=True)
     return Listener(transport, address._replace(port=sock.getsockname()[1]), sock)
 
 

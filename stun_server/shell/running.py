@@ -16,13 +16,11 @@ from typing import assert_never
 
 from natkit.address import Address
 from natkit.aio.driver import Driver
-from natkit.aio.tcp import StreamConnections
 from natkit.errors import ConfigError
 from natkit.machine import CloseSocket, OpenSocket, Path, Transport
 from natkit.net import fragmentation
 from natkit.relay.plane import BindingPolicy, Counters, RelayPlane
 from natkit.relay.userspace import UserspacePlane
-from natkit.stun.framing import StunFraming
 from stun_server.config import Config
 from stun_server.events import (
     AllocationClosed,
@@ -36,6 +34,8 @@ from stun_server.events import (
     ServerEvent,
 )
 from stun_server.service import Server, ServerResult
+from stun_server.shell.certificates import Certificates
+from stun_server.shell.clients import Clients
 from stun_server.shell.connections import Admission, close_idle
 from stun_server.shell.listening import Listener, everywhere, open_listeners
 from stun_server.shell.log import EventLog, Logger
@@ -43,7 +43,14 @@ from stun_server.shell.relaying import PlaneSockets
 from stun_server.shell.state import Keys
 from stun_server.shell.users import Users
 
-__all__ = ["RunningServer", "check_plane", "raise_descriptor_limit", "serve", "start"]
+__all__ = [
+    "RunningServer",
+    "check_plane",
+    "open_certificates",
+    "raise_descriptor_limit",
+    "serve",
+    "start",
+]
 
 # Descriptors besides those of relay sockets and connections: listeners, logs, the event loop.
 _SPARE_DESCRIPTORS = 64
@@ -62,6 +69,7 @@ class RunningServer:
         keys: Keys,
         users: Users,
         listeners: tuple[Listener, ...],
+        certificates: Certificates | None,
         logger: Logger,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -76,7 +84,8 @@ class RunningServer:
             loop, self._sockets.unhandled, random=os.urandom, clock=loop.time
         )
         self._sockets.use(self._plane)
-        self._streams = StreamConnections(StunFraming)
+        self._certificates = certificates
+        self._streams = Clients(self.admission, certificates)
         self._machine = Server(
             replace(
                 config.settings(
@@ -98,20 +107,33 @@ class RunningServer:
             on_defect=self._on_defect,
         )
         # Messages of connections pass the plane on their way to the driver.
-        self._streams.attach(_PlaneFirst(self._plane, self._driver, self.admission, loop.time))
+        self._streams.attach(_PlaneFirst(self._plane, self._driver, loop.time))
         # The allocations of clients on connections, which the idle limit spares.
         self._on_streams: dict[Path, int] = {}
         self._sweeper: asyncio.Task[None] | None = None
 
-    async def open(self) -> None:
+    def open(self) -> None:
         """Begin to serve on the listeners."""
         for listener in self.listeners:
             if listener.transport is Transport.UDP:
                 self._plane.listen(listener.socket, BindingPolicy(answer=True))
-            else:
-                await self._streams.listen(listener.socket, self.admission.admit)
+        self._streams.listen(
+            [each for each in self.listeners if each.transport is not Transport.UDP]
+        )
         idle = self.admission.limits.idle
         self._sweeper = self._loop.create_task(close_idle(self._streams, self._on_streams, idle))
+
+    def reload(self) -> None:
+        """Read the certificate again, for new handshakes; a wrong one changes nothing."""
+        if self._certificates is None:
+            return
+        try:
+            self._certificates.reload()
+        except ConfigError as error:
+            self.logger.warning("certificate not reloaded", reason=str(error))
+            return
+        self._streams.renew()
+        _log_certificate(self._certificates, self.logger)
 
     def totals(self) -> Counters:
         """What the plane relayed and dropped."""
@@ -123,6 +145,8 @@ class RunningServer:
         counts["malformed messages"] = self._machine.malformed
         counts["unframeable connections"] = self._streams.unframeable
         counts["declined connections"] = self.admission.declined
+        counts["refused connections"] = self._streams.refused
+        counts["crowded out handshakes"] = self._streams.crowded_out
         return +counts
 
     async def aclose(self) -> None:
@@ -192,12 +216,10 @@ class _PlaneFirst:
         self,
         plane: RelayPlane,
         driver: Driver[ServerEvent, ServerResult],
-        admission: Admission,
         clock: Callable[[], float],
     ) -> None:
         self._plane = plane
         self._driver = driver
-        self._admission = admission
         self._clock = clock
 
     def receive(self, data: bytes, path: Path) -> None:
@@ -205,13 +227,18 @@ class _PlaneFirst:
             self._driver.receive(data, path)
 
     def disconnected(self, path: Path) -> None:
-        self._admission.release(path)
         self._driver.disconnected(path)
 
     @contextmanager
     def many(self) -> Iterator[None]:
         with self._driver.many():
             yield
+
+
+def open_certificates(config: Config) -> Certificates | None:
+    """The certificate of the configuration, if it has one; ConfigError when it is of no use."""
+    chain, key = config.listeners.certificate, config.listeners.key
+    return Certificates(chain, key) if chain is not None and key is not None else None
 
 
 def check_plane(name: str) -> str:
@@ -248,12 +275,17 @@ async def start(
     clock = asyncio.get_running_loop().time
     users = await Users.open(config.users, data_dir, logger, clock)
     try:
-        listeners = open_listeners(config.listeners.listen or everywhere())
-        server = RunningServer(config, keys, users, listeners, logger)
-        await server.open()
+        certificates = open_certificates(config)
+        listeners = open_listeners(
+            config.listeners.listen or everywhere(), config.listeners.proxy_protocol
+        )
+        server = RunningServer(config, keys, users, listeners, certificates, logger)
+        server.open()
     except BaseException:
         await users.aclose()
         raise
+    if certificates is not None:
+        _log_certificate(certificates, logger)
     for listener in listeners:
         logger.info("listening", transport=str(listener.transport), address=str(listener.address))
     wanted = config.limits.allocations + config.limits.connections + _SPARE_DESCRIPTORS
@@ -289,7 +321,7 @@ async def serve(
     on_ready: Callable[[RunningServer], None] = lambda _: None,
     data_dir: FilePath | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT; SIGHUP has the certificate read again."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     signals = (signal.SIGTERM, signal.SIGINT)
@@ -299,14 +331,20 @@ async def serve(
         server = await start(config, keys, logger, data_dir)
         loop.set_exception_handler(partial(_on_loop_error, server))
         try:
+            loop.add_signal_handler(signal.SIGHUP, server.reload)
             on_ready(server)
             _spare_the_collector()
             await stop.wait()
         finally:
             await server.aclose()
     finally:
-        for number in signals:
+        for number in (*signals, signal.SIGHUP):
             loop.remove_signal_handler(number)
+
+
+def _log_certificate(certificates: Certificates, logger: Logger) -> None:
+    current = certificates.current
+    logger.info("certificate", names=current.names, until=current.until.isoformat())
 
 
 def _spare_the_collector() -> None:

@@ -192,7 +192,26 @@ def test_keys_may_stand_in_place_of_a_password(file: Path) -> None:
         ("[listeners]\nlisten = []", "listeners.listen: "),
         ("[listeners]\nlisten = ['x']", "listeners.listen.0: 'x' has no port"),
         ("[listeners]\nlisten = [3]", "listeners.listen.0: 3 is no text; "),
-        ("[listeners]\nlisten = ['tls:[::]:1']", "this server listens on udp and tcp"),
+        (
+            "[listeners]\nlisten = ['tls:[::]:1']",
+            "listeners: tls:[::]:1 needs a certificate and its key (--certificate, --key)",
+        ),
+        (
+            "[listeners]\nlisten = ['dtls:[::]:1']\nkey = 'k'",
+            "listeners: certificate and key go together",
+        ),
+        (
+            "[listeners]\nproxy_protocol = { 'tcp:127.0.0.1:1' = ['10.0.0.0/8'] }",
+            "listeners: proxy_protocol names tcp:127.0.0.1:1, which listen does not",
+        ),
+        (
+            "[listeners]\nlisten = ['udp:[::]:1']\nproxy_protocol = { 'udp:[::]:1' = ['::/8'] }",
+            "listeners: proxy_protocol names udp:[::]:1, which has no connections",
+        ),
+        (
+            "[listeners]\nlisten = ['tcp:[::]:1']\nproxy_protocol = { 'tcp:[::]:1' = [] }",
+            "should have at least 1 item",
+        ),
         ("[listeners]\nrelay_ports = '9'", "listeners.relay_ports: '9' is no range of ports like"),
         ("[listeners]\nrelay_ports = '9-1'", "'9-1' is no range within 1 to 65535"),
         ("[listeners]\nrelay_ipv4 = '::1'", "listeners.relay_ipv4: '::1' is no IPv4 address"),

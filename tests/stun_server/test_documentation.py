@@ -11,7 +11,16 @@ from tests.project.tree import ROOT
 
 PAGE = ROOT / "docs" / "stun-server.md"
 # What the page shows in place of "none", or of nobody.
-EXAMPLES = {"data_dir", "listen", "relay_ipv4", "relay_ipv6", "passwords", "secrets"}
+EXAMPLES = {
+    "data_dir",
+    "listen",
+    "certificate",
+    "key",
+    "relay_ipv4",
+    "relay_ipv6",
+    "passwords",
+    "secrets",
+}
 
 
 def shown() -> str:

@@ -133,7 +133,17 @@ async def test_a_name_that_does_not_exist_is_no_service() -> None:
 
 
 @pytest.mark.parametrize(
-    "server", ["", "stuns:example.org", "turn:example.org", "[::1", "host:99999", "1.2.3", "a..b"]
+    "server",
+    [
+        "",
+        "stuns:127.0.0.1",
+        "turn:example.org",
+        "turns:example.org",
+        "[::1",
+        "host:99999",
+        "1.2.3",
+        "a..b",
+    ],
 )
 async def test_a_wrong_name_is_misuse(server: str) -> None:
     with pytest.raises(MisuseError):

@@ -7,7 +7,7 @@ import pytest
 
 from natkit.address import Address
 from natkit.aio.system_locator import SystemLocator
-from natkit.errors import DnsFailure, LocateError, MisuseError, NoService
+from natkit.errors import DnsFailure, LocateError, NoService
 from natkit.locate import Target
 from natkit.machine import Transport
 
@@ -51,11 +51,21 @@ def test_port_and_transport_have_defaults(uri: str, asked: list[str]) -> None:
     assert asked == ["example.org"]
 
 
-@pytest.mark.parametrize("uri", ["stuns:example.org", "turns:example.org", "turns:example.org:443"])
-def test_tls_is_refused_before_anybody_is_asked(uri: str, asked: list[str]) -> None:
-    with pytest.raises(MisuseError, match="does not speak yet"):
-        locate(uri)
-    assert asked == []
+@pytest.mark.parametrize(
+    ("uri", "transport", "port"),
+    [
+        ("stuns:example.org", Transport.TLS, 5349),
+        ("turns:example.org", Transport.TLS, 5349),
+        ("turns:example.org:443", Transport.TLS, 443),
+        ("turns:example.org?transport=udp", Transport.DTLS, 5349),
+    ],
+)
+def test_a_secure_uri_has_defaults_of_its_own_and_the_name_to_prove(
+    uri: str, transport: Transport, port: int, asked: list[str]
+) -> None:
+    first = locate(uri)[0]
+    assert (first.transport, first.address.port) == (transport, port)
+    assert first.tls_name == "example.org"
 
 
 @pytest.mark.parametrize(

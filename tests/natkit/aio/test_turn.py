@@ -287,7 +287,7 @@ async def test_no_target_is_no_service() -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["example.org", "stun:example.org", "turns:example.org", "turn:", "turn:x?transport=x"]
+    "uri", ["example.org", "stun:example.org", "stuns:example.org", "turn:", "turn:x?transport=x"]
 )
 async def test_a_wrong_uri_is_misuse(uri: str) -> None:
     with pytest.raises(MisuseError):

@@ -101,7 +101,10 @@ async def test_a_closed_tcp_port_could_not_be_tested() -> None:
     "arguments",
     [
         (),
-        ("stuns:example.org",),
+        ("stuns:127.0.0.1",),
+        ("stun:127.0.0.1", "--dtls"),
+        ("stuns:localhost", "--ca-file", "/no/such/file"),
+        ("stuns:localhost", "--ca-file", "roots.pem", "--insecure"),
         ("turn:example.org",),
         ("[::1",),
         ("example.org:99999",),

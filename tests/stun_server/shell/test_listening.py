@@ -34,6 +34,8 @@ def close(listeners: tuple[Listener, ...]) -> None:
         ("udp:127.0.0.1:3478", "udp", Address("127.0.0.1", 3478)),
         ("tcp:[::1]:0", "tcp", Address("::1", 0)),
         ("[2001:DB8::1]:9", "udp tcp", Address("2001:db8::1", 9)),
+        ("tls:127.0.0.1:5349", "tls", Address("127.0.0.1", 5349)),
+        ("dtls:[::1]:5349", "dtls", Address("::1", 5349)),
     ],
 )
 def test_the_forms_of_an_address(text: str, transports: str, address: Address) -> None:
@@ -43,7 +45,7 @@ def test_the_forms_of_an_address(text: str, transports: str, address: Address) -
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "127.0.0.1", "::1", "udp:", "tls:127.0.0.1:1", "sctp:127.0.0.1:1", "[::1]:x"]
+    "text", ["", "x", "127.0.0.1", "::1", "udp:", "tls:", "sctp:127.0.0.1:1", "[::1]:x"]
 )
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(MisuseError):
