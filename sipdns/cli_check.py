@@ -14,6 +14,7 @@ import typer
 from natkit.address import Address
 from natkit.cli.entry import ExitStatus, JsonOption, console, print_json
 from natkit.errors import ConfigError, MisuseError
+from natkit.machine import Failure
 from sipdns.check_json import diagnosis_as_json, failover_as_json, probe_as_json
 from sipdns.check_report import WIDTH, diagnosis_as_text, published_plans
 from sipdns.cli_options import read_nameserver, read_transports
@@ -32,6 +33,7 @@ from sipdns.examiner import examine, examine_zone
 from sipdns.probe import ProbeSettings, contacted
 from sipdns.probe import probe as ask_servers
 from sipdns.probe_results import ProbeResult, ProbeTarget, Protocol, Standing
+from sipdns.records import Question, RecordType
 from sipdns.search import read_uri
 from sipdns.services import DEFAULT_TRANSPORTS
 from sipdns.system import DNS_PORT, system_draw
@@ -145,8 +147,9 @@ def _zone(file: Path, domain: str) -> ZoneFile:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise ConfigError(f"--zonefile {file}: {reason}") from error
     zone = ZoneFile(text, domain, str(file))
-    if not f".{domain}".endswith(f".{zone.origin}"):
-        raise ConfigError(f"--zonefile {file} is the zone {zone.origin}, not that of {domain}")
+    beyond = zone.ask(Question(domain, RecordType.NAPTR))
+    if isinstance(beyond, Failure):
+        raise ConfigError(f"--zonefile {file} is the zone {zone.origin}: {beyond.reason}")
     return zone
 
 

@@ -49,7 +49,9 @@ class ZoneFile:
                 text, self._origin, relativize=False, check_origin=False, filename=name
             )
         except (dns.exception.DNSException, ValueError) as error:
-            raise ConfigError(f"{name} is no zone file that can be read: {error}") from error
+            # Errors of syntax begin with the file's name and the line.
+            where = "" if str(error).startswith(name) else f"{name}: "
+            raise ConfigError(f"{where}{error}; it is to be a zone file") from error
         self.accepted = frozenset(_ACCEPT.findall(text))
         self._names = {self._origin}
         for owner in self._zone:

@@ -290,6 +290,8 @@ def type_unanswered(facts: Facts) -> Iterator[Finding]:
     """Callers wait for the answer that never comes before they go on."""
     if facts.surroundings.offline:
         raise NotTested("nothing is sent for a zone file")
+    if facts.search.is_numeric:
+        raise NotTested("the host is an address: nothing is asked of the DNS")
     failed: dict[Question, Failure] = {}
     answered: list[Question] = []
     questions = [Question(facts.search.target, one) for one in (RecordType.A, RecordType.AAAA)]

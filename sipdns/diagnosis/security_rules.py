@@ -54,6 +54,8 @@ def no_server(facts: Facts) -> Iterator[Finding]:
 def caller_without_server(facts: Facts) -> Iterator[Finding]:
     """Callers that speak these transports only reach nobody; others do."""
     reached = _reached(facts)
+    if isinstance(facts.outcome.error, DnsFailure):
+        facts.miss(str(facts.outcome.error))
     if isinstance(facts.outcome.error, NoService) and reached:
         spoken = ", ".join(one.transport for one in facts.search.services) or "nothing of it"
         yield Finding(
