@@ -1,16 +1,28 @@
 from collections.abc import Iterator
 
+import dns.edns
 import dns.flags
 import dns.message
 import dns.rcode
 import dns.rrset
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from natkit.address import Address
 from natkit.machine import Failure
 from sipdns.query import MOST_EXCHANGES, Answered, Exchange, Query, QueryLimits
-from sipdns.records import AddressRecord, Answer, Carrier, Question, RecordType, Status, Unanswered
+from sipdns.records import (
+    AddressRecord,
+    Answer,
+    Carrier,
+    Question,
+    RecordType,
+    Security,
+    Status,
+    Unanswered,
+)
+from sipdns.servers import HttpsServer, Server, TlsServer
 from tests.sipdns.world import World
 
 ONE = Address("192.0.2.53", 53)
@@ -203,6 +215,66 @@ def test_aliases_over_several_answers_are_bounded() -> None:
 def test_a_name_that_fits_no_query_does_not_exist() -> None:
     query = start(ONE, question=Question("_sip._udp." + "a." * 125, RecordType.SRV))
     assert end(query) == Answer(Status.NO_NAME)
+
+
+LOOPBACK = Address("127.0.0.1", 53)
+
+
+@pytest.mark.parametrize(
+    ("server", "flags", "security"),
+    [
+        (LOOPBACK, dns.flags.AD, Security.SECURE),
+        (Address("::1", 53), dns.flags.AD, Security.SECURE),
+        (TlsServer(ONE), dns.flags.AD, Security.SECURE),
+        (HttpsServer("https://192.0.2.53/"), dns.flags.AD, Security.SECURE),
+        (ONE, dns.flags.AD, Security.INDETERMINATE),
+        (LOOPBACK, 0, Security.INDETERMINATE),
+        (TlsServer(ONE), 0, Security.INDETERMINATE),
+    ],
+)
+def test_the_ad_bit_counts_from_those_alone_whose_answers_nobody_can_change(
+    server: Server, flags: int, security: Security
+) -> None:
+    query = Query(QUESTION, [server], random=bytes, now=0)
+    (first,) = exchanges(query)
+    query.answer(first.request_id, response(first, flags=flags), 0.1)
+    result = end(query)
+    assert isinstance(result, Answer)
+    assert result.security is security
+
+
+def test_one_answer_of_a_chain_without_ad_is_enough_to_doubt_all() -> None:
+    partial = World("example.org CNAME www.example.net")
+    query = Query(QUESTION, [LOOPBACK], random=bytes, now=0)
+    (first,) = exchanges(query)
+    message = dns.message.from_wire(response(first, partial))
+    message.authority = []
+    message.set_rcode(dns.rcode.NOERROR)
+    query.answer(first.request_id, message.to_wire(), 0.1)
+    (second,) = exchanges(query)
+    data = response(second, World("www.example.net A 192.0.2.9"), flags=dns.flags.AD)
+    query.answer(second.request_id, data, 0.2)
+    result = end(query)
+    assert isinstance(result, Answer)
+    assert result.security is Security.INDETERMINATE
+    assert [one.name for one in result.attempts] == ["example.org", "www.example.net"]
+
+
+@pytest.mark.parametrize(
+    ("server", "security"), [(LOOPBACK, Security.BOGUS), (ONE, Security.INDETERMINATE)]
+)
+def test_a_trusted_resolver_may_say_that_an_answer_is_bogus(
+    server: Address, security: Security
+) -> None:
+    query = Query(QUESTION, [server], random=bytes, now=0)
+    (first,) = exchanges(query)
+    message = dns.message.from_wire(response(first, rcode=dns.rcode.SERVFAIL))
+    message.use_edns(options=[dns.edns.EDEOption(dns.edns.EDECode.DNSSEC_BOGUS, "bad\n key")])
+    query.answer(first.request_id, message.to_wire(), 0.1)
+    result = end(query)
+    assert isinstance(result, Unanswered)
+    assert result.security is security
+    assert "SERVFAIL (dnssec bogus: bad key)" in result.reason
 
 
 def test_without_nameservers_the_end_says_so() -> None:
