@@ -757,7 +757,7 @@ def test_the_target_dot_closes_a_turn_transport_but_not_the_others() -> None:
     assert plan(outcome) == ["tcp 192.0.2.1:3491"]
 
 
-# The second example of RFC 5928 §4, with addresses of its own.
+# S-NAPTR in two steps: the first record set names services, the second SRV names.
 S_NAPTR = """
 example.net NAPTR 100 10 "" "RELAY:turn.udp:turn.tcp:turn.tls" "" datagram.example.net
 example.net NAPTR 100 20 "" "RELAY:turn.tcp:turn.tls" "" stream.example.net
