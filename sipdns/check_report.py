@@ -70,7 +70,8 @@ def diagnosis_as_text(
     results: Sequence[ProbeResult] | None = None,
 ) -> RenderableType:
     """The whole report, with what --explain-failover and --probe add to it."""
-    parts: list[RenderableType] = [verdict_line(diagnosis), Text()]
+    verdict = verdict_line(diagnosis, results or ())
+    parts: list[RenderableType] = [verdict, Text()]
     parts += [_input(diagnosis), Text()]
     if diagnosis.queries:
         parts += [*_queries(diagnosis), Text()]
@@ -82,18 +83,21 @@ def diagnosis_as_text(
         parts += [_failover(attempts), Text()]
     if results is not None:
         parts += [_probes(results), Text()]
-    parts += [_findings(diagnosis), Text(), _checks(diagnosis), Text(), verdict_line(diagnosis)]
+    parts += [_findings(diagnosis), Text(), _checks(diagnosis), Text(), verdict]
     return Group(*parts)
 
 
-def verdict_line(diagnosis: Diagnosis) -> Text:
+def verdict_line(diagnosis: Diagnosis, results: Sequence[ProbeResult] = ()) -> Text:
     """The URI, and the verdict with the number of findings of each severity."""
-    status = diagnosis.status
+    unwell = sum(one.standing is Standing.FAILED for one in results)
+    status = Status.FAILED if unwell else diagnosis.status
     sign, style = _SIGNS[status]
     line = Text.assemble((diagnosis.outcome.uri, "bold"), "  ")
     line.append(f"{sign} {_VERDICTS[status]}", style=f"bold {style}")
     counted = Counter(check.rule.severity for check in diagnosis.checks for _ in check.findings)
     numbers = [_number(counted[one], one.value) for one in Severity if counted[one]]
+    if unwell:
+        numbers.append(f"{unwell} of {_number(len(results), 'server')} not well")
     if numbers:
         line.append(f"  {', '.join(numbers)}")
     return line
@@ -234,7 +238,7 @@ def _plans(diagnosis: Diagnosis) -> Iterator[RenderableType]:
     shown = published_plans(diagnosis)
     for transport, plan in shown:
         yield Text()
-        yield _plan(transport, plan)
+        yield _plan(transport, plan, is_chosen=transport in chosen)
     transports = {transport for transport, _ in shown}
     without = [transport for transport, _ in diagnosis.plans if transport not in transports]
     yield Text()
@@ -262,8 +266,10 @@ def _is_published(plan: Outcome) -> bool:
     return by_naptr or any(one.priority is not None for one in plan.targets)
 
 
-def _plan(transport: Transport, plan: Outcome) -> RenderableType:
+def _plan(transport: Transport, plan: Outcome, *, is_chosen: bool) -> RenderableType:
     label = Text(transport.upper(), style="bold")
+    if is_chosen:
+        label.append("  ✓ chosen", style="not bold green")
     if transport.is_secure:
         label.append(f"  certificate for {plan.targets[0].tls_name}", style="not bold")
     tree = Tree(label, guide_style=_DIM)

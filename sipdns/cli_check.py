@@ -194,6 +194,8 @@ def _print_json(
     results: Sequence[ProbeResult] | None,
 ) -> None:
     document = diagnosis_as_json(diagnosis)
+    if any(one.standing is Standing.FAILED for one in results or ()):
+        document["status"] = Status.FAILED.value
     document["failover"] = failover_as_json(attempts) if attempts else None
     document["probes"] = None if results is None else [probe_as_json(one) for one in results]
     print_json(document)

@@ -14,7 +14,7 @@ from sipdns.diagnosis.catalogue import RULES
 from sipdns.diagnosis.facts import Facts, Known, Surroundings, services_of
 from sipdns.diagnosis.finding import Check, Finding, NotTested, Rule, Severity, Status
 from sipdns.diagnosis.reply import Inquiry, Reply
-from sipdns.records import Answer, Question
+from sipdns.records import Answer, Question, RecordType
 from sipdns.resolution import AskDns, Limits, Resolution, Resolved
 from sipdns.search import Search, read_uri
 from sipdns.srv_order import Draw
@@ -229,8 +229,16 @@ class Examination:
             Query(question, self._rounds.get(question, 0), answer)
             for question, answer in self._known.answers.items()
         ]
-        # By round; what the diagnosis alone asked comes last.
-        queries.sort(key=lambda one: (one.round == 0, one.round))
+        # By round, and in it as a caller goes on; what the diagnosis alone asked comes last.
+        types = [RecordType.NAPTR, RecordType.SRV, RecordType.AAAA, RecordType.A]
+        queries.sort(
+            key=lambda one: (
+                one.round == 0,
+                one.round,
+                types.index(one.question.type) if one.question.type in types else len(types),
+                one.question.name,
+            )
+        )
         return Diagnosis(
             self._search,
             self._outcomes[0],

@@ -1,5 +1,6 @@
 """``sipdns check`` against real nameservers and a real SIP server."""
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -181,3 +182,13 @@ def test_a_probe_says_whom_it_contacts_and_what_it_finds(
     ]
     assert "200 Alive in " in printed.out
     assert ("✗ certificate name" in printed.out) == bool(status)
+    assert ("1 of 2 servers not well" in printed.out.splitlines()[-1]) == bool(status)
+    assert run(app, "sipdns", arguments=[*arguments, "--json"]) == status
+    document = json.loads(capsys.readouterr().out)
+    assert document["status"] == ("failed" if status else "info")
+    udp, tls = document["probes"]
+    assert (udp["status"], tls["status"]) == ("passed", "failed" if status else "passed")
+    assert (udp["answer"]["status"], udp["answer"]["reason"]) == (200, "Alive")
+    assert {one["name"]: one["status"] for one in tls["checks"]}["certificate name"] == (
+        "failed" if status else "passed"
+    )
