@@ -6,7 +6,7 @@ take silence for absence: it gets None and goes on.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from natkit.address import Address
@@ -247,7 +247,19 @@ class Facts:
         answer = self.answer(question)
         if answer is None:
             return None
-        return answer.records if answer.status is Status.RECORDS else ()
+        if answer.status is not Status.RECORDS:
+            return ()
+        ttl = self._published_ttl(question)
+        return answer.records if ttl is None else [replace(one, ttl=ttl) for one in answer.records]
+
+    def _published_ttl(self, question: Question) -> int | None:
+        """The TTL in the zone, where its server was asked; a cache tells what is left of it."""
+        for inquiry, reply in self._known.replies.items():
+            asked = (inquiry.name, inquiry.type) == (question.name, question.type)
+            if asked and isinstance(reply, Reply) and reply.authoritative:
+                found = reply.find(question.name, question.type)
+                return found.ttl if found else None
+        return None
 
     def _miss(self, asked: Question | Inquiry, failure: Failure) -> None:
         self.gaps[f"{asked}: {failure.reason}"] = None

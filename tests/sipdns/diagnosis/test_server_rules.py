@@ -256,6 +256,15 @@ def test_the_ttl_is_that_of_the_zone_and_not_what_a_cache_has_left(
     assert checked.checks["ttl-short"][0] == "passed"
 
 
+def test_a_line_to_publish_has_the_ttl_of_the_zone(capsys: pytest.CaptureFixture[str]) -> None:
+    crossed = edited(
+        CHILD, ("_sips._tcp 3600 IN SRV 10 10 5061", "_sips._tcp 3600 IN SRV 10 10 5060")
+    )
+    cached = resolver({"corp.example": crossed.replace(" 3600 ", " 7 "), "example": PARENT})
+    found = checked_with(capsys, hierarchy(crossed) | {RESOLVER: cached}).of("srv-port-crossed")
+    assert found.publish == ("_sips._tcp.corp.example. 3600 IN SRV 10 10 5061 sip1.corp.example.",)
+
+
 def test_queries_and_their_answers_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     with running(hierarchy()) as network:
         queries = check_corp(capsys, network).document["queries"]
