@@ -16,9 +16,10 @@ RELAY_PORTS = 200
 
 @dataclass(frozen=True, slots=True)
 class Coturn:
-    """A running turnserver; ``address`` listens for UDP and TCP."""
+    """A running turnserver; ``address`` listens for UDP and TCP, ``secure`` for TLS and DTLS."""
 
     address: Address
+    secure: Address | None
     username: str
     password: str
     realm: str
@@ -30,12 +31,21 @@ class Coturn:
         return self.process.log()
 
 
-def start(directory: Path, *extra_arguments: str, host: str = "127.0.0.1") -> Coturn:
-    """Start one with long-term credentials, loopback peers allowed, and wait until it answers."""
+def start(
+    directory: Path,
+    *extra_arguments: str,
+    host: str = "127.0.0.1",
+    certificate: tuple[Path, Path] | None = None,
+) -> Coturn:
+    """Start one with long-term credentials, loopback peers allowed, and wait until it answers.
+
+    ``certificate`` and its key switch TLS and DTLS on.
+    """
     program = program_path("turnserver")
     if program is None:
         raise PeerFailed("turnserver is not installed")
     port = free_port(host)
+    secure = None if certificate is None else Address(host, free_port(host))
     relay_ports = free_block(host, RELAY_PORTS)
     username, password, realm = "alice", secrets.token_hex(8), "example.org"
     process = PeerProcess(
@@ -52,8 +62,7 @@ def start(directory: Path, *extra_arguments: str, host: str = "127.0.0.1") -> Co
             f"--user={username}:{password}",
             f"--realm={realm}",
             "--allow-loopback-peers",
-            "--no-tls",
-            "--no-dtls",
+            *_security(secure, certificate),
             "--no-cli",
             "--verbose",
             "--log-file=stdout",
@@ -64,10 +73,17 @@ def start(directory: Path, *extra_arguments: str, host: str = "127.0.0.1") -> Co
         ],
         directory,
     )
-    server = Coturn(Address(host, port), username, password, realm, relay_ports, process)
+    server = Coturn(Address(host, port), secure, username, password, realm, relay_ports, process)
     try:
         process.wait_until(lambda: answers_binding(server.address))
     except BaseException:
         process.stop()
         raise
     return server
+
+
+def _security(secure: Address | None, certificate: tuple[Path, Path] | None) -> list[str]:
+    if secure is None or certificate is None:
+        return ["--no-tls", "--no-dtls"]
+    chain, key = certificate
+    return [f"--tls-listening-port={secure.port}", f"--cert={chain}", f"--pkey={key}"]

@@ -1,7 +1,8 @@
-"""aioice's TURN client against our server, over UDP and TCP."""
+"""aioice's TURN client against our server, over UDP, TCP and TLS."""
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from typing import cast
 
@@ -9,6 +10,7 @@ import pytest
 from aioice import turn
 
 from natkit.address import Address
+from tests.certificates import Authority
 from tests.stun_server.process import (
     LOOPBACK_PEERS,
     PASSWORD,
@@ -22,8 +24,21 @@ pytestmark = pytest.mark.peer("aioice")
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StunServerProcess]:
-    with stun_server(tmp_path_factory.mktemp("stun-server"), *LOOPBACK_PEERS) as running:
+    directory = tmp_path_factory.mktemp("stun-server")
+    issued = Authority(directory).issue("127.0.0.1")
+    files = ("--certificate", str(issued.chain), "--key", str(issued.key))
+    listen = ("--listen", "127.0.0.1:0", "--listen", "tls:127.0.0.1:0")
+    with stun_server(directory, *listen, *files, *LOOPBACK_PEERS) as running:
         yield running
+
+
+def way(server: StunServerProcess, transport: str) -> tuple[Address, str, bool | ssl.SSLContext]:
+    """The server's address, aioice's name of the transport, and what it makes TLS with."""
+    address = server.addresses(transport)[0]
+    if transport != "tls":
+        return address, transport, False
+    roots = server.log_file.with_name("Test-Root.pem")
+    return address, "tcp", ssl.create_default_context(cafile=str(roots))
 
 
 class Receiver(asyncio.DatagramProtocol):
@@ -40,18 +55,20 @@ class Receiver(asyncio.DatagramProtocol):
         self.received.put_nowait((data, addr))
 
 
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
 async def test_aioice_allocates_and_relays_both_ways(
     server: StunServerProcess, transport: str
 ) -> None:
     opened = server.from_now_on("allocation opened")
     closed = server.from_now_on("allocation closed")
+    address, carrier, security = way(server, transport)
     relay, protocol = await turn.create_turn_endpoint(
         Receiver,
-        server_addr=server.address,
+        server_addr=address,
         username=USER,
         password=PASSWORD,
-        transport=transport,
+        ssl=security,
+        transport=carrier,
     )
     assert isinstance(protocol, Receiver)
     relayed = relay.get_extra_info("sockname")
