@@ -77,10 +77,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The shell could not fulfil a request; ``reason`` is a line for a person."""
+    """The shell could not fulfil a request; ``reason`` is a line for a person.
+
+    ``tls_failed``: the peer was reached, but not in TLS or DTLS that may be trusted.
+    """
 
     reason: str
     address_in_use: bool = False
+    tls_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

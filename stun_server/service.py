@@ -239,6 +239,7 @@ class Server:
         allocation = self.allocations.of_client(path)
         if (
             message.method == Method.SEND
+            and not message.is_classic
             and allocation is not None
             and not message.unknown_required(_UNDERSTOOD)
         ):
@@ -247,6 +248,11 @@ class Server:
     def _receive_request(
         self, request: Message, path: Path, now: float, *, malformed: bool
     ) -> None:
+        if request.is_classic and path.transport is Transport.DTLS:
+            # RFC 8489 §11: RFC 3489 and DTLS never go together.
+            refusal = Refusal(StunError.SERVER_ERROR, "a request of RFC 3489 over DTLS")
+            self._respond(request, path, None, refusal, now)
+            return
         if request.method == Method.BINDING:
             if not malformed:
                 self._respond(request, path, None, binding(request, path), now)

@@ -23,7 +23,7 @@ from OpenSSL import SSL, crypto
 
 from natkit.address import Address
 from natkit.aio.driver import Inputs
-from natkit.aio.dtls_association import Association, dtls_context
+from natkit.aio.dtls_association import NO_ANSWER, Association, dtls_context
 from natkit.aio.dtls_association import why as why_dtls
 from natkit.aio.dtls_listener import Admission, DtlsListener, use_cookies
 from natkit.aio.server_name import is_address, name_mismatch
@@ -159,7 +159,7 @@ class DtlsAssociations:
     # ── the carrier ─────────────────────────────────────────────────────────────────────────────
 
     async def connect(self, transport: Transport, local: Address | None, remote: Address) -> Path:
-        """Shake hands with ``remote``; TlsFailed, or UnreachableError, within the time limit."""
+        """Shake hands with ``remote``, within the time limit; UnreachableError, TlsFailed."""
         doing = f"connect to {remote} over {transport.upper()}"
         if transport is not Transport.DTLS:
             raise UnreachableError(f"cannot {doing}: this program speaks DTLS only")
@@ -370,7 +370,8 @@ class _ClientSocket:
         untrusted = _VERIFY_ERRORS.get(self._verify_errors[0], "") if self._verify_errors else None
         if untrusted is not None:
             reason = f"its certificate is not trusted: {untrusted or 'OpenSSL refuses it'}"
-        self._fail(TlsFailed(f"cannot {self._doing}: {reason or 'it ended the connection'}"))
+        error = UnreachableError if reason == NO_ANSWER else TlsFailed
+        self._fail(error(f"cannot {self._doing}: {reason or 'it ended the connection'}"))
         self._over = True
         if self._started:
             self._owner.over(association)

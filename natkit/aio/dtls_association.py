@@ -11,13 +11,16 @@ from OpenSSL import SSL
 
 from natkit.machine import Path
 
-__all__ = ["HANDSHAKE_TIME", "MTU", "Association", "datagrams", "dtls_context", "why"]
+__all__ = ["HANDSHAKE_TIME", "MTU", "NO_ANSWER", "Association", "datagrams", "dtls_context", "why"]
 
 MTU = 1232
 """Bytes of a handshake's datagrams: what passes each IPv6 link unfragmented (RFC 8200 §5)."""
 
 HANDSHAKE_TIME = 10.0
 """Seconds that a handshake may take: three retransmissions of a lost flight fit in."""
+
+NO_ANSWER = "no answer in the DTLS handshake"
+"""Why a handshake ended that had no end in time."""
 
 RECORD_HEADER_LENGTH = 13
 """Bytes before the data of a record (RFC 6347 §4.1)."""
@@ -104,9 +107,7 @@ class Association:
     def start(self) -> None:
         """Shake hands, within :data:`HANDSHAKE_TIME`."""
         self.last_message = self._loop.time()
-        self._limit = self._loop.call_later(
-            HANDSHAKE_TIME, self._end, "no answer in the DTLS handshake"
-        )
+        self._limit = self._loop.call_later(HANDSHAKE_TIME, self._end, NO_ANSWER)
         self._advance()
 
     def feed(self, datagram: bytes) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
-from natkit.errors import ErrorResponse, NatkitError, NoService
+from natkit.errors import ErrorResponse, NatkitError, NoService, TlsFailed
 from natkit.locate import Target
 
 __all__ = ["first_success"]
@@ -23,7 +23,7 @@ async def first_success(
     """The result of the first attempt that succeeds; later ones are cancelled, or discarded.
 
     The next target's attempt starts when one fails, or after STAGGER.  When all have failed, raises
-    a server's own answer rather than the silence of another.
+    a server's own answer, a bad certificate included, rather than the silence of another.
     """
     waiting = list(targets)
     running: set[asyncio.Task[T]] = set()
@@ -48,7 +48,7 @@ async def first_success(
                 errors.append(error)
     finally:
         await _end(running, discard)
-    answers = [error for error in errors if isinstance(error, ErrorResponse)]
+    answers = [error for error in errors if isinstance(error, ErrorResponse | TlsFailed)]
     raise next(iter(answers or errors), NoService("there is no address to try"))
 
 

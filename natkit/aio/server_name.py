@@ -28,7 +28,7 @@ def name_mismatch(certificate: x509.Certificate, name: str) -> str | None:
             return None
     elif any(_matches(each, name) for each in names):
         return None
-    held = ", ".join([*names, *map(str, addresses)]) or "nobody"
+    held = ", ".join(dict.fromkeys([*names, *map(str, addresses)])) or "nobody"
     return f"its certificate is for {held}, not for {name}"
 
 

@@ -3,7 +3,7 @@
 import errno
 import os
 
-from natkit.errors import UnreachableError
+from natkit.errors import TlsFailed, UnreachableError
 from natkit.machine import Failure
 
 __all__ = ["failure", "is_address_in_use", "reason", "unreachable"]
@@ -32,4 +32,8 @@ def is_address_in_use(error: UnreachableError) -> bool:
 
 def failure(error: UnreachableError) -> Failure:
     """The answer to a machine whose Request ended in ``error``."""
-    return Failure(str(error), address_in_use=is_address_in_use(error))
+    return Failure(
+        str(error),
+        address_in_use=is_address_in_use(error),
+        tls_failed=isinstance(error, TlsFailed),
+    )

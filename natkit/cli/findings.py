@@ -18,6 +18,7 @@ from natkit.errors import (
     MisuseError,
     NatkitError,
     QuotaReached,
+    TlsFailed,
     TransactionTimeout,
     TryAlternate,
     Unauthenticated,
@@ -84,6 +85,8 @@ def explain(error: NatkitError, server: str) -> NatkitError:
         case TryAlternate():
             servers = ", ".join(map(str, error.servers)) or "none"
             return Fault(f"{server} sends us to another server ({told(error)}): {servers}")
+        case TlsFailed():
+            return Fault(str(error))
         case ErrorResponse():
             return Fault(f"{server} refuses: {told(error)}")
         case IntegrityViolation():

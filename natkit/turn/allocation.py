@@ -27,6 +27,7 @@ from natkit.errors import (
     MalformedMessage,
     MisuseError,
     NatkitError,
+    TlsFailed,
     TransactionTimeout,
     UnreachableError,
 )
@@ -307,8 +308,8 @@ class Allocation:
             return
         self._timers.cancel(_Timer.OPEN)
         match result:
-            case Failure(reason):
-                self._fail(UnreachableError(reason))
+            case Failure(reason, tls_failed=tls_failed):
+                self._fail(TlsFailed(reason) if tls_failed else UnreachableError(reason))
                 return
             case Path():
                 self._path = result

@@ -52,6 +52,17 @@ def test_the_answer_is_the_mapped_address_alone(
     assert len(data) == size
 
 
+@pytest.mark.parametrize("method", [Method.BINDING, Method.ALLOCATE])
+def test_a_classic_request_over_dtls_gets_500(method: Method) -> None:
+    """RFC 8489 §11."""
+    world = World()
+    response, _ = exchange(world, Message.request(method, CLASSIC_ID), transport=Transport.DTLS)
+    assert response.is_classic
+    assert code(response) == 500
+    indication = Message(method, MessageClass.INDICATION, CLASSIC_ID, ())
+    assert not world.receive(indication.encode(), Path(Transport.DTLS, LISTENER, CLIENT))
+
+
 def test_a_classic_client_gets_mapped_address() -> None:
     response, _ = exchange(World(), Message.request(Method.BINDING, CLASSIC_ID))
     assert response.is_classic

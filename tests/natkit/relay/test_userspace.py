@@ -457,6 +457,21 @@ class TestStream:
             assert written.pop() == channel_data(data, padding=-len(data) % 4)
         assert rig.plane.counters(allocation) == Counters(1, 5, 5, 10)
 
+    def test_channel_data_over_dtls_is_not_padded(self, rig: Rig) -> None:
+        """It is datagrams, as UDP is (RFC 8656 §12.5)."""
+        written: list[bytes] = []
+        client = STREAM._replace(transport=Transport.DTLS)
+        allocation, relayed = rig.allocate_stream(client, written)
+        peer = rig.new_socket()
+        rig.plane.permit(allocation, "127.0.0.1", 1_300.0)
+        rig.plane.bind_channel(allocation, CHANNEL, address_of(peer), 1_600.0)
+        for data in (b"", b"1", b"12", b"123", b"1234"):
+            assert rig.plane.relay_from(client, channel_data(data), rig.now)
+            assert received(peer) == [(data, relayed)]
+            peer.sendto(data, relayed)
+            rig.turn()
+            assert written.pop() == channel_data(data)
+
     def test_indications_are_relayed_both_ways(self, rig: Rig) -> None:
         written: list[bytes] = []
         allocation, relayed = rig.allocate_stream(STREAM, written)

@@ -17,6 +17,7 @@ from natkit.errors import (
     MalformedMessage,
     MisuseError,
     StaleNonce,
+    TlsFailed,
     TransactionTimeout,
     TryAlternate,
     UnreachableError,
@@ -253,6 +254,31 @@ def test_a_socket_that_cannot_be_opened_is_unreachable_and_allocate_may_be_tried
     assert isinstance(failed.error, UnreachableError)
     assert "no such device" in str(failed.error)
     table.allocated()
+
+
+def test_dtls_is_opened_and_closed_like_a_stream_and_loses_datagrams() -> None:
+    table = Table(Transport.DTLS)
+    table.allocation.allocate(table.now)
+    connect = table.take(Connect)
+    assert (connect.transport, connect.remote) == (Transport.DTLS, SERVER)
+    path = Path(Transport.DTLS, Address("192.168.1.2", 40001), SERVER)
+    table.allocation.answer(connect.request_id, path, table.now)
+    table.pass_time(39.4)
+    assert len(table.sent) == 7
+    table.pass_time(0.2)
+    closed, failed = table.events
+    assert closed == ClosePath(path)
+    assert isinstance(failed, AllocateFailed)
+    assert isinstance(failed.error, TransactionTimeout)
+
+
+def test_tls_that_fails_is_told_as_such() -> None:
+    table = Table(Transport.TLS)
+    table.allocation.allocate(table.now)
+    request = table.take(Connect)
+    refusal = Failure("its certificate has expired", tls_failed=True)
+    table.allocation.answer(request.request_id, refusal, table.now)
+    assert isinstance(table.take(AllocateFailed).error, TlsFailed)
 
 
 def test_a_shell_that_never_answers_is_given_up_and_what_it_opens_later_is_closed() -> None:
