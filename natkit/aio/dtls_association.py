@@ -72,7 +72,8 @@ class Association:
 
     ``send`` takes datagrams.  ``established``, ``receive`` and ``ended`` are told of the end of the
     handshake, of each message, and once of the association's end with the reason: None for an
-    orderly one.  Nothing is told from within :meth:`close` and :meth:`write`.
+    orderly one.  Nothing is told from within :meth:`close` and :meth:`write`.  ``hello`` is what
+    tells the ClientHello that began it from others.
     """
 
     def __init__(
@@ -84,8 +85,10 @@ class Association:
         established: Callable[["Association"], None],
         receive: Callable[["Association", bytes], None],
         ended: Callable[["Association", str | None], None],
+        hello: bytes = b"",
     ) -> None:
         self.path = path
+        self.hello = hello
         self.is_established = False
         self.is_open = True
         self.last_message = 0.0

@@ -27,12 +27,13 @@ __all__ = ["HALF_OPEN", "Admission", "DtlsListener", "Listening", "use_cookies"]
 _log = logging.getLogger(__name__)
 
 HALF_OPEN: Final = 1000
-"""Handshakes that one listener has under way: at some 60 KB each they can't eat the memory, and in
+"""Handshakes that one listener has under way: at some 65 KB each they can't eat the memory, and in
 the seconds that each may take a busy server has fewer."""
 
 COOKIE_TIME: Final = 60.0
 """Seconds for which a cookie is made: it is good for these and as many more."""
 
+_SHORTEST_HELLO = 59  # the headers, version and random
 _LARGEST_HELLO = 2048
 _COOKIE_LENGTH = 32
 _SECRET_LENGTH = 32
@@ -165,23 +166,18 @@ class DtlsListener:
 
     def _route(self, datagram: bytes, remote: Address) -> None:
         held = self._associations.get(remote)
-        if held is None:
+        successor = self._successors.get(remote)
+        if _is_client_hello(datagram) and not any(
+            one is not None and one.hello == _random_of(datagram) for one in (held, successor)
+        ):
             self._hear(datagram, remote)
-            return
-        if held.is_established:
-            successor = self._successors.get(remote)
-            if successor is not None and datagram[:1] in _OF_A_HANDSHAKE:
-                successor.feed(datagram)
-                return
-            if successor is None and _is_client_hello(datagram):
-                self._hear(datagram, remote)
-                return
-        held.feed(datagram)
+        elif successor is not None and datagram[:1] in _OF_A_HANDSHAKE:
+            successor.feed(datagram)
+        elif held is not None:
+            held.feed(datagram)
 
     def _hear(self, datagram: bytes, remote: Address) -> None:
-        """A ClientHello, unless it is something that concerns nobody (RFC 6347 §4.2.1)."""
-        if not _is_client_hello(datagram):
-            return
+        """A ClientHello of a handshake that is not under way (RFC 6347 §4.2.1)."""
         connection = self._listener()
         self._cookies.remote = remote
         try:
@@ -194,7 +190,7 @@ class DtlsListener:
             self._listening = None
         else:
             self._listening = None
-            self._begin(connection, remote)
+            self._begin(connection, remote, _random_of(datagram))
 
     def _listener(self) -> SSL.Connection:
         context = self._context()
@@ -212,8 +208,13 @@ class DtlsListener:
             # No ClientHello that deserves a cookie.
             pass
 
-    def _begin(self, connection: SSL.Connection, remote: Address) -> None:
+    def _begin(self, connection: SSL.Connection, remote: Address, hello: bytes) -> None:
         path = Path(Transport.DTLS, self.local, remote)
+        # Who brings a cookie is there now; another handshake from its address was given up.
+        for other in (self._successors.get(remote), self._associations.get(remote)):
+            if other is not None and not other.is_established:
+                other.abandon()
+                self._forget(other)
         if self.half_open >= HALF_OPEN:
             self.crowded_out += 1
             return
@@ -226,6 +227,7 @@ class DtlsListener:
             established=self._established,
             receive=self._tell.received,
             ended=self._ended,
+            hello=hello,
         )
         table = self._successors if remote in self._associations else self._associations
         table[remote] = association
@@ -282,9 +284,14 @@ class DtlsListener:
 _OF_A_HANDSHAKE = (bytes([_CHANGE_CIPHER_SPEC]), bytes([_HANDSHAKE]))
 
 
+def _random_of(hello: bytes) -> bytes:
+    """What no two clients draw (RFC 6347 §4.2.2, RFC 5246 §7.4.1.2)."""
+    return hello[27:59]
+
+
 def _is_client_hello(datagram: bytes) -> bool:
     return (
-        25 <= len(datagram) <= _LARGEST_HELLO
+        _SHORTEST_HELLO <= len(datagram) <= _LARGEST_HELLO
         and datagram[0] == _HANDSHAKE
         and datagram[3:5] == _EPOCH_0
         and datagram[13] == _CLIENT_HELLO

@@ -442,6 +442,25 @@ async def test_a_client_that_starts_anew_from_its_port_replaces_what_it_had(
             assert len(server.listener) == len(server.guests.inside) == 1
 
 
+async def test_a_handshake_that_was_given_up_does_not_keep_the_next_client_of_its_port_out(
+    authority: Authority,
+) -> None:
+    """A NAT gives a port to somebody else; the system to the next socket."""
+    async with serving(authority) as server:
+        stranger = Stranger(server.address)
+        loop = asyncio.get_running_loop()
+        stranger.sock.send(await stranger.hello())
+        async with asyncio.timeout(LIMIT):
+            assert (await loop.sock_recv(stranger.sock, 65535))[13] == 2
+        local = Address(*stranger.sock.getsockname())
+        stranger.sock.close()
+        async with client_of(authority) as client:
+            path = await client.connect(server.address, local)
+            assert await client.ask(path, b"hello") == b"HELLO"
+            assert len(server.listener) == len(server.guests.inside) == 1
+            assert server.listener.half_open == 0
+
+
 async def test_hellos_in_another_clients_name_do_not_end_its_association(
     authority: Authority,
 ) -> None:
