@@ -8,6 +8,7 @@ import pytest
 
 from natkit.address import Address, Family
 from natkit.aio import turn
+from natkit.aio.secure import Trust
 from natkit.aio.turn import Allocation, allocate
 from natkit.errors import (
     AddressFamilyNotSupported,
@@ -293,3 +294,26 @@ async def test_a_wrong_uri_is_misuse(uri: str) -> None:
     with pytest.raises(MisuseError):
         async with allocate(uri, username=USER, password=PASSWORD):
             pass
+
+
+@pytest.mark.parametrize(
+    ("domain", "name"), [(None, "turn.example.org"), ("b.example.net", "b.example.net")]
+)
+async def test_a_redirection_may_name_another_certificate(domain: str | None, name: str) -> None:
+    """RFC 8489 §10: ALTERNATE-DOMAIN, or else the name that was asked for first."""
+    first, second = Address("192.0.2.1", 5349), Address("192.0.2.2", 5349)
+    asked: list[Target] = []
+
+    class Caller(turn._Caller):
+        async def open_at(self, server: Target) -> Allocation:
+            asked.append(server)
+            if server.address == second:
+                raise Forbidden(403)
+            redirection = TryAlternate(300)
+            redirection.servers, redirection.domain = (second,), domain
+            raise redirection
+
+    target = Target(Transport.TLS, first, "a.example.org", "turn.example.org")
+    with pytest.raises(Forbidden):
+        await turn._allocate_somewhere(Caller("", "", Trust(), None, None), [target])
+    assert asked == [target, Target(Transport.TLS, second, "a.example.org", name)]
