@@ -14,10 +14,8 @@ from pathlib import Path
 from packaging.version import Version
 
 ROSTER = Path(__file__).parent.parent / "peers.toml"
-SYSTEM_PATH = ":".join(
-    ("/usr/sbin", "/sbin", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"))))
-)
-"""Where Debian keeps servers; not on everybody's PATH."""
+# Where Debian keeps servers; not on everybody's PATH.
+SERVER_DIRECTORIES = ("usr/sbin", "sbin", "usr/lib/postgresql/*/bin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,4 +92,7 @@ def fault(name: str) -> str | None:
 
 def program_path(program: str) -> str | None:
     """The full path of an installed program, or None."""
-    return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_PATH}")
+    # Looked for at each call: the installer asks before and after it has installed.
+    root = Path("/")
+    found = [str(directory) for name in SERVER_DIRECTORIES for directory in root.glob(name)]
+    return shutil.which(program, path=":".join((os.environ.get("PATH", os.defpath), *found)))
