@@ -8,6 +8,7 @@ from natkit.stun.attributes.shapes import (
     AddressAttribute,
     KnownAttribute,
     OpaqueAttribute,
+    SecondsAttribute,
     decode_unsigned,
     encode_unsigned,
 )
@@ -78,20 +79,10 @@ class Padding(OpaqueAttribute):
 
 
 @dataclass(frozen=True, slots=True)
-class CacheTimeout(KnownAttribute):
+class CacheTimeout(SecondsAttribute):
     """Seconds for which a server would remember a request; RFC 5780 §9.1 keeps the number."""
 
     type = AttributeType.CACHE_TIMEOUT
-    seconds: int
-
-    @classmethod
-    def decode(cls, value: bytes) -> Self:
-        """Read four bytes."""
-        return cls(decode_unsigned(value, 4))
-
-    def encode(self) -> bytes:
-        """Four bytes."""
-        return encode_unsigned(self.seconds, 4)
 
 
 @dataclass(frozen=True, slots=True)

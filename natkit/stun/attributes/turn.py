@@ -10,6 +10,7 @@ from natkit.stun.attributes.shapes import (
     FlagAttribute,
     KnownAttribute,
     OpaqueAttribute,
+    SecondsAttribute,
     TextAttribute,
     Unsigned32Attribute,
     XorAddressAttribute,
@@ -56,20 +57,10 @@ class ChannelNumber(KnownAttribute):
 
 
 @dataclass(frozen=True, slots=True)
-class Lifetime(KnownAttribute):
+class Lifetime(SecondsAttribute):
     """How long an allocation lasts without a refresh (RFC 8656 §18.2)."""
 
     type = AttributeType.LIFETIME
-    seconds: int
-
-    @classmethod
-    def decode(cls, value: bytes) -> Self:
-        """Read four bytes."""
-        return cls(decode_unsigned(value, 4))
-
-    def encode(self) -> bytes:
-        """Four bytes."""
-        return encode_unsigned(self.seconds, 4)
 
 
 @dataclass(frozen=True, slots=True)
