@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Bar", "bar_table", "put_section", "table"]
+__all__ = ["Bar", "bar_table", "conclude", "put_section", "table"]
 
 _TITLE: Final = "# Benchmarks\n"
 _SECTION: Final = re.compile(r"^## .*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
@@ -41,6 +41,13 @@ def bar_table(bars: Sequence[Bar]) -> str:
             for bar in bars
         ],
     )
+
+
+def conclude(bars: Sequence[Bar]) -> int:
+    """Print whether each bar is reached; the exit status: 0 when all are, else 1."""
+    for bar in bars:
+        print(f"{'reached' if bar.reached else 'MISSED '}  {bar.measured:9,.2f}  {bar.title}")
+    return 0 if all(bar.reached for bar in bars) else 1
 
 
 def table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

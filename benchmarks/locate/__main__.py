@@ -16,7 +16,7 @@ from benchmarks.locate import measure
 from benchmarks.locate.report import section
 from benchmarks.locate.results import Cold, Results, bars
 from benchmarks.locate.zones import KINDS, Kind
-from benchmarks.page import put_section
+from benchmarks.page import conclude, put_section
 
 DELAY = 0.05
 WARM_DOMAINS = 1_000
@@ -37,9 +37,7 @@ def main() -> int:
         print(f"page: {PAGE.relative_to(ROOT)}")
     else:
         print(section(results))
-    for bar in bars(results):
-        print(f"{'reached' if bar.reached else 'MISSED '}  {bar.measured:9,.2f}  {bar.title}")
-    return 0 if all(bar.reached for bar in bars(results)) else 1
+    return conclude(bars(results))
 
 
 class _Options(argparse.Namespace):

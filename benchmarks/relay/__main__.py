@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks import cpu
 from benchmarks.checkout import PAGE, RESULTS, ROOT, commit
-from benchmarks.page import put_section
+from benchmarks.page import conclude, put_section
 from benchmarks.relay.report import section
 from benchmarks.relay.results import SERVERS, Results, bars
 from benchmarks.relay.scenarios import (
@@ -46,9 +46,7 @@ def main() -> int:
         print(f"page: {PAGE.relative_to(ROOT)}")
     else:
         print(section(results))
-    for bar in bars(results):
-        print(f"{'reached' if bar.reached else 'MISSED '}  {bar.measured:6.2f}  {bar.title}")
-    return 0 if all(bar.reached for bar in bars(results)) else 1
+    return conclude(bars(results))
 
 
 class _Options(argparse.Namespace):
