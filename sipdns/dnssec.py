@@ -65,12 +65,14 @@ T = TypeVar("T")
 class Judgement:
     """What DNSSEC says, and why, in one line.
 
-    ``expires`` is the Unix time at which the first of the signatures ends.
+    ``expires`` is the Unix time at which the first of the signatures ends, and ``ttl`` the most
+    seconds for which the answer may be kept, whatever the TTLs in it say (RFC 4035 §5.3.3).
     """
 
     security: Security
     reason: str
     expires: float | None = None
+    ttl: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,7 @@ class Validation:
         self._fetches = 0
         self._checks = 0
         self._expires: float | None = None
+        self._original_ttl: int | None = None
         self._ended = False
         self._asking: Question | None = None
         self._steps = self._judge(messages)
@@ -232,7 +235,12 @@ class Validation:
             message = dns.message.from_wire(data, ignore_trailing=True)
             reason = yield from self._judge_message(question, message)
         security = Security.SECURE if messages else Security.INDETERMINATE
-        return Judgement(security, reason, self._expires)
+        return Judgement(security, reason, self._expires, self._ttl())
+
+    def _ttl(self) -> int | None:
+        if self._expires is None or self._original_ttl is None:
+            return None
+        return max(0, min(self._original_ttl, int(self._expires - self._now - self._offset)))
 
     def _judge_message(self, question: Question, message: dns.message.Message) -> Asking[str]:
         """Why the message is secure; _Doubt when it is not."""
@@ -308,6 +316,9 @@ class Validation:
                 continue
             fault = self._fault(rrset, signature, zone.keys)
             if fault is None:
+                known = self._original_ttl
+                signed = signature.original_ttl
+                self._original_ttl = signed if known is None else min(known, signed)
                 return signature
             faults.append(fault)
         raise _Doubt(Security.BOGUS, f"{_text(rrset)}: {faults[0]}")

@@ -4,7 +4,7 @@ Names are text in one form: lower case, A-labels, no final dot; the root is ``".
 that need it are escaped as in a zone file, so every name that a peer sends has such a form.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 
 from natkit.machine import Failure
@@ -204,6 +204,15 @@ class Answer:
         """For how many seconds the whole may be kept: the least that any part of it allows."""
         own = [one.ttl for one in self.records] or [self.negative_ttl or 0]
         return min(own + [one.ttl for one in self.cnames])
+
+    def at_most(self, seconds: int) -> "Answer":
+        """The same answer, no part of which may be kept for longer than ``seconds``."""
+        return replace(
+            self,
+            records=tuple(replace(one, ttl=min(one.ttl, seconds)) for one in self.records),
+            cnames=tuple(replace(one, ttl=min(one.ttl, seconds)) for one in self.cnames),
+            negative_ttl=None if self.negative_ttl is None else min(self.negative_ttl, seconds),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class ValidatingNameservers:
             signed_until=judgement.expires,
         )
         if judgement.security is not Security.BOGUS:
-            return judged
+            return judged if judgement.ttl is None else judged.at_most(judgement.ttl)
         return Unanswered(
             f"DNSSEC says that the answer is bogus: {judgement.reason}",
             attempts=answer.attempts,

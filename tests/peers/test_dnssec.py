@@ -49,6 +49,7 @@ QUESTIONS = [
 def hierarchy(now: float) -> SignedWorld:
     current = Signing(inception=now - DAY, expiration=now + 30 * DAY)
     zones = {f"{kind}.test.": ZONE for kind in KINDS}
+    zones["soon.test."] = "@ 3600 IN A 192.0.2.1\n"
     return SignedWorld(
         {".": "", "test.": "", **zones},
         default=current,
@@ -58,6 +59,7 @@ def hierarchy(now: float) -> SignedWorld:
         expired_test=Signing(inception=now - 3 * DAY, expiration=now - DAY),
         wrongds_test=replace(current, ds="wrong"),
         unsigned_test=replace(current, signed=False),
+        soon_test=replace(current, expiration=now + 600),
     )
 
 
@@ -117,6 +119,16 @@ async def test_our_judgement_is_that_of_unbound(
                 assert is_secure == (other.security is Security.SECURE), context
             seen.add(mine.security)
     assert seen == {Security.SECURE, Security.INSECURE, Security.BOGUS}
+
+
+async def test_an_answer_ends_with_its_signature(bind: Address, signed: SignedWorld) -> None:
+    async with ValidatingNameservers(
+        Nameservers([bind]), anchors=signed.anchors, clock=time.time
+    ) as asking:
+        answer = await asking.ask(Question("soon.test", RecordType.A))
+    assert isinstance(answer, Answer), answer
+    assert answer.security is Security.SECURE
+    assert 0 < answer.ttl <= 600
 
 
 async def test_the_word_of_a_resolver_behind_tls_counts(

@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from natkit.machine import Failure
 from sipdns.denial import MOST_ITERATIONS
 from sipdns.dnssec import MOST_ZONES, AskForKeys, ChainCache, Judged, Judgement, Validation
-from sipdns.records import Question, RecordType, Security
+from sipdns.records import (
+    AddressRecord,
+    Answer,
+    CnameRecord,
+    Question,
+    RecordType,
+    Security,
+    Status,
+)
 from tests.sipdns.signed_world import DAY, NOW, PLAIN, SignedWorld, Signing
 
 EXAMPLE = """\
@@ -259,6 +267,35 @@ def test_a_chain_is_asked_for_once_and_kept_for_its_ttl() -> None:
     assert signed.asked == []
     signed.judge(ask("sip.example.test"), cache=cache, now=NOW + 61)
     assert len(signed.asked) == 5
+
+
+def test_no_answer_is_kept_beyond_its_signatures() -> None:
+    soon = world(example_test=Signing(expiration=NOW + 20))
+    judgement = soon.judge(ask("sip.example.test"))
+    assert (judgement.security, judgement.ttl) == (Security.SECURE, 20)
+
+
+def test_a_ttl_that_was_raised_on_the_way_counts_as_it_was_signed() -> None:
+    def raise_ttl(message: dns.message.Message) -> None:
+        for rrset in message.answer:
+            rrset.ttl = 86400
+
+    signed = world()
+    signed.tamper = raise_ttl
+    judgement = signed.judge(ask("sip.example.test"))
+    assert (judgement.security, judgement.ttl) == (Security.SECURE, 60)
+
+
+def test_an_answer_is_cut_down_to_the_time_that_is_left() -> None:
+    answer = Answer(
+        Status.RECORDS,
+        (AddressRecord("192.0.2.1", 60), AddressRecord("192.0.2.2", 10)),
+        cnames=(CnameRecord("a.test", "b.test", 90),),
+        negative_ttl=30,
+    )
+    cut = answer.at_most(20)
+    assert [one.ttl for one in (*cut.records, *cut.cnames)] == [20, 10, 20]
+    assert (cut.negative_ttl, cut.ttl) == (20, 10)
 
 
 def test_the_cache_of_chains_is_bounded() -> None:
