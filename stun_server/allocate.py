@@ -174,7 +174,8 @@ class Allocate:
     def _grant(self, opening: Opening, bound: Address, now: float) -> Success:
         if opening.first is None:
             return self._create(opening.request, opening.path, opening.proof, bound, now)
-        token = self._random(RESERVATION_TOKEN_LENGTH)
+        # Its first byte tells who has the port (the rest cannot be guessed: 56 random bits).
+        token = bytes((self._settings.worker,)) + self._random(RESERVATION_TOKEN_LENGTH - 1)
         self._allocations.reserve(token, bound, opening.proof.credential.username, now)
         return self._create(
             opening.request,

@@ -11,6 +11,9 @@ from natkit.stun.registry import PasswordAlgorithmNumber
 SMALLEST_NONCE_KEY = 16
 """Bytes; a shorter key could be found by search from one nonce (RFC 2104 §3)."""
 
+LAST_WORKER = 255
+"""The greatest number of a worker: it is one byte of what clients bring back."""
+
 
 class PortRange(NamedTuple):
     """The ports, both ends included, from which relayed addresses are taken."""
@@ -32,11 +35,14 @@ class Settings:
     offered in this order, and none are offered when it is empty (RFC 5389 clients only).
     ``strict_expiry`` ends an allocation's requests when the credential that opened it expires.
     ``dont_fragment`` says that the shell honours :class:`~stun_server.events.UnfragmentedTransmit`.
+    ``worker`` is the number of this process among those that share the listeners: what it hands to
+    clients for a later request carries it, since the request may reach another one.
     """
 
     realm: str
     nonce_key: bytes
     listeners: tuple[Address, ...]
+    worker: int = 0
 
     relay_ipv4: str | None = None
     relay_ipv6: str | None = None
@@ -71,6 +77,8 @@ class Settings:
             raise MisuseError(f"software has more than {TEXT_CHARACTERS} characters")
         if len(self.nonce_key) < SMALLEST_NONCE_KEY:
             raise MisuseError(f"the nonce key has fewer than {SMALLEST_NONCE_KEY} bytes")
+        if not 0 <= self.worker <= LAST_WORKER:
+            raise MisuseError(f"the worker's number is not within 0 to {LAST_WORKER}")
         if not 1 <= self.relay_ports.first <= self.relay_ports.last <= 65535:
             raise MisuseError("the relay ports are not a range within 1 to 65535")
         if not 0 < self.default_lifetime <= self.maximum_lifetime:

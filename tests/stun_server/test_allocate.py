@@ -28,7 +28,7 @@ from stun_server.allocate import MAX_TRIES
 from stun_server.allocations import RESERVATION_LIFETIME
 from stun_server.events import AllocationClosed, AllocationOpened, CloseReason, RequestRefused
 from stun_server.service import MAX_PENDING, PENDING_LIFETIME
-from stun_server.settings import PortRange
+from stun_server.settings import LAST_WORKER, PortRange
 from tests.stun_server.world import LISTENER, LISTENER6, PEER, SETTINGS, World, code
 
 UDP = RequestedTransport(17)
@@ -348,6 +348,17 @@ def test_a_reserved_port_burdens_the_quota_until_it_is_used_or_closed() -> None:
     assert code(world.client(port=6, username="bob").request(Method.ALLOCATE, UDP)) == 486
     world.wait(RESERVATION_LIFETIME)
     assert code(world.client(port=6, username="bob").request(Method.ALLOCATE, UDP)) is None
+
+
+def test_a_token_tells_which_worker_has_the_port() -> None:
+    world = World(replace(SETTINGS, worker=LAST_WORKER))
+    tokens = [
+        token(world.client(port=port).request(Method.ALLOCATE, UDP, EvenPort(reserve_next=True)))
+        for port in (1, 2)
+    ]
+    assert [each.value[0] for each in tokens] == [LAST_WORKER] * 2
+    assert tokens[0] != tokens[1]
+    world.client(port=3).allocate(tokens[1])
 
 
 def test_the_token_of_another_user_burdens_who_uses_it() -> None:

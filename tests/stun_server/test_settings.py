@@ -6,7 +6,7 @@ import pytest
 
 from natkit.address import Family
 from natkit.errors import MisuseError
-from stun_server.settings import PortRange
+from stun_server.settings import LAST_WORKER, PortRange
 from tests.stun_server.world import LISTENER, LISTENER6, SETTINGS
 
 
@@ -18,6 +18,9 @@ def test_mistakes_are_named() -> None:
         replace(SETTINGS, software="s" * 128)
     with pytest.raises(MisuseError, match="nonce key"):
         replace(SETTINGS, nonce_key=b"short")
+    for number in (-1, LAST_WORKER + 1):
+        with pytest.raises(MisuseError, match="worker"):
+            replace(SETTINGS, worker=number)
     for ports in (PortRange(0, 9), PortRange(9, 8), PortRange(9, 65536)):
         with pytest.raises(MisuseError, match="relay ports"):
             replace(SETTINGS, relay_ports=ports)
