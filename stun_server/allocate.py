@@ -200,6 +200,7 @@ class Allocate:
         lifetime = desired_lifetime(request, self._settings) or self._settings.default_lifetime
         until = now + lifetime
         allocation = self._allocations.open(path, relayed, proof.credential, until)
+        allocation.since = now
         return Success(
             (
                 XorRelayedAddress(relayed),

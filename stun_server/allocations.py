@@ -57,6 +57,7 @@ class Allocation:
     channels: dict[int, Channel]
     channels_by_peer: dict[Address, Channel]
     answers: list[Answer]
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

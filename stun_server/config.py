@@ -271,6 +271,8 @@ class Limits(_Table):
     connections: Count = 5_000
     connections_per_source: Count = 256
     connection_idle: Seconds = 30
+    drain: Seconds = 60
+    """Seconds that allocations are given to end by themselves when the server is to stop."""
 
 
 class Log(_Table):

@@ -19,6 +19,7 @@ class CloseReason(StrEnum):
     EXPIRED = "expired"
     DELETED = "deleted"
     DISCONNECTED = "disconnected"
+    ENDED = "ended by the operator"
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,12 +112,15 @@ class Server:
     """The machine; see :mod:`natkit.machine` for the contract.
 
     Results: an Address for OpenSocket, a Credential or None for FindCredential.  ``malformed``
-    counts the messages that did not parse, and those with a malformed attribute.
+    counts the messages that did not parse, and those with a malformed attribute, ``bindings`` the
+    Binding requests.  While ``is_draining`` no allocation is granted, and those that live go on.
     """
 
     def __init__(self, settings: Settings, *, random: RandomBytes, unix_offset: float) -> None:
         self.allocations = Allocations(settings)
         self.malformed = 0
+        self.bindings = 0
+        self.is_draining = False
         self._settings = settings
         self._random = random
         self._listeners = frozenset(settings.listeners)
@@ -212,6 +215,14 @@ class Server:
             self._respond(pending.request, pending.path, proof, refusal, now)
         self._events += self.allocations.close_expired(now)
 
+    def end(self, allocation_id: int, now: float) -> bool:
+        """End an allocation because the operator says so; False when it is not there."""
+        for allocation in self.allocations:
+            if allocation.allocation_id == allocation_id:
+                self._events += self.allocations.close(allocation, CloseReason.ENDED, now)
+                return True
+        return False
+
     def next_deadline(self) -> float | None:
         """When something expires next."""
         expiry = self.allocations.next_deadline()
@@ -255,6 +266,7 @@ class Server:
             return
         if request.method == Method.BINDING:
             if not malformed:
+                self.bindings += 1
                 self._respond(request, path, None, binding(request, path), now)
             return
         # RFC 8489 §6.3: other methods are not supported, RFC 3489 has none of TURN's.
@@ -330,6 +342,8 @@ class Server:
         # RFC 8656 §7.2 step 2
         if self.allocations.of_client(path) is not None or path in self._opening:
             return Refusal(StunError.ALLOCATION_MISMATCH, "the 5-tuple has an allocation")
+        if self.is_draining:
+            return Refusal(StunError.INSUFFICIENT_CAPACITY, "the server grants no more allocations")
         if len(self._pending) >= MAX_PENDING:
             return Refusal(StunError.INSUFFICIENT_CAPACITY, "too many sockets are being opened")
         return self._allocate.begin(request, path, proof, now)

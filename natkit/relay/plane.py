@@ -53,6 +53,8 @@ class Counters:
     """Data of a peer, or to one, that has no permission, or no longer."""
     dropped_send_failed: int = 0
     """The system refused to send: buffer full, too long, unreachable."""
+    bindings_answered: int = 0
+    """Plain Binding requests; of no allocation, so only in the totals."""
 
     def add(self, other: "Counters") -> None:
         """Add what ``other`` counted."""
@@ -65,6 +67,7 @@ class Counters:
         self.dropped_no_channel += other.dropped_no_channel
         self.dropped_no_permission += other.dropped_no_permission
         self.dropped_send_failed += other.dropped_send_failed
+        self.bindings_answered += other.bindings_answered
 
 
 class RelayPlane(Protocol):

@@ -309,7 +309,9 @@ class UserspacePlane:
                     to_peers.setdefault(allocation, []).append((payload, size, peer))
                     continue
             unhandled.append((name, buffer[start : start + length]))
-        self._other.dropped_send_failed += len(batch.send(listener.endpoint, answers))
+        failed = len(batch.send(listener.endpoint, answers))
+        self._other.dropped_send_failed += failed
+        self._other.bindings_answered += len(answers) - failed
         for allocation, packets in to_peers.items():
             self._send_to_peers(allocation, packets)
         for name, data in unhandled:

@@ -21,6 +21,7 @@ from natkit.machine import CloseSocket, OpenSocket, Path, Transport
 from natkit.net import fragmentation
 from natkit.relay.plane import BindingPolicy, Counters, RelayPlane
 from natkit.relay.userspace import UserspacePlane
+from stun_server.administration import Reload
 from stun_server.config import Config
 from stun_server.events import (
     AllocationClosed,
@@ -34,9 +35,11 @@ from stun_server.events import (
     ServerEvent,
 )
 from stun_server.service import Server, ServerResult
+from stun_server.shell.administering import OneProcess, Parts
 from stun_server.shell.certificates import Certificates
 from stun_server.shell.clients import Clients
 from stun_server.shell.connections import Admission, close_idle
+from stun_server.shell.draining import Draining
 from stun_server.shell.listening import Listener, everywhere, open_listeners
 from stun_server.shell.log import EventLog, Logger
 from stun_server.shell.relaying import PlaneSockets
@@ -99,6 +102,12 @@ class RunningServer:
             random=os.urandom,
             unix_offset=time.time() - loop.time(),
         )
+        self.draining = Draining(
+            float(config.limits.drain),
+            refuse=self._refuse_allocations,
+            sessions=lambda: len(self._machine.allocations),
+            logger=logger,
+        )
         self._driver: Driver[ServerEvent, ServerResult] = Driver(
             self._machine,
             self._on_event,
@@ -111,6 +120,24 @@ class RunningServer:
         # The allocations of clients on connections, which the idle limit spares.
         self._on_streams: dict[Path, int] = {}
         self._sweeper: asyncio.Task[None] | None = None
+        self.administration = OneProcess(
+            Parts(
+                worker=0,
+                machine=self._machine,
+                plane=self._plane,
+                plane_name="userspace",
+                plane_reason=check_plane(config.listeners.relay_plane),
+                users=users,
+                listeners=listeners,
+                certificates=lambda: self._certificates,
+                connections=lambda: len(self.admission),
+                counts=self.counts,
+                realms=lambda: (config.users.realm,),
+                draining=self.draining,
+                run=self._driver.run,
+                reload=self.reload,
+            )
+        )
 
     def open(self) -> None:
         """Begin to serve on the listeners."""
@@ -123,17 +150,18 @@ class RunningServer:
         idle = self.admission.limits.idle
         self._sweeper = self._loop.create_task(close_idle(self._streams, self._on_streams, idle))
 
-    def reload(self) -> None:
+    def reload(self) -> Reload:
         """Read the certificate again, for new handshakes; a wrong one changes nothing."""
         if self._certificates is None:
-            return
+            return Reload()
         try:
             self._certificates.reload()
         except ConfigError as error:
             self.logger.warning("certificate not reloaded", reason=str(error))
-            return
+            return Reload(str(error))
         self._streams.renew()
         _log_certificate(self._certificates, self.logger)
+        return Reload()
 
     def totals(self) -> Counters:
         """What the plane relayed and dropped."""
@@ -152,6 +180,7 @@ class RunningServer:
     async def aclose(self) -> None:
         """Stop serving and close everything; the log gets the totals."""
         totals = self.totals()
+        self.draining.cancel()
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
@@ -173,6 +202,7 @@ class RunningServer:
             case AllocationClosed(number, client):
                 self._plane.close(number)
                 self._on_streams.pop(client, None)
+                self.draining.closed()
             case PermissionInstalled(number, host, until, only_relayed):
                 self._plane.permit(number, host, until, only_relayed=only_relayed)
             case ChannelBound(number, channel, peer, until, only_relayed):
@@ -196,6 +226,9 @@ class RunningServer:
             self._on_streams[client] = number
             write = partial(self._write, client)
         self._plane.open(number, client, sock, until, write)
+
+    def _refuse_allocations(self) -> None:
+        self._machine.is_draining = True
 
     def _write(self, client: Path, data: bytes) -> None:
         if not self._streams.offer(client, data):

@@ -136,6 +136,11 @@ class Users:
         return self._store.name if self._store is not None else "none"
 
     @property
+    def store_failure(self) -> str | None:
+        """Why the store is down, if it is."""
+        return str(self._condition.failure) if self._condition.failure is not None else None
+
+    @property
     def is_nobody(self) -> bool:
         """Whether nobody was known at the start."""
         return not (self._total or self._secrets.current or self._condition.failure)

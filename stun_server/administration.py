@@ -1,0 +1,255 @@
+"""What an operator can ask of a running server, whichever way: a socket, HTTP, or a supervisor.
+
+A single process and the supervisor of several workers both implement :class:`Administration`.  What
+they answer are frozen dataclasses of plain values, which turn into JSON and back: the commands and
+the pages print them, and they cross the socket between a worker and its supervisor.  The numbers
+are those of the moment, also of sessions that go on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from pydantic import TypeAdapter
+
+from natkit.machine import Transport
+
+__all__ = [
+    "DRAIN",
+    "RELOAD",
+    "SESSIONS",
+    "STATUS",
+    "Administration",
+    "AllocationCount",
+    "CertificateStatus",
+    "Descriptors",
+    "Drain",
+    "ListenerStatus",
+    "Phase",
+    "Reload",
+    "Session",
+    "Status",
+    "StoreStatus",
+    "Traffic",
+    "WorkerStatus",
+    "session_id",
+    "session_place",
+]
+
+
+class Phase(StrEnum):
+    """Whether new allocations are granted."""
+
+    SERVING = "serving"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What was relayed; bytes are those of the application's data alone."""
+
+    packets_to_peers: int = 0
+    bytes_to_peers: int = 0
+    packets_to_clients: int = 0
+    bytes_to_clients: int = 0
+
+    def __add__(self, other: "Traffic") -> "Traffic":
+        return Traffic(
+            self.packets_to_peers + other.packets_to_peers,
+            self.bytes_to_peers + other.bytes_to_peers,
+            self.packets_to_clients + other.packets_to_clients,
+            self.bytes_to_clients + other.bytes_to_clients,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationCount:
+    """How many live allocations have clients on ``transport`` and addresses of ``family``: 4, 6.
+
+    One with relayed addresses of both families counts as 4 and as 6.
+    """
+
+    transport: Transport
+    family: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerStatus:
+    """Where clients come in; ``address`` is ``ADDRESS:PORT``."""
+
+    transport: Transport
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """The store of users: its name, without what is secret, and why it is down, if it is."""
+
+    name: str
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateStatus:
+    """Whom a certificate names, and the Unix time when it expires."""
+
+    names: tuple[str, ...]
+    expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """How many open files a process has and may have."""
+
+    used: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """One serving process.
+
+    ``started`` is in Unix seconds, ``restarts`` how often its predecessors died.
+    """
+
+    number: int
+    process_id: int
+    started: float
+    sessions: int
+    descriptors: Descriptors
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """A drain under way: Unix times of its beginning, and of its end at the latest."""
+
+    since: float
+    until: float
+    sessions: int
+    """How many are left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How the server fares.
+
+    ``started`` is in Unix seconds.  ``sessions`` counts live allocations, one with two relayed
+    addresses once.  ``bindings`` counts answered Binding requests.  ``refusals`` counts refused
+    requests by STUN's error code, ``peers_refused`` those that the peer policy refused.
+    ``dropped`` counts packets that were not relayed, by the reason, and ``counts`` whatever else
+    happened, by name.
+    """
+
+    version: str
+    started: float
+    phase: Phase
+    plane: str
+    plane_reason: str
+    event_loop: str
+    realms: tuple[str, ...]
+    listeners: tuple[ListenerStatus, ...]
+    workers: tuple[WorkerStatus, ...]
+    sessions: int
+    allocations: tuple[AllocationCount, ...]
+    relayed: Traffic
+    bindings: int
+    refusals: Mapping[int, int]
+    peers_refused: int
+    dropped: Mapping[str, int]
+    counts: Mapping[str, int]
+    connections: int
+    store: StoreStatus
+    certificates: tuple[CertificateStatus, ...] = ()
+    drain: Drain | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a load balancer may send new clients here."""
+        return self.phase is Phase.SERVING and bool(self.listeners)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One allocation.
+
+    ``id`` is what the log calls it and :meth:`Administration.disconnect` takes.  ``user`` is whose
+    quota counts: of a time-limited credential the part after the colon.  Addresses are
+    ``ADDRESS:PORT``, ``since`` and ``expires`` Unix seconds, ``permissions`` and ``channels`` how
+    many live.
+    """
+
+    id: str
+    user: str
+    realm: str
+    client: str
+    transport: Transport
+    relayed: tuple[str, ...]
+    since: float
+    expires: float
+    permissions: int
+    channels: int
+    traffic: Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """What became of a reload.
+
+    ``error`` says why nothing was changed, None that the configuration counts.  ``changed`` are the
+    options with another value than before, as ``table.option``, ``needs_restart`` those of them
+    that count only after a restart.
+    """
+
+    error: str | None = None
+    changed: tuple[str, ...] = ()
+    needs_restart: tuple[str, ...] = field(default=())
+
+
+class Administration(Protocol):
+    """A running server, to look at and to steer."""
+
+    async def status(self) -> Status:
+        """How the server fares now."""
+        ...
+
+    async def sessions(self, limit: int) -> tuple[Session, ...]:
+        """The live allocations, the oldest first, ``limit`` at most."""
+        ...
+
+    async def disconnect(self, session: str) -> bool:
+        """End an allocation by its id; False when there is none of that id."""
+        ...
+
+    async def drain(self, limit: float | None = None) -> Drain:
+        """Grant no more allocations, and end once there are none.
+
+        That is after ``limit`` seconds at the latest; None stands for what the configuration says.
+        """
+        ...
+
+    async def reload(self) -> Reload:
+        """Read the configuration again, and apply all of it or nothing."""
+        ...
+
+
+# How these turn into JSON and back: ``dump_json``, ``dump_python(mode="json")``, ``validate_json``.
+STATUS = TypeAdapter(Status)
+SESSIONS = TypeAdapter(tuple[Session, ...])
+DRAIN = TypeAdapter(Drain)
+RELOAD = TypeAdapter(Reload)
+
+
+def session_id(worker: int, allocation_id: int) -> str:
+    """What an allocation of a worker is called in the log and by an operator."""
+    return f"{worker}-{allocation_id}"
+
+
+def session_place(session: str) -> tuple[int, int] | None:
+    """The worker and its number of the allocation; None for a text that is no session's id."""
+    worker, dash, number = session.partition("-")
+    if not (dash and worker.isdecimal() and number.isdecimal() and session.isascii()):
+        return None
+    return int(worker), int(number)

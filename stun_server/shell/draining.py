@@ -1,0 +1,74 @@
+"""A drain: no allocation is granted any more, and the server ends when the last one is gone."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from stun_server.administration import Drain
+from stun_server.shell.log import Logger
+
+__all__ = ["Draining"]
+
+
+class Draining:
+    """Begins a drain when told to, and sets ``over`` at its end.
+
+    ``refuse`` has the machine grant nothing more, ``sessions`` counts what lives.
+    """
+
+    def __init__(
+        self,
+        limit: float,
+        *,
+        refuse: Callable[[], None],
+        sessions: Callable[[], int],
+        logger: Logger,
+    ) -> None:
+        self.over = asyncio.Event()
+        self.limit = limit
+        """Seconds that sessions are given, where whoever drains does not say."""
+        self._refuse = refuse
+        self._sessions = sessions
+        self._logger = logger
+        self._loop = asyncio.get_running_loop()
+        self._since = 0.0
+        self._until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def drain(self) -> Drain | None:
+        """The drain under way."""
+        if self._timer is None:
+            return None
+        return Drain(self._since, self._until, self._sessions())
+
+    def begin(self, limit: float | None = None) -> Drain:
+        """Drain for ``limit`` seconds at most; begun again, the later limit counts."""
+        seconds = self.limit if limit is None else limit
+        now = time.time()
+        if self._timer is None:
+            self._since = now
+            self._refuse()
+        else:
+            self._timer.cancel()
+        self._until = now + seconds
+        self._timer = self._loop.call_later(seconds, self._end_early)
+        drain = Drain(self._since, self._until, self._sessions())
+        self._logger.info("draining", sessions=drain.sessions, limit=seconds)
+        self.closed()
+        return drain
+
+    def closed(self) -> None:
+        """A session ended: see whether it was the last."""
+        if self._timer is not None and not self._sessions() and not self.over.is_set():
+            self._logger.info("drained")
+            self.over.set()
+
+    def cancel(self) -> None:
+        """Let go of the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _end_early(self) -> None:
+        self._logger.warning("drain over", sessions_cut=self._sessions())
+        self.over.set()
