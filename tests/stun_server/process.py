@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -25,13 +25,17 @@ class StunServerProcess:
     """A running server; ``lines`` is its log so far, read as JSON."""
 
     def __init__(
-        self, directory: Path, *arguments: str, env: Mapping[str, str] | None = None
+        self,
+        directory: Path,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.log_file = directory / "stderr.log"
         self.output_file = directory / "stdout.log"
         with self.log_file.open("wb") as log, self.output_file.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _COMMAND, *arguments],
+                [*prefix, sys.executable, "-c", _COMMAND, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=log,
@@ -99,14 +103,20 @@ class StunServerProcess:
 
 
 @contextmanager
-def stun_server(directory: Path, *arguments: str) -> Iterator[StunServerProcess]:
-    """A server that is ready, with ``USER``; without a --listen of yours on 127.0.0.1."""
+def stun_server(
+    directory: Path, *arguments: str, prefix: Sequence[str] = ()
+) -> Iterator[StunServerProcess]:
+    """A server that is ready, with ``USER``; without a --listen of yours on 127.0.0.1.
+
+    ``prefix`` is a command that runs it somewhere else.
+    """
     listen = () if "--listen" in arguments else ("--listen", "127.0.0.1:0")
     started = StunServerProcess(
         directory,
         *("--user", f"{USER}:{PASSWORD}", "--data-dir", str(directory / "state"), "--log-json"),
         *listen,
         *arguments,
+        prefix=prefix,
     )
     try:
         started.wait_until(lambda: started.lines("ready"))
