@@ -40,7 +40,8 @@ def test_a_lock_holds_pins_hashes_and_origins_and_nothing_else(name: str) -> Non
 def test_every_pin_has_hashes(name: str) -> None:
     text = "\n".join(lock_lines(name))
     blocks = re.split(r"\n(?=\S)", text)
-    assert len(blocks) == len(pins(name))
+    # One name may have several, each for other versions of Python.
+    assert len(blocks) == len([line for line in lock_lines(name) if PIN.match(line)])
     assert [block.splitlines()[0] for block in blocks if "--hash=sha256:" not in block] == []
 
 
