@@ -9,16 +9,11 @@ from enum import Enum
 from typing import Final
 
 from natkit.errors import MalformedMessage
+from natkit.keepalive.crlf import PING, PONG
 from natkit.sip.parser import DEFAULT_LIMITS, EMPTY_LINE, MessageLimits
 from natkit.sip.values import read_number
 
 __all__ = ["PING", "PONG", "Expect", "SipFraming"]
-
-PING: Final = b"\r\n\r\n"
-"""What a client sends to ask whether the flow is alive (RFC 5626 §4.4.1)."""
-
-PONG: Final = b"\r\n"
-"""What a server answers."""
 
 _CRLF: Final = b"\r\n"
 _CONTENT_LENGTH = re.compile(
