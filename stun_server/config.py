@@ -51,6 +51,22 @@ def _listen_address(value: object) -> ListenAddress:
     return ListenAddress.parse(_text(value, "[udp:|tcp:|tls:|dtls:]ADDRESS:PORT"))
 
 
+def _alternate_address(value: object) -> Address:
+    return Address.parse(_text(value, "ADDRESS:PORT"))
+
+
+def _check_alternate(listener: ListenAddress, other: Address) -> None:
+    own = listener.address
+    if own.ip.is_unspecified or other.ip.is_unspecified:
+        raise MisuseError(f"alternate names {listener} and {other}: each must be one address")
+    if own.family is not other.family:
+        raise MisuseError(f"alternate names {listener} and {other}, of different families")
+    if own.host == other.host or (own.port == other.port and own.port):
+        raise MisuseError(
+            f"alternate names {listener} and {other}: the address and the port must both differ"
+        )
+
+
 def _network(value: object) -> IPNetwork:
     text = _text(value, "a network like 192.0.2.0/24")
     try:
@@ -173,6 +189,7 @@ def _why(error: Exception) -> str:
 
 
 Listen = Annotated[ListenAddress, BeforeValidator(_listen_address)]
+AlternateAddress = Annotated[Address, BeforeValidator(_alternate_address)]
 Network = Annotated[IPNetwork, BeforeValidator(_network)]
 Ports = Annotated[PortRange, BeforeValidator(_port_range)]
 Algorithm = Annotated[PasswordAlgorithmNumber, BeforeValidator(_algorithm)]
@@ -207,6 +224,9 @@ class Listeners(_Table):
         default_factory=dict
     )
     """Which of ``listen`` take connections by the PROXY protocol, and from which networks."""
+    alternate: Mapping[Listen, AlternateAddress] = Field(default_factory=dict)
+    """NAT behaviour discovery (RFC 5780, RFC 3489): an address of this server, and another one that
+    differs in host and port. Clients are served on both hosts with both ports."""
     relay_ports: Ports = _DEFAULT.relay_ports
     relay_ipv4: IPv4Host | None = None
     relay_ipv6: IPv6Host | None = None
@@ -217,7 +237,8 @@ class Listeners(_Table):
         if (self.certificate is None) != (self.key is None):
             raise MisuseError("certificate and key go together (--certificate, --key)")
         listen = self.listen or ()
-        secure = next((each for each in listen if each.is_secure), None)
+        every = (*listen, *self.alternate)
+        secure = next((each for each in every if each.is_secure), None)
         if secure is not None and self.certificate is None:
             raise MisuseError(f"{secure} needs a certificate and its key (--certificate, --key)")
         for proxied in self.proxy_protocol:
@@ -225,6 +246,8 @@ class Listeners(_Table):
                 raise MisuseError(f"proxy_protocol names {proxied}, which listen does not")
             if not proxied.has_connections:
                 raise MisuseError(f"proxy_protocol names {proxied}, which has no connections")
+        for listener, other in self.alternate.items():
+            _check_alternate(listener, other)
         return self
 
 

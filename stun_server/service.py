@@ -124,6 +124,7 @@ class Server:
         self._settings = settings
         self._random = random
         self._listeners = frozenset(settings.listeners)
+        self._others = settings.other_listeners()
         self._authentication = Authentication(settings, unix_offset)
         self._allocate = Allocate(settings, self.allocations, random)
         self._policy = PeerPolicy(settings.allowed_peers)
@@ -267,7 +268,8 @@ class Server:
         if request.method == Method.BINDING:
             if not malformed:
                 self.bindings += 1
-                self._respond(request, path, None, binding(request, path), now)
+                outcome, back = binding(request, path, self._others)
+                self._respond(request, back, None, outcome, now)
             return
         # RFC 8489 §6.3: other methods are not supported, RFC 3489 has none of TURN's.
         if request.method not in _TURN_REQUESTS or request.is_classic:

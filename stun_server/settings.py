@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from natkit.address import Address, Family, IPNetwork
 from natkit.errors import MisuseError
+from natkit.machine import Transport
 from natkit.stun.attributes.shapes import TEXT_CHARACTERS
 from natkit.stun.registry import PasswordAlgorithmNumber
 
@@ -33,6 +34,8 @@ class Settings:
     ``listeners`` are the exact addresses that clients reach: they supply the relayed host of a
     family for which ``relay_ipv4`` or ``relay_ipv6`` says nothing.  ``password_algorithms`` are
     offered in this order, and none are offered when it is empty (RFC 5389 clients only).
+    ``others`` are the listeners of NAT behaviour discovery: by transport, each with the one whose
+    address and port both differ from its own (RFC 5780 §6); so four belong together.
     ``strict_expiry`` ends an allocation's requests when the credential that opened it expires.
     ``dont_fragment`` says that the shell honours :class:`~stun_server.events.UnfragmentedTransmit`.
     ``worker`` is the number of this process among those that share the listeners: what it hands to
@@ -42,6 +45,7 @@ class Settings:
     realm: str
     nonce_key: bytes
     listeners: tuple[Address, ...]
+    others: tuple[tuple[Transport, Address, Address], ...] = ()
     worker: int = 0
 
     relay_ipv4: str | None = None
@@ -86,6 +90,10 @@ class Settings:
         for host, family in ((self.relay_ipv4, Family.IPV4), (self.relay_ipv6, Family.IPV6)):
             if host is not None and Address.of(host, 0).family is not family:
                 raise MisuseError(f"{host} is no address of its family to relay from")
+
+    def other_listeners(self) -> dict[tuple[Transport, Address], Address]:
+        """``others`` by transport and address."""
+        return {(transport, own): other for transport, own, other in self.others}
 
     def relay_host(self, family: int, listener: Address) -> str | None:
         """The host of a relayed address of ``family`` for a client that came to ``listener``.

@@ -64,12 +64,15 @@ class Listener:
 
     One for TCP and one for TLS on the same address have the same socket.  ``proxies`` are the
     networks of those who connect for clients and say so by the PROXY protocol; None without.
+    ``other`` is where the server answers from when it is asked for another address and another port
+    (RFC 5780 §6); None where it does not.
     """
 
     transport: Transport
     address: Address
     socket: socket.socket
     proxies: tuple[IPNetwork, ...] | None = None
+    other: Address | None = None
 
 
 def everywhere() -> tuple[ListenAddress, ...]:
@@ -81,10 +84,12 @@ def everywhere() -> tuple[ListenAddress, ...]:
 def open_listeners(
     wanted: Sequence[ListenAddress],
     proxied: Mapping[ListenAddress, tuple[IPNetwork, ...]] | None = None,
+    alternates: Mapping[ListenAddress, Address] | None = None,
 ) -> tuple[Listener, ...]:
     """Bind everything; ConfigError that names the first address that can't be had.
 
-    ``proxied`` has the networks of the proxies before some of them.
+    ``proxied`` has the networks of the proxies before some of them.  Each of ``alternates`` makes
+    four listeners that answer for each other: both hosts with both ports (RFC 5780 §6).
 
     A wildcard address becomes one socket for each local address.  Port 0 becomes one free port,
     the same for all transports and addresses that it stands for.
@@ -92,8 +97,10 @@ def open_listeners(
     listeners: list[Listener] = []
     try:
         for each in wanted:
-            held = {(one.transport, one.address): one for one in listeners}
-            listeners += _open(each, held, (proxied or {}).get(each))
+            hosts = [address.host for address in expand_wildcard(each.address)]
+            listeners += _open(each, hosts, listeners, (proxied or {}).get(each))
+        for each, other in (alternates or {}).items():
+            _open_crosswise(each, other, listeners)
     except BaseException:
         _close(listeners)
         raise
@@ -103,33 +110,56 @@ def open_listeners(
 _Held = Mapping[tuple[Transport, Address], Listener]
 
 
+def _open_crosswise(wanted: ListenAddress, other: Address, listeners: list[Listener]) -> None:
+    """Add what is missing of the four listeners, and tell each which one is its other."""
+    hosts = (wanted.address.host, other.host)
+    ports = []
+    for port in (wanted.address.port, other.port):
+        at = replace(wanted, address=Address(hosts[0], port))
+        opened = _open(at, hosts, listeners, None)
+        listeners += opened
+        ports.append(opened[0].address.port if opened else port)
+    others = {
+        Address(host, port): Address(hosts[1 - row], ports[1 - column])
+        for row, host in enumerate(hosts)
+        for column, port in enumerate(ports)
+    }
+    for place, each in enumerate(listeners):
+        if each.transport in wanted.transports and each.address in others:
+            listeners[place] = replace(each, other=others[each.address])
+
+
 def _open(
-    wanted: ListenAddress, held: _Held, proxies: tuple[IPNetwork, ...] | None
+    wanted: ListenAddress,
+    hosts: Sequence[str],
+    listeners: Sequence[Listener],
+    proxies: tuple[IPNetwork, ...] | None,
 ) -> list[Listener]:
-    addresses = expand_wildcard(wanted.address)
-    if not addresses:
+    """Bind the port of ``wanted`` on each of ``hosts``, except for what ``listeners`` have."""
+    if not hosts:
         raise ConfigError(f"cannot listen on {wanted}: this machine has no such local address")
+    held = {(one.transport, one.address): one for one in listeners}
     attempts = 1 if wanted.address.port else _PORT_ATTEMPTS
     while True:
         attempts -= 1
-        listeners: list[Listener] = []
+        opened: list[Listener] = []
         port = wanted.address.port
         try:
-            for host, _ in addresses:
+            for host in hosts:
                 for transport in wanted.transports:
                     # What two options name twice, 0.0.0.0:3478 and 127.0.0.1:3478, is one listener.
                     if (transport, Address(host, port)) not in held:
                         listener = _bind(transport, Address(host, port), held)
-                        listeners.append(replace(listener, proxies=proxies))
+                        opened.append(replace(listener, proxies=proxies))
                         port = listener.address.port
-            return listeners
+            return opened
         except UnreachableError as error:
-            _close(listeners)
+            _close(opened)
             if is_address_in_use(error) and attempts:
                 continue
             raise _refusal(error, transport, Address(host, port)) from error
         except BaseException:
-            _close(listeners)
+            _close(opened)
             raise
 
 

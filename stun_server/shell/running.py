@@ -96,6 +96,11 @@ class RunningServer:
                     keys.nonce,
                     dont_fragment=fragmentation.CAN_FORBID,
                 ),
+                others=tuple(
+                    (each.transport, each.address, each.other)
+                    for each in listeners
+                    if each.other is not None
+                ),
                 password_algorithms=users.offer.password_algorithms,
                 username_anonymity=users.offer.username_anonymity,
             ),
@@ -143,7 +148,9 @@ class RunningServer:
         """Begin to serve on the listeners."""
         for listener in self.listeners:
             if listener.transport is Transport.UDP:
-                self._plane.listen(listener.socket, BindingPolicy(answer=True))
+                # Behaviour discovery has more to say than the plane knows.
+                plain = listener.other is None
+                self._plane.listen(listener.socket, BindingPolicy(answer=plain))
         self._streams.listen(
             [each for each in self.listeners if each.transport is not Transport.UDP]
         )
@@ -310,7 +317,9 @@ async def start(
     try:
         certificates = open_certificates(config)
         listeners = open_listeners(
-            config.listeners.listen or everywhere(), config.listeners.proxy_protocol
+            config.listeners.listen or everywhere(),
+            config.listeners.proxy_protocol,
+            config.listeners.alternate,
         )
         server = RunningServer(config, keys, users, listeners, certificates, logger)
         server.open()
@@ -320,7 +329,13 @@ async def start(
     if certificates is not None:
         _log_certificate(certificates, logger)
     for listener in listeners:
-        logger.info("listening", transport=str(listener.transport), address=str(listener.address))
+        other = {"other": str(listener.other)} if listener.other is not None else {}
+        logger.info(
+            "listening",
+            transport=str(listener.transport),
+            address=str(listener.address),
+            **other,
+        )
     wanted = config.limits.allocations + config.limits.connections + _SPARE_DESCRIPTORS
     if descriptors != resource.RLIM_INFINITY and descriptors < wanted:
         logger.warning(

@@ -59,7 +59,7 @@ def uclient(
 ) -> Totals:
     """Run ``turnutils_uclient`` against ``server``; see its ``-h`` for the flags."""
     credentials = ("-u", username, "-w", password, "-p", str(server.port))
-    status, output = _run(
+    status, output = run_program(
         "turnutils_uclient", *credentials, *arguments, server.host, time_limit=time_limit
     )
     sent_messages, received_messages = _last_pair(_MESSAGES, output)
@@ -78,7 +78,7 @@ def uclient(
 
 def stunclient(server: Address, *arguments: str, time_limit: float = TIME_LIMIT) -> Reflexive:
     """Run ``turnutils_stunclient`` against ``server``."""
-    status, output = _run(
+    status, output = run_program(
         "turnutils_stunclient",
         "-p",
         str(server.port),
@@ -93,7 +93,10 @@ def stunclient(server: Address, *arguments: str, time_limit: float = TIME_LIMIT)
     return Reflexive(status, Address.of(host, int(port)), output)
 
 
-def _run(program: str, *arguments: str, time_limit: float) -> tuple[int | None, str]:
+def run_program(
+    program: str, *arguments: str, time_limit: float = TIME_LIMIT
+) -> tuple[int | None, str]:
+    """Run a program; its exit status, None when the time limit ended it, and all that it wrote."""
     path = program_path(program)
     if path is None:
         raise PeerFailed(f"{program} is not installed")

@@ -212,6 +212,26 @@ def test_keys_may_stand_in_place_of_a_password(file: Path) -> None:
             "[listeners]\nlisten = ['tcp:[::]:1']\nproxy_protocol = { 'tcp:[::]:1' = [] }",
             "should have at least 1 item",
         ),
+        (
+            "[listeners]\nalternate = { '[::]:1' = '[::2]:2' }",
+            "listeners: alternate names [::]:1 and [::2]:2: each must be one address",
+        ),
+        (
+            "[listeners]\nalternate = { '127.0.0.1:1' = '[::2]:2' }",
+            "listeners: alternate names 127.0.0.1:1 and [::2]:2, of different families",
+        ),
+        (
+            "[listeners]\nalternate = { '127.0.0.1:1' = '127.0.0.1:2' }",
+            "the address and the port must both differ",
+        ),
+        (
+            "[listeners]\nalternate = { '127.0.0.1:1' = '127.0.0.2:1' }",
+            "the address and the port must both differ",
+        ),
+        (
+            "[listeners]\nalternate = { 'tls:127.0.0.1:1' = '127.0.0.2:2' }",
+            "listeners: tls:127.0.0.1:1 needs a certificate and its key",
+        ),
         ("[listeners]\nrelay_ports = '9'", "listeners.relay_ports: '9' is no range of ports like"),
         ("[listeners]\nrelay_ports = '9-1'", "'9-1' is no range within 1 to 65535"),
         ("[listeners]\nrelay_ipv4 = '::1'", "listeners.relay_ipv4: '::1' is no IPv4 address"),

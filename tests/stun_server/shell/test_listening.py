@@ -156,3 +156,38 @@ def test_the_holder_of_a_port_is_named(transport: Transport, host: str) -> None:
         own = f"{name} (process {os.getpid()})"
         assert port_holder(transport, Address("127.0.0.1", port)) == own
     assert port_holder(transport, Address("127.0.0.1", port)) is None
+
+
+def crosswise(*texts: str, alternate: tuple[str, str]) -> list[Listener]:
+    """Open and close listeners, of which one has an alternate."""
+    primary, other = ListenAddress.parse(alternate[0]), Address.parse(alternate[1])
+    listeners = open_listeners(
+        [ListenAddress.parse(text) for text in texts], alternates={primary: other}
+    )
+    close(listeners)
+    return list(listeners)
+
+
+def test_an_alternate_makes_four_listeners_that_know_each_other() -> None:
+    listeners = crosswise(alternate=("127.0.0.1:0", "127.0.0.2:0"))
+    assert len(listeners) == 8
+    for transport in (Transport.UDP, Transport.TCP):
+        others = {each.address: each.other for each in listeners if each.transport is transport}
+        assert {address.host for address in others} == {"127.0.0.1", "127.0.0.2"}
+        assert len({address.port for address in others}) == 2
+        for address, other in others.items():
+            assert other is not None
+            assert others[other] == address
+            assert address.host != other.host
+            assert address.port != other.port
+
+
+def test_an_alternate_takes_part_in_what_listens_already() -> None:
+    (free,) = {address.port for _, address in opened("127.0.0.1:0")}
+    at = f"127.0.0.1:{free}"
+    listeners = crosswise(at, "udp:127.0.0.3:0", alternate=(f"udp:{at}", "127.0.0.2:0"))
+    others = {(each.transport, each.address): each.other for each in listeners}
+    assert len(others) == len(listeners) == 6
+    assert others[Transport.TCP, Address("127.0.0.1", free)] is None
+    assert others[Transport.UDP, Address("127.0.0.1", free)] is not None
+    assert sum(other is not None for other in others.values()) == 4
