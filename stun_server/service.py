@@ -24,7 +24,6 @@ from natkit.stun.attributes import (
     KNOWN_ATTRIBUTES,
     ErrorCode,
     Software,
-    UnknownAttribute,
     UnknownAttributes,
 )
 from natkit.stun.message import Message
@@ -429,7 +428,5 @@ class Server:
 
 def _has_malformed_attribute(message: Message) -> bool:
     """Whether the codec knows the type of an attribute and could not read its value."""
-    for attribute in message.attributes:
-        if isinstance(attribute, UnknownAttribute) and attribute.type in _REQUIRED:
-            return True
-    return False
+    unrecognized = message.unrecognized
+    return bool(unrecognized) and any(each.type in _REQUIRED for each in unrecognized)

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Self, TypeVar
 from zlib import crc32
 
@@ -55,7 +56,38 @@ _MESSAGE_INTEGRITY_SHA256 = int(AttributeType.MESSAGE_INTEGRITY_SHA256)
 _FINGERPRINT = int(AttributeType.FINGERPRINT)
 _FINGERPRINT_HEADER = _FINGERPRINT.to_bytes(2, "big") + b"\0\4"
 _FINGERPRINT_SIZE = 8
+_INTEGRITY_HEADER = _TYPE_AND_LENGTH.pack(_MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_LENGTH)
+_SHA256_HEADER = _TYPE_AND_LENGTH.pack(_MESSAGE_INTEGRITY_SHA256, SHA256_LENGTH)
 _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
+
+# Attributes whose values many messages share: they are frozen, so one object serves them all.
+_RECURRING = frozenset(
+    map(
+        int,
+        (
+            AttributeType.USERNAME,
+            AttributeType.CHANNEL_NUMBER,
+            AttributeType.LIFETIME,
+            AttributeType.XOR_PEER_ADDRESS,
+            AttributeType.REALM,
+            AttributeType.REQUESTED_ADDRESS_FAMILY,
+            AttributeType.EVEN_PORT,
+            AttributeType.REQUESTED_TRANSPORT,
+            AttributeType.DONT_FRAGMENT,
+            AttributeType.PASSWORD_ALGORITHM,
+            AttributeType.ADDITIONAL_ADDRESS_FAMILY,
+            AttributeType.PASSWORD_ALGORITHMS,
+            AttributeType.SOFTWARE,
+        ),
+    )
+)
+_DECODED_KEPT = 2048
+_LONGEST_KEPT = 64
+
+
+_Wire = tuple[bytes, int, int, list[int], dict[type[Attribute], Attribute]]
+"""What only a parsed message has: its bytes, where in them its two integrity attributes are (0:
+nowhere), the types of its attributes, and the first attribute of each kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +103,7 @@ class Message:
     message_class: MessageClass
     transaction_id: bytes
     attributes: tuple[Attribute, ...] = ()
-    _received: bytes = field(default=b"", repr=False, compare=False)
-    _integrity_offset: int = field(default=0, repr=False, compare=False)
-    _sha256_offset: int = field(default=0, repr=False, compare=False)
+    _wire: _Wire | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def request(cls, method: int, transaction_id: bytes, *attributes: Attribute) -> Self:
@@ -102,7 +132,13 @@ class Message:
         return len(self.transaction_id) == CLASSIC_TRANSACTION_ID_LENGTH
 
     def get(self, kind: type[A]) -> A | None:
-        """The first attribute of a kind, or None; later ones do not count (RFC 8489 §14)."""
+        """The first attribute of a kind, or None; later ones do not count (RFC 8489 §14).
+
+        ``kind`` is one of KNOWN_ATTRIBUTES, not what several of them share.
+        """
+        if self._wire is not None:
+            found = self._wire[4].get(kind)
+            return found if isinstance(found, kind) else None
         for attribute in self.attributes:
             if isinstance(attribute, kind):
                 return attribute
@@ -120,10 +156,21 @@ class Message:
         """
         if understood is None:
             unknown = [each.type for each in self.attributes if isinstance(each, UnknownAttribute)]
+        elif self._wire is not None:
+            unknown = [number for number in self._wire[3] if number not in understood]
         else:
             unknown = [each.type for each in self.attributes if each.type not in understood]
+        if not unknown:
+            return ()
         required = [number for number in unknown if number < FIRST_COMPREHENSION_OPTIONAL]
         return tuple(dict.fromkeys(required))
+
+    @property
+    def unrecognized(self) -> tuple[UnknownAttribute, ...]:
+        """The attributes that the codec does not know, or whose value it could not read."""
+        if self._wire is not None and UnknownAttribute not in self._wire[4]:
+            return ()
+        return tuple([each for each in self.attributes if isinstance(each, UnknownAttribute)])
 
     @classmethod
     def parse(
@@ -151,6 +198,7 @@ class Message:
             transaction_id = data[4:HEADER_LENGTH]
         method, message_class = split_message_type(int.from_bytes(data[:2], "big"))
         attributes: list[Attribute] = []
+        numbers: list[int] = []
         integrity_offset = sha256_offset = 0
         offset = HEADER_LENGTH
         while offset < size:
@@ -169,19 +217,13 @@ class Message:
                 continue
             elif number == _MESSAGE_INTEGRITY:
                 integrity_offset = offset
-            attributes.append(
-                _decode(number, data[start:stop], transaction_id, keep_malformed=keep_malformed)
-            )
+            numbers.append(number)
+            attributes.append(_decode(number, data[start:stop], transaction_id, keep_malformed))
             offset = stop + (-stop & 3)
-        return Message(
-            method,
-            message_class,
-            transaction_id,
-            tuple(attributes),
-            data,
-            integrity_offset,
-            sha256_offset,
-        )
+        # From the last to the first, so that the first of a kind is what stays.
+        first = {type(attribute): attribute for attribute in reversed(attributes)}
+        wire = (data, integrity_offset, sha256_offset, numbers, first)
+        return Message(method, message_class, transaction_id, tuple(attributes), wire)
 
     def encode(self, *, integrity: IntegrityKey | None = None, fingerprint: bool = False) -> bytes:
         """The message as bytes, then the integrity attributes and FINGERPRINT that are asked for.
@@ -189,6 +231,7 @@ class Message:
         Raises MisuseError for a value that may not be sent or a message too long for its header.
         """
         transaction_id = self.transaction_id
+        kind, identity = self._header()
         parts: list[bytes] = []
         for attribute in self.attributes:
             value = attribute.encode()
@@ -200,35 +243,24 @@ class Message:
             parts.append(_TYPE_AND_LENGTH.pack(attribute.type, length) + value)
             if length & 3:
                 parts.append(_PADDING[length & 3])
-        body = b"".join(parts)
+        body = identity + b"".join(parts)
         if integrity is not None:
-            body = self._protect(body, integrity)
+            body = _protect(kind, body, integrity)
         if fingerprint:
-            text = self._header(len(body) + _FINGERPRINT_SIZE) + body
+            text = kind + _length(len(body) + _FINGERPRINT_SIZE) + body
             crc = crc32(text) ^ FINGERPRINT_XOR
             return text + _FINGERPRINT_HEADER + crc.to_bytes(4, "big")
-        return self._header(len(body)) + body
+        return kind + _length(len(body)) + body
 
-    def _protect(self, body: bytes, integrity: IntegrityKey) -> bytes:
-        """Append the integrity attributes, each over all that stands before it."""
-        if integrity.integrity is not Integrity.SHA256:
-            header = _TYPE_AND_LENGTH.pack(_MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_LENGTH)
-            text = self._header(len(body) + 4 + MESSAGE_INTEGRITY_LENGTH) + body
-            body += header + hmac_sha1(integrity.key, text)
-        if integrity.integrity is not Integrity.SHA1:
-            header = _TYPE_AND_LENGTH.pack(_MESSAGE_INTEGRITY_SHA256, SHA256_LENGTH)
-            text = self._header(len(body) + 4 + SHA256_LENGTH) + body
-            body += header + hmac_sha256(integrity.key, text)
-        return body
-
-    def _header(self, length: int) -> bytes:
-        if length > MAXIMUM_LENGTH or not 0 <= self.method <= METHOD_MAXIMUM:
-            raise MisuseError(f"a message of method {self.method} and {length} bytes")
-        start = _TYPE_AND_LENGTH.pack(message_type(self.method, self.message_class), length)
+    def _header(self) -> tuple[bytes, bytes]:
+        """What stands before the length in the header, and what stands after it."""
+        if not 0 <= self.method <= METHOD_MAXIMUM:
+            raise MisuseError(f"a message of method {self.method}")
+        kind = message_type(self.method, self.message_class).to_bytes(2, "big")
         if len(self.transaction_id) == TRANSACTION_ID_LENGTH:
-            return start + MAGIC_COOKIE_BYTES + self.transaction_id
+            return kind, MAGIC_COOKIE_BYTES + self.transaction_id
         if len(self.transaction_id) == CLASSIC_TRANSACTION_ID_LENGTH:
-            return start + self.transaction_id
+            return kind, self.transaction_id
         raise MisuseError(f"a transaction id of {len(self.transaction_id)} bytes")
 
     def sha1_text(self) -> bytes | None:
@@ -236,36 +268,64 @@ class Message:
 
         It ends before the attribute, and the length in its header ends after (RFC 8489 §14.5).
         """
-        if not self._integrity_offset:
-            return None
-        return self._text_before(self._integrity_offset)
+        return None if self._wire is None else _text_before(self._wire[0], self._wire[1])
 
     def sha256_text(self) -> bytes | None:
         """What MESSAGE-INTEGRITY-SHA256 of this parsed message covers, or None (RFC 8489 §14.6)."""
-        if not self._sha256_offset:
-            return None
-        return self._text_before(self._sha256_offset)
-
-    def _text_before(self, offset: int) -> bytes:
-        data = self._received
-        mac_length = int.from_bytes(data[offset + 2 : offset + 4], "big")
-        length = offset + 4 + mac_length - HEADER_LENGTH
-        return data[:2] + length.to_bytes(2, "big") + data[4:offset]
+        return None if self._wire is None else _text_before(self._wire[0], self._wire[2])
 
 
-def _decode(number: int, value: bytes, transaction_id: bytes, *, keep_malformed: bool) -> Attribute:
+def _text_before(data: bytes, offset: int) -> bytes | None:
+    if not offset:
+        return None
+    mac_length = int.from_bytes(data[offset + 2 : offset + 4], "big")
+    length = offset + 4 + mac_length - HEADER_LENGTH
+    return data[:2] + length.to_bytes(2, "big") + data[4:offset]
+
+
+def _length(counted: int) -> bytes:
+    """The length field of a message with so many bytes after it."""
+    length = counted - (HEADER_LENGTH - 4)
+    if length > MAXIMUM_LENGTH:
+        raise MisuseError(f"a message of {length} bytes")
+    return length.to_bytes(2, "big")
+
+
+def _protect(kind: bytes, body: bytes, integrity: IntegrityKey) -> bytes:
+    """Append the integrity attributes, each over all that stands before it."""
+    if integrity.integrity is not Integrity.SHA256:
+        text = kind + _length(len(body) + 4 + MESSAGE_INTEGRITY_LENGTH) + body
+        body += _INTEGRITY_HEADER + hmac_sha1(integrity.key, text)
+    if integrity.integrity is not Integrity.SHA1:
+        text = kind + _length(len(body) + 4 + SHA256_LENGTH) + body
+        body += _SHA256_HEADER + hmac_sha256(integrity.key, text)
+    return body
+
+
+def _decode(
+    number: int,
+    value: bytes,
+    transaction_id: bytes,
+    keep_malformed: bool,  # noqa: FBT001 - by place, for each attribute of each message comes here
+) -> Attribute:
     decoder = _DECODERS.get(number)
     if decoder is None:
         return UnknownAttribute(number, value)
     try:
-        if number in _OBFUSCATED:
-            return decoder(obfuscate(value, transaction_id))
-        return decoder(value)
+        plain = obfuscate(value, transaction_id) if number in _OBFUSCATED else value
+        if number in _RECURRING and len(plain) <= _LONGEST_KEPT:
+            return _decode_recurring(number, plain)
+        return decoder(plain)
     except MalformedMessage:
         required = number < FIRST_COMPREHENSION_OPTIONAL and not keep_malformed
         if required or number == _FINGERPRINT:
             raise
         return UnknownAttribute(number, value)
+
+
+@lru_cache(_DECODED_KEPT)
+def _decode_recurring(number: int, value: bytes) -> KnownAttribute:
+    return _DECODERS[number](value)
 
 
 def _check_fingerprint(data: bytes, offset: int) -> None:

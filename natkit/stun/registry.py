@@ -1,6 +1,7 @@
 """Every number of the STUN family on the wire, once, with the RFC that assigns it."""
 
 from enum import Enum, IntEnum, IntFlag
+from functools import cache
 
 HEADER_LENGTH = 20
 """Bytes before the first attribute (RFC 8489 §5)."""
@@ -75,6 +76,7 @@ METHOD_MAXIMUM = 0xFFF
 _CLASSES = tuple(MessageClass)
 
 
+@cache
 def message_type(method: int, message_class: MessageClass) -> int:
     """The first two bytes of a message: method and class bits interleaved (RFC 8489 §5)."""
     return (
@@ -86,6 +88,7 @@ def message_type(method: int, message_class: MessageClass) -> int:
     )
 
 
+@cache
 def split_message_type(number: int) -> tuple[int, MessageClass]:
     """Method and class of a message type whose top two bits are zero (RFC 8489 §5)."""
     method = (number & 0x3E00) >> 2 | (number & 0x00E0) >> 1 | (number & 0x000F)

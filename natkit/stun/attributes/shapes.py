@@ -223,6 +223,7 @@ def decode_unsigned(value: bytes, length: int) -> int:
 
 def encode_unsigned(value: int, length: int) -> bytes:
     """``length`` bytes; MisuseError when the number does not fit."""
-    if not 0 <= value < 1 << (8 * length):
-        raise MisuseError(f"{value} does not fit in {length} bytes")
-    return value.to_bytes(length, "big")
+    try:
+        return value.to_bytes(length, "big")
+    except OverflowError:
+        raise MisuseError(f"{value} does not fit in {length} bytes") from None

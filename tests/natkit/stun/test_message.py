@@ -1,5 +1,7 @@
 """Messages: what parses, what is refused, what counts, and that nothing else is ever raised."""
 
+import hmac
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,10 +9,12 @@ from hypothesis import strategies as st
 from natkit.address import Address
 from natkit.errors import MalformedMessage, MisuseError
 from natkit.stun.attributes import (
+    KNOWN_ATTRIBUTES,
     Data,
     ErrorCode,
     Fingerprint,
     IceControlled,
+    KnownAttribute,
     Lifetime,
     MappedAddress,
     MessageIntegrity,
@@ -24,7 +28,7 @@ from natkit.stun.attributes import (
     XorPeerAddress,
 )
 from natkit.stun.credentials import verify
-from natkit.stun.integrity import IntegrityKey
+from natkit.stun.integrity import IntegrityKey, hmac_sha1, hmac_sha256
 from natkit.stun.message import MAXIMUM_LENGTH, Message
 from natkit.stun.registry import Integrity, MessageClass, Method
 from tests.natkit.stun.strategies import messages, unknown_attributes
@@ -95,6 +99,54 @@ def test_a_mutation_is_malformed_or_unproven_or_not_covered(
             assert parsed.sha1_text() == Message.parse(original).sha1_text()
         case proof:
             assert proof is None
+
+
+@given(
+    values=st.lists(
+        st.tuples(
+            st.sampled_from([0x0006, 0x000C, 0x000D, 0x0012, 0x0014, 0x0019, 0x001D, 0x8022]),
+            st.binary(max_size=9),
+        ),
+        max_size=6,
+    )
+)
+def test_what_is_looked_up_is_what_looking_through_the_attributes_finds(
+    values: list[tuple[int, bytes]],
+) -> None:
+    message = Message.parse(raw(*values), keep_malformed=True)
+    for kind in KNOWN_ATTRIBUTES:
+        having = [each for each in message.attributes if type(each) is kind]
+        assert message.get(kind) == (having[0] if having else None)
+    strange = [each for each in message.attributes if isinstance(each, UnknownAttribute)]
+    assert message.unrecognized == tuple(strange)
+    again = Message(message.method, message.message_class, ID, message.attributes)
+    for understood in (None, {0x0006, 0x0019}, frozenset({0x000D, 0x001D})):
+        assert message.unknown_required(understood) == again.unknown_required(understood)
+    assert again.unrecognized == message.unrecognized
+
+
+@given(
+    kind=st.sampled_from([Lifetime, Software, Username, XorPeerAddress]),
+    value=st.binary(max_size=70),
+)
+def test_a_value_that_comes_again_is_read_as_the_first_time(
+    kind: type[KnownAttribute], value: bytes
+) -> None:
+    data = raw((kind.type, value))
+    first, second = (Message.parse(data, keep_malformed=True).attributes for _ in range(2))
+    assert first == second
+    if kind is not XorPeerAddress:
+        try:
+            assert first == (kind.decode(value),)
+        except MalformedMessage:
+            assert first == (UnknownAttribute(kind.type, value),)
+
+
+@given(key=st.binary(max_size=200), texts=st.lists(st.binary(max_size=300), max_size=3))
+def test_an_hmac_is_that_of_the_standard_library(key: bytes, texts: list[bytes]) -> None:
+    for text in texts:
+        assert hmac_sha1(key, text) == hmac.digest(key, text, "sha1")
+        assert hmac_sha256(key, text) == hmac.digest(key, text, "sha256")
 
 
 @given(attribute=unknown_attributes)
