@@ -81,7 +81,7 @@ _RECURRING = frozenset(
         ),
     )
 )
-_DECODED_KEPT = 2048
+_DECODED_KEPT = 256
 _LONGEST_KEPT = 64
 
 
