@@ -15,6 +15,7 @@ from stun_server.authentication import Credential
 from stun_server.events import AllocationClosed, CloseReason
 from stun_server.outcome import Refusal
 from stun_server.settings import Settings
+from stun_server.sharing import Sharing
 
 PERMISSION_LIFETIME = 300.0
 """Seconds (RFC 8656 §9)."""
@@ -71,15 +72,15 @@ class Reservation:
 class Allocations:
     """Finds allocations by client and by relayed address, and keeps the limits of Settings."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, sharing: Sharing | None = None) -> None:
         self.answers = Answers()
         self._settings = settings
         self._by_client: dict[Path, Allocation] = {}
         self._by_relayed: dict[Address, Allocation] = {}
         self._reservations: dict[bytes, Reservation] = {}
         self._reserved: set[Address] = set()
-        self._held: dict[str, int] = {}
-        self._held_in_all = 0
+        self._sharing = sharing or Sharing()
+        self._holdings = self._sharing.holdings
         self._last_id = 0
         # Allocations by their clients, reserved ports by their tokens.
         self._expiry: TimerQueue[Path | bytes] = TimerQueue()
@@ -95,38 +96,36 @@ class Allocations:
         return self._by_client.get(path)
 
     def of_relayed(self, address: Address) -> Allocation | None:
-        """The allocation that owns a relayed address; also tells whether that is live."""
+        """The allocation that owns a relayed address."""
         return self._by_relayed.get(address)
+
+    def is_relayed(self, address: Address) -> bool:
+        """Whether this is a live relayed address of the server, at whichever of its workers."""
+        return address in self._by_relayed or self._sharing.relays_elsewhere(address)
 
     def is_taken(self, address: Address) -> bool:
         """Whether a relayed address is in use or reserved."""
-        return address in self._by_relayed or address in self._reserved
+        return address in self._reserved or self.is_relayed(address)
 
     # Quotas: what is being opened, open or reserved counts.
 
     def quota_refusal(self, username: str, count: int, *, in_all: int) -> Refusal | None:
         """Why a user cannot have ``count`` more allocations, ``in_all`` of them new, if so."""
-        if self._held.get(username, 0) + count > self._settings.allocations_per_user:
+        if self._holdings.of(username) + count > self._settings.allocations_per_user:
             return Refusal(
                 StunError.ALLOCATION_QUOTA_REACHED, f"{username} has as many as one user may"
             )
-        if self._held_in_all + in_all > self._settings.allocations:
+        if self._holdings.in_all() + in_all > self._settings.allocations:
             return Refusal(StunError.INSUFFICIENT_CAPACITY, "the server has as many as it grants")
         return None
 
     def hold(self, username: str, count: int) -> None:
         """Count allocations for a user, before they open."""
-        self._held[username] = self._held.get(username, 0) + count
-        self._held_in_all += count
+        self._holdings.add(username, count)
 
     def release(self, username: str, count: int = 1) -> None:
         """Count them no more."""
-        self._held_in_all -= count
-        left = self._held[username] - count
-        if left:
-            self._held[username] = left
-        else:
-            del self._held[username]
+        self._holdings.add(username, -count)
 
     # Allocations.
 
@@ -272,4 +271,4 @@ class Allocations:
         permission = allocation.permissions.get(peer.host)
         if permission is None or permission.until <= now:
             return False
-        return not permission.only_relayed or peer in self._by_relayed
+        return not permission.only_relayed or self.is_relayed(peer)

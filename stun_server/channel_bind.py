@@ -53,7 +53,7 @@ def channel_bind(
         return Refusal(StunError.PEER_ADDRESS_FAMILY_MISMATCH, "a peer of the other family")
     # The restrictions on peers.
     rule = policy.refusal(peer.host)
-    if rule is not None and allocations.of_relayed(peer) is None:
+    if rule is not None and not allocations.is_relayed(peer):
         return Refusal(
             StunError.FORBIDDEN,
             f"peer {peer.host} is in {rule}",

@@ -32,7 +32,7 @@ def create_permission(
         # the client may name one that has closed since, while others on the host live.
         if (
             rule is not None
-            and allocations.of_relayed(peer) is None
+            and not allocations.is_relayed(peer)
             and not allocations.is_permitted(allocation, peer.host, now)
         ):
             return Refusal(

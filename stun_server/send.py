@@ -48,7 +48,7 @@ def from_channel_data(
     channel = allocation.channels.get(message.channel)
     if channel is None or channel.until <= now:
         return None
-    if channel.only_relayed and allocations.of_relayed(channel.peer) is None:
+    if channel.only_relayed and not allocations.is_relayed(channel.peer):
         return None
     return Transmit(message.data, Path(Transport.UDP, allocation.relayed, channel.peer))
 

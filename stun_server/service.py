@@ -48,6 +48,7 @@ from stun_server.policy import PeerPolicy
 from stun_server.refresh import refresh
 from stun_server.send import from_channel_data, from_peer, from_send
 from stun_server.settings import Settings
+from stun_server.sharing import Sharing
 
 ServerResult = Address | Credential | None
 
@@ -110,13 +111,22 @@ class _Waiting(NamedTuple):
 class Server:
     """The machine; see :mod:`natkit.machine` for the contract.
 
+    ``sharing`` is what it knows of other workers of this server; without it there are none.
+
     Results: an Address for OpenSocket, a Credential or None for FindCredential.  ``malformed``
     counts the messages that did not parse, and those with a malformed attribute, ``bindings`` the
     Binding requests.  While ``is_draining`` no allocation is granted, and those that live go on.
     """
 
-    def __init__(self, settings: Settings, *, random: RandomBytes, unix_offset: float) -> None:
-        self.allocations = Allocations(settings)
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        random: RandomBytes,
+        unix_offset: float,
+        sharing: Sharing | None = None,
+    ) -> None:
+        self.allocations = Allocations(settings, sharing)
         self.malformed = 0
         self.bindings = 0
         self.is_draining = False

@@ -68,8 +68,10 @@ class UserspacePlane:
         random: RandomBytes,
         clock: Callable[[], float],
         portable: bool = not HAVE_MMSG,
+        relays_elsewhere: Callable[[Address], bool] = lambda _: False,
     ) -> None:
         self.on_unhandled = on_unhandled
+        self._relays_elsewhere = relays_elsewhere
         self._random = random
         self._clock = clock
         self._readiness = watch(reactor, self._serve, portable=portable)
@@ -452,7 +454,9 @@ class UserspacePlane:
     def _relays(self, name: bytes, now: float) -> bool:
         """Whether ``name`` is the relayed address of an allocation that lives."""
         allocation = self._relayed.get(name)
-        return allocation is not None and allocation.until > now
+        if allocation is None:
+            return self._relays_elsewhere(sockaddr.unpack(name))
+        return allocation.until > now
 
     def _transaction_id(self) -> bytes:
         """An unpredictable transaction id; drawn in bulk."""

@@ -27,6 +27,7 @@ from stun_server.authentication import Credential
 from stun_server.events import FindCredential, ServerEvent
 from stun_server.service import Server
 from stun_server.settings import Settings
+from stun_server.sharing import Sharing
 
 REALM = "example.org"
 LISTENER = Address("198.51.100.1", 3478)
@@ -60,12 +61,17 @@ class World:
     ``hold_sockets`` and ``hold_lookups`` leave them for the test to answer.
     """
 
-    def __init__(self, settings: Settings = SETTINGS, *, seed: int = 1) -> None:
+    def __init__(
+        self, settings: Settings = SETTINGS, *, seed: int = 1, sharing: Sharing | None = None
+    ) -> None:
         self.settings = settings
         self.random = random.Random(seed)
         self.now = 1000.0
         self.server = Server(
-            self.settings, random=self.random.randbytes, unix_offset=1_700_000_000.0
+            self.settings,
+            random=self.random.randbytes,
+            unix_offset=1_700_000_000.0,
+            sharing=sharing,
         )
         self.users = {name: credential(name, "secret") for name in ("alice", "bob")}
         self.sockets: set[Address] = set()

@@ -46,6 +46,7 @@ class Rig:
     def __init__(self, *, portable: bool = False) -> None:
         self.now = 1_000.0
         self.reactor = HandReactor()
+        self.elsewhere: set[Address] = set()
         self.unhandled: list[tuple[bytes, Path, float]] = []
         self.plane = UserspacePlane(
             self.reactor,
@@ -53,6 +54,7 @@ class Rig:
             random=random.Random(7).randbytes,
             clock=lambda: self.now,
             portable=portable,
+            relays_elsewhere=lambda address: address in self.elsewhere,
         )
         self._sockets: list[socket.socket] = []
         self._last_allocation = 0

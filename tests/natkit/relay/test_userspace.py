@@ -420,6 +420,20 @@ class TestOnlyRelayed:
         first.up(channel_data(b"hello"))
         assert first.counters == Counters(dropped_no_permission=1)
 
+    def test_reaches_what_another_process_of_the_server_relays(self, rig: Rig) -> None:
+        relayed = Relayed(rig, channel=False)
+        rig.plane.permit(relayed.allocation, "127.0.0.1", 1_300.0, only_relayed=True)
+        rig.plane.bind_channel(
+            relayed.allocation, CHANNEL, relayed.peer_address, 1_600.0, only_relayed=True
+        )
+        rig.elsewhere.add(relayed.peer_address)
+        assert relayed.up(channel_data(b"there")) == [(b"there", relayed.address)]
+        assert relayed.down(b"back") == [channel_data(b"back")]
+        rig.elsewhere.clear()
+        assert relayed.up(channel_data(b"there")) == []
+        assert relayed.down(b"back") == []
+        assert relayed.counters.dropped_no_permission == 2
+
     def test_ends_with_the_lifetime_of_the_allocation_that_it_rests_on(self, rig: Rig) -> None:
         first, second = Relayed(rig, channel=False), Relayed(rig, channel=False)
         rig.plane.permit(first.allocation, "127.0.0.1", 1_300.0, only_relayed=True)

@@ -1,0 +1,70 @@
+"""What the workers of one server know together, as each of their machines sees it.
+
+A client's next allocation, or the peer that it wants to reach, may be at another worker.  Limits
+hold for all workers together, and a live relayed address is this server's, whichever worker has it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from natkit.address import Address
+
+__all__ = ["Counts", "OwnCounts", "Sharing"]
+
+
+class Counts(Protocol):
+    """How many of something each name holds; never negative."""
+
+    def of(self, name: str) -> int:
+        """How many ``name`` holds."""
+        ...
+
+    def in_all(self) -> int:
+        """How many all names hold together."""
+        ...
+
+    def add(self, name: str, count: int) -> None:
+        """Count ``count`` more, or fewer when it is negative; fewer than this process added."""
+        ...
+
+
+class OwnCounts:
+    """The :class:`Counts` of a process that serves alone; names that hold nothing take no room."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, int] = {}
+        self._in_all = 0
+
+    def of(self, name: str) -> int:
+        """How many ``name`` holds."""
+        return self._held.get(name, 0)
+
+    def in_all(self) -> int:
+        """How many all names hold together."""
+        return self._in_all
+
+    def add(self, name: str, count: int) -> None:
+        """Count ``count`` more, or fewer when it is negative."""
+        self._in_all += count
+        held = self.of(name) + count
+        if held:
+            self._held[name] = held
+        else:
+            self._held.pop(name, None)
+
+
+def _nowhere(_: Address) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """What a machine asks about all workers; by default it is the only one.
+
+    ``holdings`` counts allocations by user, those that are being opened and reserved ports among
+    them.  ``relays_elsewhere`` tells whether an address is relayed by another worker right now.
+    """
+
+    holdings: Counts = field(default_factory=OwnCounts)
+    relays_elsewhere: Callable[[Address], bool] = _nowhere
