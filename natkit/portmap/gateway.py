@@ -1,0 +1,379 @@
+"""Asks one gateway for mappings by PCP or NAT-PMP, and keeps them (RFC 6886, RFC 6887)."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final, assert_never
+
+from natkit.address import Address
+from natkit.errors import MalformedMessage, MisuseError
+from natkit.machine import Failure, Path, RandomBytes, RequestId, Transmit
+from natkit.portmap.dialect import Announced, Dialect, ExternalHost, Granted, Refused, Reply
+from natkit.portmap.mapping import (
+    GatewayRestarted,
+    Mapped,
+    Mapping,
+    MappingFailed,
+    MappingLost,
+    PortMapEvent,
+    Unmapped,
+    Wish,
+)
+from natkit.portmap.registry import CLIENT_PORT, NONCE_LENGTH
+from natkit.timers import TimerQueue
+
+__all__ = ["PATIENCE", "GatewayMapper"]
+
+PATIENCE: Final = 12.0
+"""Seconds after which a gateway that never said anything counts as not speaking the protocol."""
+
+REMOVAL_PATIENCE: Final = 3.0
+"""Seconds to wait for the word that a mapping is removed."""
+
+SHORTEST_RENEWAL: Final = 4.0
+"""Seconds between renewals at least (RFC 6887 §11.2.1)."""
+
+RECOVERY_SPREAD: Final = 5.0
+"""Seconds over which mappings are asked for again after a gateway's restart (RFC 6887 §8.5)."""
+
+LONGEST_GRANT: Final = 86_400
+"""Seconds that a grant counts for at most: gateways exist that promise and forget (§15)."""
+
+MOST_WISHES: Final = 1000
+"""Mappings at one gateway at a time."""
+
+
+class _State(Enum):
+    ASKING = auto()
+    """Nothing is granted yet, and the wish is given up when nobody answers."""
+    GRANTED = auto()
+    RENEWING = auto()
+    """As granted, and a request is under way."""
+    LOST = auto()
+    """It was granted and has ended; it is asked for on."""
+    REMOVING = auto()
+
+
+class _Timer(Enum):
+    SEND = auto()
+    GIVE_UP = auto()
+    RENEW = auto()
+    EXPIRE = auto()
+
+
+_Key = tuple[int, _Timer]
+# The question for the external address has the timers of a wish that nobody has.
+_HOST: Final = -1
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """One wish.  ``external`` and ``lifetime`` are those of the last grant."""
+
+    wish_id: int
+    wish: Wish
+    nonce: bytes
+    state: _State = _State.ASKING
+    sent: int = 0
+    interval: float = 0.0
+    external_port: int = 0
+    external_host: str | None = None
+    lifetime: float = 0.0
+
+
+class GatewayMapper:
+    """Mappings at one gateway, until they are given up; a machine (see :mod:`natkit.machine`).
+
+    ``path`` leads from a local address to the gateway's port.  Each grant is renewed between half
+    and five eighths of its lifetime, and asked for again when the gateway's epoch shows that it
+    forgot.  Announcements are received on any path whose local port is 5350, and count if they are
+    the gateway's own.  ``internal_host``: whom the mappings lead to where that is not
+    ``path.local``.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        dialect: Dialect,
+        *,
+        random: RandomBytes,
+        patience: float = PATIENCE,
+        internal_host: str | None = None,
+    ) -> None:
+        self._path = path
+        self._dialect = dialect
+        self._random = random
+        self._patience = patience
+        self._internal_host = internal_host or path.local.host
+        self._entries: dict[int, _Entry] = {}
+        self._by_key: dict[bytes, _Entry] = {}
+        self._timers: TimerQueue[_Key] = TimerQueue()
+        self._transmits: list[Transmit] = []
+        self._events: deque[PortMapEvent] = deque()
+        self._epoch: tuple[int, float] | None = None
+        self._host: str | None = None
+        self._host_sent = 0
+        self._host_interval = 0.0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def gateway(self) -> Address:
+        """Whom it asks."""
+        return self._path.remote
+
+    # ── what is wanted ──────────────────────────────────────────────────────────────────────────
+
+    def map(self, wish_id: int, wish: Wish, now: float) -> None:
+        """Ask for a mapping and keep it.  MisuseError for one that is wanted already."""
+        nonce = self._random(NONCE_LENGTH)
+        key = self._dialect.key(wish, nonce)
+        if wish_id in self._entries or key in self._by_key:
+            raise MisuseError(f"a mapping of port {wish.internal_port} is wanted already")
+        if len(self._entries) >= MOST_WISHES:
+            raise MisuseError(f"more than {MOST_WISHES} mappings at one gateway")
+        entry = _Entry(wish_id, wish, nonce)
+        self._entries[wish_id] = entry
+        self._by_key[key] = entry
+        self._timers.set((wish_id, _Timer.GIVE_UP), now + self._patience)
+        if self._dialect.tells_host_apart and self._host is None and not self._host_sent:
+            self._ask_host(now)
+        self._begin(entry, now)
+
+    def unmap(self, wish_id: int, now: float) -> None:
+        """Remove a mapping; one that is not wanted is no error."""
+        entry = self._entries.get(wish_id)
+        if entry is None or entry.state is _State.REMOVING:
+            return
+        self._disarm(wish_id)
+        entry.state = _State.REMOVING
+        self._timers.set((wish_id, _Timer.GIVE_UP), now + REMOVAL_PATIENCE)
+        self._begin(entry, now)
+
+    # ── the contract of a machine ───────────────────────────────────────────────────────────────
+
+    def receive(self, data: bytes, path: Path, now: float) -> None:
+        """A datagram arrived; what is not the gateway's own is ignored."""
+        is_answer = path == self._path
+        # RFC 6886 §3.2.1, RFC 6887 §14.1.1: anybody on the link can send to the group.
+        is_announcement = path.local.port == CLIENT_PORT and path.remote == self._path.remote
+        if not is_answer and not is_announcement:
+            return
+        try:
+            reply = self._dialect.parse(data)
+        except MalformedMessage:
+            return
+        entry = self._by_key.get(reply.key) if reply.key is not None else None
+        if reply.key is not None and (entry is None or not entry.sent or not is_answer):
+            # Nobody asked for it.
+            return
+        if not is_answer and isinstance(reply.content, Refused):
+            return
+        self._check_epoch(reply, now)
+        match reply.content:
+            case Granted() as granted:
+                if entry is not None:
+                    self._granted(entry, granted, now)
+            case Refused() as refused:
+                self._refused(entry, refused, now)
+            case ExternalHost(host):
+                self._host_known(host, now)
+            case Announced():
+                pass
+            case _:
+                assert_never(reply.content)
+
+    def disconnected(self, path: Path, now: float) -> None:
+        """No stream is ours."""
+
+    def answer(self, request_id: RequestId, result: object | Failure, now: float) -> None:
+        """There are no requests to the shell."""
+
+    def handle_timer(self, now: float) -> None:
+        """Send again, renew, and notice what ended."""
+        for wish_id, timer in self._timers.pop_due(now):
+            if wish_id == _HOST:
+                self._ask_host(now)
+                continue
+            entry = self._entries[wish_id]
+            match timer:
+                case _Timer.SEND:
+                    self._send(entry, now)
+                case _Timer.RENEW:
+                    entry.state = _State.RENEWING
+                    self._begin(entry, now)
+                case _Timer.EXPIRE:
+                    self._expired(entry)
+                case _Timer.GIVE_UP:
+                    self._given_up(entry)
+                case _:
+                    assert_never(timer)
+
+    def next_deadline(self) -> float | None:
+        """When to call :meth:`handle_timer`, in monotonic seconds."""
+        return self._timers.next_deadline()
+
+    def transmits(self) -> Sequence[Transmit]:
+        """Take what is to be sent."""
+        taken, self._transmits = self._transmits, []
+        return taken
+
+    def next_event(self) -> PortMapEvent | None:
+        """Take the next event, or None."""
+        return self._events.popleft() if self._events else None
+
+    # ── sending ─────────────────────────────────────────────────────────────────────────────────
+
+    def _begin(self, entry: _Entry, now: float) -> None:
+        entry.sent = 0
+        entry.interval = 0.0
+        self._send(entry, now)
+
+    def _send(self, entry: _Entry, now: float) -> None:
+        external = None
+        if entry.external_port:
+            external = Address(entry.external_host or "0.0.0.0", entry.external_port)  # noqa: S104 - unknown
+        lifetime = 0 if entry.state is _State.REMOVING else entry.wish.lifetime
+        data = self._dialect.request(
+            entry.wish, entry.nonce, self._path.local.host, lifetime, external
+        )
+        self._transmits.append(Transmit(data, self._path))
+        entry.sent += 1
+        entry.interval = self._dialect.interval(entry.sent, entry.interval, self._random)
+        self._timers.set((entry.wish_id, _Timer.SEND), now + entry.interval)
+
+    def _ask_host(self, now: float) -> None:
+        if not self._entries:
+            self._host_sent = 0
+            return
+        self._transmits.append(Transmit(self._dialect.ask_host(), self._path))
+        self._host_sent += 1
+        self._host_interval = self._dialect.interval(
+            self._host_sent, self._host_interval, self._random
+        )
+        self._timers.set((_HOST, _Timer.SEND), now + self._host_interval)
+
+    # ── what the gateway says ───────────────────────────────────────────────────────────────────
+
+    def _check_epoch(self, reply: Reply, now: float) -> None:
+        if reply.epoch is None:
+            return
+        before, self._epoch = self._epoch, (reply.epoch, now)
+        if before is None or not self._dialect.lost_state(now - before[1], before[0], reply.epoch):
+            return
+        self._events.append(GatewayRestarted(self.gateway))
+        for entry in self._entries.values():
+            if entry.state in (_State.GRANTED, _State.RENEWING):
+                wait = RECOVERY_SPREAD * int.from_bytes(self._random(2), "big") / 0xFFFF
+                entry.state = _State.RENEWING
+                entry.sent = 0
+                entry.interval = 0.0
+                self._timers.cancel((entry.wish_id, _Timer.RENEW))
+                self._timers.set((entry.wish_id, _Timer.SEND), now + wait)
+        if self._dialect.tells_host_apart:
+            self._host_sent = 0
+            self._ask_host(now)
+
+    def _granted(self, entry: _Entry, granted: Granted, now: float) -> None:
+        if entry.state is _State.REMOVING:
+            if granted.lifetime == 0:
+                self._forget(entry)
+                self._events.append(Unmapped(entry.wish_id, confirmed=True))
+            return
+        if not granted.lifetime or not granted.external_port:
+            # Late word of a removal, or nonsense.
+            return
+        self._disarm(entry.wish_id)
+        entry.state = _State.GRANTED
+        entry.external_port = granted.external_port
+        entry.external_host = granted.external_host
+        entry.lifetime = float(min(granted.lifetime, LONGEST_GRANT))
+        # RFC 6887 §11.2.1: between a half and five eighths.
+        share = 0.5 + 0.125 * int.from_bytes(self._random(2), "big") / 0xFFFF
+        renewal = max(share * entry.lifetime, min(SHORTEST_RENEWAL, entry.lifetime / 2))
+        self._timers.set((entry.wish_id, _Timer.RENEW), now + renewal)
+        self._timers.set((entry.wish_id, _Timer.EXPIRE), now + entry.lifetime)
+        if self._dialect.tells_host_apart and self._host is None:
+            self._timers.set((entry.wish_id, _Timer.GIVE_UP), now + self._patience)
+        self._tell(entry)
+
+    def _tell(self, entry: _Entry) -> None:
+        host = entry.external_host or self._host
+        if host is None:
+            # NAT-PMP: told once the external address is known.
+            return
+        mapping = Mapping(
+            self._dialect.method,
+            entry.wish,
+            self.gateway,
+            Address(entry.wish.third_party or self._internal_host, entry.wish.internal_port),
+            Address(host, entry.external_port),
+            entry.lifetime,
+        )
+        self._events.append(Mapped(entry.wish_id, mapping))
+
+    def _host_known(self, host: str, now: float) -> None:  # noqa: ARG002 - as its neighbours
+        self._timers.cancel((_HOST, _Timer.SEND))
+        changed, self._host = self._host != host, host
+        if not changed:
+            return
+        for entry in self._entries.values():
+            if entry.state in (_State.GRANTED, _State.RENEWING):
+                self._timers.cancel((entry.wish_id, _Timer.GIVE_UP))
+                self._tell(entry)
+
+    def _refused(self, entry: _Entry | None, refused: Refused, now: float) -> None:
+        concerned = [entry] if entry is not None else list(self._entries.values())
+        for each in concerned:
+            match each.state:
+                case _State.ASKING:
+                    self._forget(each)
+                    retry = float(refused.lifetime) if refused.lifetime else None
+                    self._events.append(
+                        MappingFailed(
+                            each.wish_id,
+                            self._dialect.method,
+                            refused.reason,
+                            refused.code,
+                            retry,
+                        )
+                    )
+                case _State.REMOVING:
+                    self._forget(each)
+                    self._events.append(Unmapped(each.wish_id, confirmed=False))
+                case _State.RENEWING | _State.LOST:
+                    # It may be granted again before it ends, or after.
+                    wait = max(float(refused.lifetime or 0), SHORTEST_RENEWAL)
+                    self._timers.set(
+                        (each.wish_id, _Timer.SEND), now + min(wait, each.wish.lifetime)
+                    )
+                case _State.GRANTED:
+                    pass
+                case _:
+                    assert_never(each.state)
+
+    # ── ends ────────────────────────────────────────────────────────────────────────────────────
+
+    def _expired(self, entry: _Entry) -> None:
+        entry.state = _State.LOST
+        self._timers.cancel((entry.wish_id, _Timer.RENEW))
+        self._events.append(MappingLost(entry.wish_id, "the gateway did not renew it"))
+
+    def _given_up(self, entry: _Entry) -> None:
+        self._forget(entry)
+        if entry.state is _State.REMOVING:
+            self._events.append(Unmapped(entry.wish_id, confirmed=False))
+            return
+        reason = f"{self.gateway} does not answer {self._dialect.method.upper()}"
+        self._events.append(MappingFailed(entry.wish_id, self._dialect.method, reason))
+
+    def _forget(self, entry: _Entry) -> None:
+        self._disarm(entry.wish_id)
+        del self._entries[entry.wish_id]
+        del self._by_key[self._dialect.key(entry.wish, entry.nonce)]
+
+    def _disarm(self, wish_id: int) -> None:
+        for timer in _Timer:
+            self._timers.cancel((wish_id, timer))
