@@ -23,7 +23,14 @@ RequestId = int
 
 
 class Transport(StrEnum):
-    """How a message travels, by the names that the URIs use."""
+    """How a message travels, by the names that the URIs use.
+
+    ``is_reliable``: the transport itself retransmits and keeps order.  ``is_secure``: it encrypts
+    and authenticates.
+    """
+
+    is_reliable: bool
+    is_secure: bool
 
     UDP = "udp"
     TCP = "tcp"
@@ -34,15 +41,10 @@ class Transport(StrEnum):
     WS = "ws"
     WSS = "wss"
 
-    @property
-    def is_reliable(self) -> bool:
-        """Whether the transport itself retransmits and keeps order."""
-        return self not in (Transport.UDP, Transport.DTLS)
-
-    @property
-    def is_secure(self) -> bool:
-        """Whether the transport encrypts and authenticates."""
-        return self in (Transport.TLS, Transport.DTLS, Transport.TLS_SCTP, Transport.WSS)
+    def __init__(self, name: str) -> None:
+        # Attributes, not properties: machines ask for each message.
+        self.is_reliable = name not in ("udp", "dtls")
+        self.is_secure = name in ("tls", "dtls", "tls-sctp", "wss")
 
 
 class Path(NamedTuple):

@@ -161,13 +161,12 @@ class Allocations:
             CloseSocket(allocation.relayed),
         )
 
-    def close_expired(self, now: float) -> Iterable[AllocationClosed | CloseSocket]:
-        """Close the allocations and the reserved ports whose time is over."""
-        if not self._expiry.may_be_due(now):
-            return ()
-        return self._close_expired(now)
+    def may_expire(self, now: float) -> bool:
+        """Whether there may be something for :meth:`close_expired`: a quick look."""
+        return self._expiry.may_be_due(now)
 
-    def _close_expired(self, now: float) -> Iterator[AllocationClosed | CloseSocket]:
+    def close_expired(self, now: float) -> Iterator[AllocationClosed | CloseSocket]:
+        """Close the allocations and the reserved ports whose time is over."""
         for key in self._expiry.pop_due(now):
             if isinstance(key, Path):
                 yield from self.close(self._by_client[key], CloseReason.EXPIRED, now)

@@ -4,8 +4,7 @@ A nonce proves that its bearer receives at the address it was sent to: it is an 
 address, the time, the realm and what was offered.  Until one is shown nothing is looked up.
 """
 
-import hmac
-from base64 import b64decode, b64encode
+from binascii import a2b_base64, b2a_base64
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -28,10 +27,11 @@ from natkit.stun.credentials import (
     user_hash,
     verify,
 )
-from natkit.stun.integrity import IntegrityKey
+from natkit.stun.integrity import IntegrityKey, hmac_sha256
 from natkit.stun.message import Message
 from natkit.stun.registry import Integrity, PasswordAlgorithmNumber, SecurityFeature, StunError
 from stun_server.outcome import Refusal
+from stun_server.plain_allocate import PlainAllocate
 from stun_server.settings import Settings
 
 TIME_LENGTH = 4
@@ -104,6 +104,7 @@ class Authentication:
         self._unix_offset = unix_offset
         numbers = bytes(settings.password_algorithms)
         self._context = self._cookie + numbers + settings.realm.encode()
+        self._plain = PlainAllocate(self._realm_attribute, self._offer, self._nonce)
 
     def claim(self, message: Message, path: Path, now: float) -> Claim | Refusal:
         """Take a request's steps of RFC 8489 §9.2.4 up to the lookup of its user.
@@ -189,16 +190,20 @@ class Authentication:
         nonce = Nonce(self._nonce(path.remote, int(now + self._unix_offset)))
         return Refusal(code, reason, (self._realm_attribute, nonce, *self._offer))
 
+    def plain_challenge(self, data: bytes, path: Path, now: float) -> bytes:
+        """The bytes of the challenge that a request gets which ``is_plain``."""
+        return self._plain.answer(data, path.remote, int(now + self._unix_offset))
+
     def _nonce(self, client: Address, time: int) -> bytes:
         stamp = time.to_bytes(TIME_LENGTH, "big")
         text = stamp + client.port.to_bytes(2, "big") + client.packed + self._context
-        mac = hmac.digest(self._key, text, "sha256")[:MAC_LENGTH]
-        return self._cookie + b64encode(stamp + mac)[:-1]
+        mac = hmac_sha256(self._key, text)[:MAC_LENGTH]
+        return self._cookie + b2a_base64(stamp + mac, newline=False)[:-1]
 
     def _is_valid(self, nonce: bytes, client: Address, now: float) -> bool:
         try:
             time = int.from_bytes(
-                b64decode(nonce[NONCE_COOKIE_LENGTH:] + b"=")[:TIME_LENGTH], "big"
+                a2b_base64(nonce[NONCE_COOKIE_LENGTH:] + b"=")[:TIME_LENGTH], "big"
             )
         except ValueError:
             return False

@@ -5,7 +5,7 @@ events of :mod:`stun_server.events` keep the plane in step.  Without a plane not
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, assert_never
 
 from natkit.address import Address
@@ -29,6 +29,8 @@ from natkit.stun.attributes import (
 from natkit.stun.message import Message
 from natkit.stun.registry import (
     FIRST_COMPREHENSION_OPTIONAL,
+    HEADER_LENGTH,
+    TRANSACTION_ID_LENGTH,
     AttributeType,
     MessageClass,
     Method,
@@ -44,6 +46,7 @@ from stun_server.channel_bind import channel_bind
 from stun_server.create_permission import create_permission
 from stun_server.events import CloseReason, FindCredential, RequestRefused, ServerEvent
 from stun_server.outcome import Outcome, Refusal, Success
+from stun_server.plain_allocate import is_plain
 from stun_server.policy import PeerPolicy
 from stun_server.refresh import refresh
 from stun_server.send import from_channel_data, from_peer, from_send
@@ -92,6 +95,13 @@ _REQUIRED = frozenset(
 )
 
 
+_UDP = Transport.UDP
+
+
+def _nobody(_: str) -> None:
+    return None
+
+
 class _Lookup(NamedTuple):
     """A request that waits for the credential of the user that it claims to be from."""
 
@@ -112,6 +122,8 @@ class Server:
     """The machine; see :mod:`natkit.machine` for the contract.
 
     ``sharing`` is what it knows of other workers of this server; without it there are none.
+    ``at_hand`` gives the credentials of a username that the shell knows without looking anywhere;
+    for whom it gives None, FindCredential asks.
 
     Results: an Address for OpenSocket, a Credential or None for FindCredential.  ``malformed``
     counts the messages that did not parse, and those with a malformed attribute, ``bindings`` the
@@ -125,6 +137,7 @@ class Server:
         random: RandomBytes,
         unix_offset: float,
         sharing: Sharing | None = None,
+        at_hand: Callable[[str], Credential | None] = _nobody,
     ) -> None:
         self.allocations = Allocations(settings, sharing)
         self.malformed = 0
@@ -136,6 +149,7 @@ class Server:
         self._others = settings.other_listeners()
         self._authentication = Authentication(settings, unix_offset)
         self._allocate = Allocate(settings, self.allocations, random)
+        self._at_hand = at_hand
         self._policy = PeerPolicy(settings.allowed_peers)
         self._software = (Software(settings.software),) if settings.software else ()
         # In the order of their deadlines, for each waits equally long.
@@ -149,11 +163,14 @@ class Server:
     def receive(self, data: bytes, path: Path, now: float) -> None:
         """A datagram on a listener or a relayed address, or a message of a client's stream."""
         self.handle_timer(now)
-        if path.transport is Transport.UDP and path.local not in self._listeners:
+        if path.transport is _UDP and path.local not in self._listeners:
             relaying = self.allocations.of_relayed(path.local)
             if relaying is not None:
                 self._relay(from_peer(data, path, relaying, self.allocations, self._random, now))
             # Else late for a relayed address that was closed, or early for one that is reserved.
+            return
+        if is_plain(data):
+            self._receive_plain_allocate(data, path, now)
             return
         try:
             if is_channel_data(data):
@@ -215,15 +232,20 @@ class Server:
 
     def handle_timer(self, now: float) -> None:
         """End what has expired, and the waiting for a shell that does not answer."""
+        if self._pending:
+            self._lose_patience(now)
+        if self.allocations.may_expire(now):
+            self._events += self.allocations.close_expired(now)
+
+    def _lose_patience(self, now: float) -> None:
         while self._pending:
             request_id, (pending, until) = next(iter(self._pending.items()))
             if until > now:
-                break
+                return
             self._give_up(request_id, pending)
             refusal = Refusal(StunError.SERVER_ERROR, "no answer from the shell in time")
             proof = pending.proof if isinstance(pending, Opening) else None
             self._respond(pending.request, pending.path, proof, refusal, now)
-        self._events += self.allocations.close_expired(now)
 
     def end(self, allocation_id: int, now: float) -> bool:
         """End an allocation because the operator says so; False when it is not there."""
@@ -284,7 +306,7 @@ class Server:
         if request.method not in _TURN_REQUESTS or request.is_classic:
             return
         allocation = self.allocations.of_client(path)
-        if self._is_repeated(request, path, allocation, now):
+        if self._is_repeated(request.transaction_id, path, allocation, now):
             return
         # RFC 8656 §5, §7.2 step 1
         claim = self._authentication.claim(request, path, now)
@@ -293,8 +315,13 @@ class Server:
                 self._respond(request, path, None, claim, now)
             return
         lookup = _Lookup(request, path, claim, malformed)
+        credential: Credential | None = None
         if allocation is not None and self._authentication.names(claim, allocation.credential):
-            self._found(lookup, allocation.credential, now)
+            credential = allocation.credential
+        elif claim.username is not None:
+            credential = self._at_hand(claim.username)
+        if credential is not None:
+            self._found(lookup, credential, now)
         elif len(self._pending) < MAX_PENDING:
             request_id = self._await(lookup, now)
             self._looking_up.add((path, request.transaction_id))
@@ -302,20 +329,28 @@ class Server:
                 FindCredential(request_id, self._settings.realm, claim.username, claim.userhash)
             )
 
+    def _receive_plain_allocate(self, data: bytes, path: Path, now: float) -> None:
+        """What :meth:`_receive_request` does with an Allocate that has no credentials."""
+        allocation = self.allocations.of_client(path)
+        transaction_id = data[HEADER_LENGTH - TRANSACTION_ID_LENGTH : HEADER_LENGTH]
+        if not self._is_repeated(transaction_id, path, allocation, now):
+            challenge = self._authentication.plain_challenge(data, path, now)
+            self._transmits.append(Transmit(challenge, path))
+
     def _is_repeated(
-        self, request: Message, path: Path, allocation: Allocation | None, now: float
+        self, transaction_id: bytes, path: Path, allocation: Allocation | None, now: float
     ) -> bool:
         """Whether this is a retransmission, answered again or about to be (RFC 8489 §6.3.1)."""
         if self._pending:
             opening = self._opening.get(path)
-            if (path, request.transaction_id) in self._looking_up or (
-                opening is not None and opening.request.transaction_id == request.transaction_id
+            if (path, transaction_id) in self._looking_up or (
+                opening is not None and opening.request.transaction_id == transaction_id
             ):
                 return True
         if path.transport.is_reliable:
             return False
         kept = allocation.answers if allocation is not None else None
-        data = self.allocations.answers.find(path, request.transaction_id, kept, now)
+        data = self.allocations.answers.find(path, transaction_id, kept, now)
         if data is None:
             return False
         self._transmits.append(Transmit(data, path))

@@ -106,6 +106,7 @@ class RunningServer:
             ),
             random=os.urandom,
             unix_offset=time.time() - loop.time(),
+            at_hand=users.at_hand,
         )
         self.draining = Draining(
             float(config.limits.drain),

@@ -153,6 +153,10 @@ class Users:
         """How many there were at the start."""
         return self._total
 
+    def at_hand(self, username: str) -> Credential | None:
+        """A user of the configuration, whom no store need be asked about."""
+        return self._by_name.get(username)
+
     def find(self, request: FindCredential, answer: Callable[[Found], None]) -> None:
         """Call ``answer`` with whom a request is from: at once if that can be, else later."""
         userhash = request.userhash

@@ -247,6 +247,28 @@ def test_nothing_stays_behind_when_all_have_left() -> None:
         full.wait(700)
 
 
+def test_a_user_at_hand_is_not_asked_for() -> None:
+    world = World()
+    known = {"alice": world.users["alice"]}
+    world.server = Server(
+        SETTINGS,
+        random=random.Random(1).randbytes,
+        unix_offset=1_700_000_000.0,
+        at_hand=known.get,
+    )
+    world.client().allocate()
+    assert world.lookups == []
+    world.client(port=40001, username="bob").allocate()
+    assert [lookup.username for lookup in world.lookups] == ["bob"]
+    hidden = world.client(port=40002)
+    hidden.anonymous = True
+    hidden.allocate()
+    assert [lookup.username for lookup in world.lookups] == ["bob", None]
+    impostor = world.client(port=40003)
+    impostor.password = "guessed"
+    assert code(impostor.request(Method.ALLOCATE, UDP)) == 401
+
+
 def test_requests_for_the_shell_are_the_only_events_before_an_answer() -> None:
     machine = server()
     path = Path(Transport.UDP, LISTENER, Address("192.0.2.7", 40000))

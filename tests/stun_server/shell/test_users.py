@@ -82,6 +82,12 @@ async def test_a_user_is_found_by_name_and_by_hash_with_a_key_for_each_algorithm
         assert len(rig.users) == 1
 
 
+async def test_the_users_of_the_configuration_are_at_hand() -> None:
+    async with opened(passwords={"ann": "secret"}) as rig:
+        assert rig.users.at_hand("ann") == rig.at_once("ann")
+        assert rig.users.at_hand("bob") is None
+
+
 async def test_strangers_are_not_found() -> None:
     async with opened(passwords={"ann": "secret"}) as rig:
         for name in ("bob", "", "a\x07", "1700000000:ann"):
