@@ -58,17 +58,21 @@ class Allocate:
     """Handles Allocate requests; the port of a relayed address is drawn by ``random``."""
 
     def __init__(self, settings: Settings, allocations: Allocations, random: RandomBytes) -> None:
-        self._settings = settings
         self._allocations = allocations
         self._random = random
-        self._ports = PortChooser(settings.relay_ports, random)
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """Go by other settings from now on."""
+        self._settings = settings
+        self._ports = PortChooser(settings.relay_ports, self._random)
 
     def begin(self, request: Message, path: Path, proof: Proof, now: float) -> Opening | Outcome:
         """Take the checks of RFC 8656 §7.2 for an authenticated request without allocation.
 
         Steps 1 and 2 are the dispatcher's: it knows users and 5-tuples.
         """
-        username = proof.credential.username
+        account = proof.credential.account
         # RFC 8656 §7.2 step 3
         transport = request.get(RequestedTransport)
         if transport is None:
@@ -105,14 +109,14 @@ class Allocate:
         # Step 10.  A second port that is kept for later counts as well.
         pair = even_port is not None and even_port.reserve_next
         count = 2 if pair else 1
-        refusal = self._allocations.quota_refusal(username, count, in_all=count)
+        refusal = self._allocations.quota_refusal(account, count, in_all=count, limits=proof.realm)
         if refusal is not None:
             return refusal
         # Step 8
         opening = Opening(request, path, proof, host, even=even_port is not None, pair=pair)
         if not self._choose_port(opening):
             return Refusal(StunError.INSUFFICIENT_CAPACITY, "no free relay port")
-        self._allocations.hold(username, count)
+        self._allocations.hold(account, count)
         return opening
 
     def opened(
@@ -139,7 +143,7 @@ class Allocate:
         return CloseSocket(opening.first) if opening.first is not None else None
 
     def _release(self, opening: Opening) -> None:
-        self._allocations.release(opening.proof.credential.username, 2 if opening.pair else 1)
+        self._allocations.release(opening.proof.credential.account, 2 if opening.pair else 1)
 
     def _choose_port(self, opening: Opening) -> bool:
         port = self._ports.choose(
@@ -162,13 +166,13 @@ class Allocate:
         if reservation is None:
             return Refusal(StunError.INSUFFICIENT_CAPACITY, "no port is kept for the token")
         # RFC 8656 §7.2 step 10: whoever reserved the port has counted it already.
-        username = proof.credential.username
-        if reservation.username != username:
-            refusal = self._allocations.quota_refusal(username, 1, in_all=0)
+        account = proof.credential.account
+        if reservation.account != account:
+            refusal = self._allocations.quota_refusal(account, 1, in_all=0, limits=proof.realm)
             if refusal is not None:
                 return refusal
         relayed = self._allocations.redeem(token)
-        self._allocations.hold(username, 1)
+        self._allocations.hold(account, 1)
         return self._create(request, path, proof, relayed, now)
 
     def _grant(self, opening: Opening, bound: Address, now: float) -> Success:
@@ -176,7 +180,7 @@ class Allocate:
             return self._create(opening.request, opening.path, opening.proof, bound, now)
         # Its first byte tells who has the port (the rest cannot be guessed: 56 random bits).
         token = bytes((self._settings.worker,)) + self._random(RESERVATION_TOKEN_LENGTH - 1)
-        self._allocations.reserve(token, bound, opening.proof.credential.username, now)
+        self._allocations.reserve(token, bound, opening.proof.credential.account, now)
         return self._create(
             opening.request,
             opening.path,
@@ -197,7 +201,7 @@ class Allocate:
     ) -> Success:
         """Create the allocation once all checks passed (RFC 8656 §7.2, after step 11)."""
         # A lifetime of zero means nothing here: the default is used.
-        lifetime = desired_lifetime(request, self._settings) or self._settings.default_lifetime
+        lifetime = desired_lifetime(request, proof.realm) or proof.realm.default_lifetime
         until = now + lifetime
         allocation = self._allocations.open(path, relayed, proof.credential, until)
         allocation.since = now

@@ -11,7 +11,7 @@ from natkit.machine import CloseSocket, Path
 from natkit.stun.registry import StunError
 from natkit.timers import TimerQueue
 from stun_server.answers import Answer, Answers
-from stun_server.authentication import Credential
+from stun_server.authentication import Account, Credential
 from stun_server.events import AllocationClosed, CloseReason
 from stun_server.outcome import Refusal
 from stun_server.settings import Settings
@@ -63,10 +63,10 @@ class Allocation:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A bound port without an owner; ``username`` is whose quota it burdens."""
+    """A bound port without an owner; ``account`` is whose quota it burdens."""
 
     relayed: Address
-    username: str
+    account: Account
 
 
 class Allocations:
@@ -81,9 +81,14 @@ class Allocations:
         self._reserved: set[Address] = set()
         self._sharing = sharing or Sharing()
         self._holdings = self._sharing.holdings
+        self._holdings_of_realms = self._sharing.holdings_of_realms
         self._last_id = 0
         # Allocations by their clients, reserved ports by their tokens.
         self._expiry: TimerQueue[Path | bytes] = TimerQueue()
+
+    def configure(self, settings: Settings) -> None:
+        """Keep other limits from now on; what is beyond them already stays."""
+        self._settings = settings
 
     def __len__(self) -> int:
         return len(self._by_client)
@@ -103,29 +108,43 @@ class Allocations:
         """Whether this is a live relayed address of the server, at whichever of its workers."""
         return address in self._by_relayed or self._sharing.relays_elsewhere(address)
 
+    def relayed_hosts(self) -> set[str]:
+        """The hosts that have live relayed addresses."""
+        return {address.host for address in self._by_relayed}
+
     def is_taken(self, address: Address) -> bool:
         """Whether a relayed address is in use or reserved."""
         return address in self._reserved or self.is_relayed(address)
 
     # Quotas: what is being opened, open or reserved counts.
 
-    def quota_refusal(self, username: str, count: int, *, in_all: int) -> Refusal | None:
-        """Why a user cannot have ``count`` more allocations, ``in_all`` of them new, if so."""
-        if self._holdings.of(username) + count > self._settings.allocations_per_user:
+    def quota_refusal(
+        self, account: Account, count: int, *, in_all: int, limits: Settings
+    ) -> Refusal | None:
+        """Why a user cannot have ``count`` more allocations, ``in_all`` of them new, if so.
+
+        ``limits`` are those of the user's realm.
+        """
+        if self._holdings.of(account.name) + count > limits.allocations_per_user:
             return Refusal(
-                StunError.ALLOCATION_QUOTA_REACHED, f"{username} has as many as one user may"
+                StunError.ALLOCATION_QUOTA_REACHED,
+                f"{account.username} has as many as one user may",
             )
         if self._holdings.in_all() + in_all > self._settings.allocations:
             return Refusal(StunError.INSUFFICIENT_CAPACITY, "the server has as many as it grants")
+        if self._holdings_of_realms.of(account.realm) + in_all > limits.allocations:
+            return Refusal(StunError.INSUFFICIENT_CAPACITY, "the realm has as many as it may")
         return None
 
-    def hold(self, username: str, count: int) -> None:
+    def hold(self, account: Account, count: int) -> None:
         """Count allocations for a user, before they open."""
-        self._holdings.add(username, count)
+        self._holdings.add(account.name, count)
+        self._holdings_of_realms.add(account.realm, count)
 
-    def release(self, username: str, count: int = 1) -> None:
+    def release(self, account: Account, count: int = 1) -> None:
         """Count them no more."""
-        self._holdings.add(username, -count)
+        self._holdings.add(account.name, -count)
+        self._holdings_of_realms.add(account.realm, -count)
 
     # Allocations.
 
@@ -152,7 +171,7 @@ class Allocations:
         del self._by_client[allocation.client]
         del self._by_relayed[allocation.relayed]
         self._expiry.cancel(allocation.client)
-        self.release(allocation.credential.username)
+        self.release(allocation.credential.account)
         self.answers.outlive(allocation.client, allocation.answers, now)
         return (
             AllocationClosed(
@@ -175,9 +194,9 @@ class Allocations:
 
     # Reserved ports.
 
-    def reserve(self, token: bytes, relayed: Address, username: str, now: float) -> None:
+    def reserve(self, token: bytes, relayed: Address, account: Account, now: float) -> None:
         """Keep a bound port for who presents ``token``; it was held for this user."""
-        self._reservations[token] = Reservation(relayed, username)
+        self._reservations[token] = Reservation(relayed, account)
         self._reserved.add(relayed)
         self._expiry.set(token, now + RESERVATION_LIFETIME)
 
@@ -190,7 +209,7 @@ class Allocations:
         reservation = self._reservations.pop(token)
         self._reserved.discard(reservation.relayed)
         self._expiry.cancel(token)
-        self.release(reservation.username)
+        self.release(reservation.account)
         return reservation.relayed
 
     def next_deadline(self) -> float | None:
@@ -199,11 +218,11 @@ class Allocations:
 
     # Permissions and channels.  Expired ones stay until they are in the way of new ones.
 
+    @staticmethod
     def has_room_for_permissions(
-        self, allocation: Allocation, hosts: Iterable[str], now: float
+        allocation: Allocation, hosts: Iterable[str], limit: int, now: float
     ) -> bool:
-        """Whether permissions for all these hosts fit in the allocation."""
-        limit = self._settings.permissions_per_allocation
+        """Whether permissions for all these hosts fit in the allocation, of ``limit`` in all."""
         permissions = allocation.permissions
         new = {host for host in hosts if host not in permissions}
         if len(permissions) + len(new) > limit:
@@ -224,14 +243,15 @@ class Allocations:
             permission.only_relayed = only_relayed
         return permission
 
-    def has_room_for_channel(self, allocation: Allocation, number: int, now: float) -> bool:
-        """Whether the channel fits in the allocation; one that it has does."""
-        limit = self._settings.channels_per_allocation
+    def has_room_for_channel(
+        self, allocation: Allocation, number: int, limit: int, now: float
+    ) -> bool:
+        """Whether the channel fits in the allocation, of ``limit`` in all; one that it has does."""
         if number in allocation.channels:
             return True
         if len(allocation.channels) >= limit:
             for channel in [kept for kept in allocation.channels.values() if kept.until <= now]:
-                self._unbind(allocation, channel)
+                self.unbind(allocation, channel)
         return len(allocation.channels) < limit
 
     def bind(
@@ -246,14 +266,15 @@ class Allocations:
         """Bind or extend a channel; number and peer are bound to each other or to nothing live."""
         for stale in (allocation.channels.get(number), allocation.channels_by_peer.get(peer)):
             if stale is not None:
-                self._unbind(allocation, stale)
+                self.unbind(allocation, stale)
         channel = Channel(number, peer, until, only_relayed)
         allocation.channels[number] = channel
         allocation.channels_by_peer[peer] = channel
         return channel
 
     @staticmethod
-    def _unbind(allocation: Allocation, channel: Channel) -> None:
+    def unbind(allocation: Allocation, channel: Channel) -> None:
+        """Take a channel away."""
         allocation.channels.pop(channel.number, None)
         allocation.channels_by_peer.pop(channel.peer, None)
 

@@ -43,6 +43,18 @@ TIME_LENGTH = 4
 MAC_LENGTH = 7
 
 
+class Account(NamedTuple):
+    """Whose quota counts: a user, and the realm in which it is unlike those of other realms."""
+
+    username: str
+    realm: str
+
+    @property
+    def name(self) -> str:
+        """Both as one text, which no other account has: NUL stands in no username."""
+        return f"{self.username}\0{self.realm}"
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
     """A user and the long-term keys that the store has of it (RFC 8489 §18.5.1).
@@ -50,6 +62,7 @@ class Credential:
     ``username`` is whose quota counts and whom the log names; ``sent_as`` is what USERNAME says
     where that is more, as with a time-limited credential.  ``expires`` is in Unix seconds.
     ``alternatives`` are the same user's keys by other secrets, while one secret replaces another.
+    ``realm`` is the user's, empty for the only or the default one.
     """
 
     username: str
@@ -58,6 +71,12 @@ class Credential:
     sent_as: str | None = None
     expires: float | None = None
     alternatives: tuple["Credential", ...] = ()
+    realm: str = ""
+
+    @property
+    def account(self) -> Account:
+        """Whose quota counts."""
+        return Account(self.username, self.realm)
 
     def key(self, algorithm: int) -> bytes | None:
         """The key by this password algorithm, if there is one."""
@@ -74,10 +93,11 @@ class Claim(NamedTuple):
 
 
 class Proof(NamedTuple):
-    """Who a request is from, and what protects the answer."""
+    """Who a request is from, what protects the answer, and what holds in the user's realm."""
 
     credential: Credential
     integrity: IntegrityKey
+    realm: Settings
 
 
 class Authentication:
@@ -92,6 +112,7 @@ class Authentication:
             features |= SecurityFeature.PASSWORD_ALGORITHMS
         if settings.username_anonymity:
             features |= SecurityFeature.USERNAME_ANONYMITY
+        self._settings = settings
         self._cookie = nonce_cookie(features)
         self._realm = settings.realm
         self._realm_attribute = Realm(settings.realm)
@@ -177,7 +198,7 @@ class Authentication:
             if not self._strict_expiry:
                 # What it opens outlives it: an allocation keeps the credential of its Allocate.
                 candidate = replace(candidate, expires=None)
-        return Proof(candidate, IntegrityKey(key, claim.integrity))
+        return Proof(candidate, IntegrityKey(key, claim.integrity), self._settings)
 
     def names(self, claim: Claim, credential: Credential) -> bool:
         """Whether a claim is about the user of this credential."""

@@ -7,6 +7,7 @@ from stun_server.allocations import PERMISSION_LIFETIME, Allocation, Allocations
 from stun_server.events import PeerRefused, PermissionInstalled
 from stun_server.outcome import Outcome, Refusal, Success
 from stun_server.policy import PeerPolicy
+from stun_server.settings import Settings
 
 
 def create_permission(
@@ -14,6 +15,7 @@ def create_permission(
     allocation: Allocation,
     allocations: Allocations,
     policy: PeerPolicy,
+    settings: Settings,
     now: float,
 ) -> Outcome:
     """Install or refresh a permission for every XOR-PEER-ADDRESS, or for none of them."""
@@ -42,7 +44,8 @@ def create_permission(
             )
         hosts[peer.host] = rule is not None
     # The capacity limits.
-    if not allocations.has_room_for_permissions(allocation, hosts, now):
+    limit = settings.permissions_per_allocation
+    if not allocations.has_room_for_permissions(allocation, hosts, limit, now):
         return Refusal(StunError.INSUFFICIENT_CAPACITY, "too many permissions")
     # RFC 8656 §9: installed or refreshed.
     until = now + PERMISSION_LIFETIME

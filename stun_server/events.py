@@ -82,6 +82,24 @@ class ChannelBound:
 
 
 @dataclass(frozen=True, slots=True)
+class PermissionRevoked:
+    """``rule`` of a policy that was changed refuses ``peer_host``, which was permitted before."""
+
+    allocation_id: int
+    peer_host: str
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRevoked:
+    """``channel`` stands for ``peer`` no more; PermissionRevoked of the peer's host says why."""
+
+    allocation_id: int
+    channel: int
+    peer: Address
+
+
+@dataclass(frozen=True, slots=True)
 class PeerRefused:
     """``rule`` of the peer policy refused ``peer``, and the request with it."""
 
@@ -126,6 +144,8 @@ ServerEvent = (
     | AllocationClosed
     | PermissionInstalled
     | ChannelBound
+    | PermissionRevoked
+    | ChannelRevoked
     | PeerRefused
     | RequestRefused
     | FindCredential

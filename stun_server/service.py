@@ -39,16 +39,18 @@ from natkit.stun.registry import (
 from natkit.turn.channel_data import ChannelData, is_channel_data
 from stun_server.allocate import Allocate, Opening
 from stun_server.allocations import Allocation, Allocations
+from stun_server.alternates import Alternates
 from stun_server.answers import ANSWER_LIFETIME, Answer
-from stun_server.authentication import Authentication, Claim, Credential, Proof
+from stun_server.authentication import Claim, Credential, Proof
 from stun_server.binding import binding
 from stun_server.channel_bind import channel_bind
 from stun_server.create_permission import create_permission
 from stun_server.events import CloseReason, FindCredential, RequestRefused, ServerEvent
 from stun_server.outcome import Outcome, Refusal, Success
 from stun_server.plain_allocate import is_plain
-from stun_server.policy import PeerPolicy
+from stun_server.realms import Realm, Realms
 from stun_server.refresh import refresh
+from stun_server.revoke import revoke
 from stun_server.send import from_channel_data, from_peer, from_send
 from stun_server.settings import Settings
 from stun_server.sharing import Sharing
@@ -98,7 +100,7 @@ _REQUIRED = frozenset(
 _UDP = Transport.UDP
 
 
-def _nobody(_: str) -> None:
+def _nobody(_realm: str, _username: str) -> None:
     return None
 
 
@@ -108,6 +110,7 @@ class _Lookup(NamedTuple):
     request: Message
     path: Path
     claim: Claim
+    realm: Realm
     malformed: bool
 
 
@@ -122,8 +125,8 @@ class Server:
     """The machine; see :mod:`natkit.machine` for the contract.
 
     ``sharing`` is what it knows of other workers of this server; without it there are none.
-    ``at_hand`` gives the credentials of a username that the shell knows without looking anywhere;
-    for whom it gives None, FindCredential asks.
+    ``at_hand`` gives the credentials of a realm's username that the shell knows without looking
+    anywhere; for whom it gives None, FindCredential asks.
 
     Results: an Address for OpenSocket, a Credential or None for FindCredential.  ``malformed``
     counts the messages that did not parse, and those with a malformed attribute, ``bindings`` the
@@ -137,21 +140,17 @@ class Server:
         random: RandomBytes,
         unix_offset: float,
         sharing: Sharing | None = None,
-        at_hand: Callable[[str], Credential | None] = _nobody,
+        at_hand: Callable[[str, str], Credential | None] = _nobody,
     ) -> None:
         self.allocations = Allocations(settings, sharing)
         self.malformed = 0
         self.bindings = 0
         self.is_draining = False
-        self._settings = settings
         self._random = random
-        self._listeners = frozenset(settings.listeners)
-        self._others = settings.other_listeners()
-        self._authentication = Authentication(settings, unix_offset)
+        self._unix_offset = unix_offset
         self._allocate = Allocate(settings, self.allocations, random)
         self._at_hand = at_hand
-        self._policy = PeerPolicy(settings.allowed_peers)
-        self._software = (Software(settings.software),) if settings.software else ()
+        self._adopt(settings)
         # In the order of their deadlines, for each waits equally long.
         self._pending: dict[RequestId, _Waiting] = {}
         self._looking_up: set[tuple[Path, bytes]] = set()
@@ -159,6 +158,29 @@ class Server:
         self._last_request_id = 0
         self._transmits: list[Transmit] = []
         self._events: deque[ServerEvent] = deque()
+
+    def configure(self, settings: Settings, now: float) -> None:
+        """Go by other settings from now on; no allocation ends.
+
+        Nonces that were given for what is offered no more are stale.  Permissions and channels to
+        peers that are refused now are dropped.
+        """
+        self.handle_timer(now)
+        self.allocations.configure(settings)
+        self._allocate.configure(settings)
+        self._adopt(settings)
+        relaying = self.allocations.relayed_hosts()
+        for allocation in self.allocations:
+            policy = self._realms.named(allocation.credential.realm).policy
+            self._events += revoke(allocation, self.allocations, policy, relaying, now)
+
+    def _adopt(self, settings: Settings) -> None:
+        self._settings = settings
+        self._listeners = frozenset(settings.listeners)
+        self._others = settings.other_listeners()
+        self._realms = Realms(settings, self._unix_offset)
+        self._alternates = Alternates(settings)
+        self._software = (Software(settings.software),) if settings.software else ()
 
     def receive(self, data: bytes, path: Path, now: float) -> None:
         """A datagram on a listener or a relayed address, or a message of a client's stream."""
@@ -169,7 +191,8 @@ class Server:
                 self._relay(from_peer(data, path, relaying, self.allocations, self._random, now))
             # Else late for a relayed address that was closed, or early for one that is reserved.
             return
-        if is_plain(data):
+        # Where there is a choice of realms, its ORIGIN must be read.
+        if self._realms.is_one and is_plain(data):
             self._receive_plain_allocate(data, path, now)
             return
         try:
@@ -309,32 +332,44 @@ class Server:
         if self._is_repeated(request.transaction_id, path, allocation, now):
             return
         # RFC 8656 §5, §7.2 step 1
-        claim = self._authentication.claim(request, path, now)
+        realm = self._realm_of(request, path, allocation)
+        claim = realm.authentication.claim(request, path, now)
         if isinstance(claim, Refusal):
             if not malformed:
                 self._respond(request, path, None, claim, now)
             return
-        lookup = _Lookup(request, path, claim, malformed)
-        credential: Credential | None = None
-        if allocation is not None and self._authentication.names(claim, allocation.credential):
-            credential = allocation.credential
-        elif claim.username is not None:
-            credential = self._at_hand(claim.username)
+        lookup = _Lookup(request, path, claim, realm, malformed)
+        credential = self._known(claim, realm, allocation)
         if credential is not None:
             self._found(lookup, credential, now)
         elif len(self._pending) < MAX_PENDING:
             request_id = self._await(lookup, now)
             self._looking_up.add((path, request.transaction_id))
             self._events.append(
-                FindCredential(request_id, self._settings.realm, claim.username, claim.userhash)
+                FindCredential(request_id, realm.name, claim.username, claim.userhash)
             )
+
+    def _realm_of(self, request: Message, path: Path, allocation: Allocation | None) -> Realm:
+        if allocation is not None:
+            return self._realms.named(allocation.credential.realm)
+        return self._realms.of_request(request, path)
+
+    def _known(
+        self, claim: Claim, realm: Realm, allocation: Allocation | None
+    ) -> Credential | None:
+        """The credential that a claim needs, if nobody has to be asked."""
+        if allocation is not None and realm.authentication.names(claim, allocation.credential):
+            return allocation.credential
+        if claim.username is not None:
+            return self._at_hand(realm.name, claim.username)
+        return None
 
     def _receive_plain_allocate(self, data: bytes, path: Path, now: float) -> None:
         """What :meth:`_receive_request` does with an Allocate that has no credentials."""
         allocation = self.allocations.of_client(path)
         transaction_id = data[HEADER_LENGTH - TRANSACTION_ID_LENGTH : HEADER_LENGTH]
         if not self._is_repeated(transaction_id, path, allocation, now):
-            challenge = self._authentication.plain_challenge(data, path, now)
+            challenge = self._realms.default.authentication.plain_challenge(data, path, now)
             self._transmits.append(Transmit(challenge, path))
 
     def _is_repeated(
@@ -362,7 +397,7 @@ class Server:
             refusal = Refusal(StunError.SERVER_ERROR, result.reason)
             self._respond(request, path, None, refusal, now)
             return
-        proof = self._authentication.prove(request, lookup.claim, result, path, now)
+        proof = lookup.realm.authentication.prove(request, lookup.claim, result, path, now)
         if isinstance(proof, Refusal):
             if not lookup.malformed:
                 self._respond(request, path, None, proof, now)
@@ -388,6 +423,11 @@ class Server:
         # RFC 8656 §7.2 step 2
         if self.allocations.of_client(path) is not None or path in self._opening:
             return Refusal(StunError.ALLOCATION_MISMATCH, "the 5-tuple has an allocation")
+        elsewhere = self._alternates.refusal(
+            path, proof, len(self.allocations), draining=self.is_draining
+        )
+        if elsewhere is not None:
+            return elsewhere
         if self.is_draining:
             return Refusal(StunError.INSUFFICIENT_CAPACITY, "the server grants no more allocations")
         if len(self._pending) >= MAX_PENDING:
@@ -402,11 +442,12 @@ class Server:
             return Refusal(StunError.ALLOCATION_MISMATCH, "the 5-tuple has no allocation")
         if proof.credential.username != allocation.credential.username:
             return Refusal(StunError.WRONG_CREDENTIALS, "the allocation is of another user")
+        realm, policy = proof.realm, self._realms.named(allocation.credential.realm).policy
         if request.method == Method.REFRESH:
-            return refresh(request, allocation, allocations, self._settings, now)
+            return refresh(request, allocation, allocations, realm, now)
         if request.method == Method.CREATE_PERMISSION:
-            return create_permission(request, allocation, allocations, self._policy, now)
-        return channel_bind(request, allocation, allocations, self._policy, self._settings, now)
+            return create_permission(request, allocation, allocations, policy, realm, now)
+        return channel_bind(request, allocation, allocations, policy, realm, now)
 
     def _opened(self, opening: Opening, result: Address | Failure, now: float) -> None:
         spare, outcome = self._allocate.opened(opening, result, now)

@@ -1,6 +1,7 @@
 """What the server machine is told at construction; nothing here reads a file or a flag."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
 from natkit.address import Address, Family, IPNetwork
@@ -27,6 +28,45 @@ DYNAMIC_PORTS = PortRange(49152, 65535)
 """The dynamic ports, to which RFC 8656 §7.2 keeps relayed addresses."""
 
 
+class AlternateWhen(StrEnum):
+    """When a rule about other servers holds."""
+
+    ALWAYS = "always"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class Alternate:
+    """Clients that are sent to another server (RFC 8489 §10).
+
+    ``servers`` are its addresses, one of a family, and ``domain`` is the name on its certificate
+    where that is not this server's.  Clients of ``clients`` are meant, on ``listeners``; an empty
+    one of the two says nothing.  ``above`` is how many allocations must live here, ``share`` the
+    percentage of the clients that go.
+    """
+
+    servers: tuple[Address, ...]
+    domain: str | None = None
+    clients: tuple[IPNetwork, ...] = ()
+    listeners: frozenset[tuple[Transport, Address]] = frozenset()
+    when: AlternateWhen = AlternateWhen.ALWAYS
+    above: int = 0
+    share: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class RealmChoice:
+    """A realm besides the default one, and whose requests belong to it.
+
+    Those to ``listeners`` and with one of ``origins``; an empty one of the two says nothing.  What
+    ``settings`` say of the whole server is the same as in those of the default realm.
+    """
+
+    settings: "Settings"
+    listeners: frozenset[tuple[Transport, Address]] = frozenset()
+    origins: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that an operator decides; lifetimes in seconds.
@@ -37,6 +77,8 @@ class Settings:
     ``others`` are the listeners of NAT behaviour discovery: by transport, each with the one whose
     address and port both differ from its own (RFC 5780 §6); so four belong together.
     ``strict_expiry`` ends an allocation's requests when the credential that opened it expires.
+    ``allocations`` are those of the realm; those of the default realm are those of all realms.
+    ``realms`` are further ones, and ``alternates`` rules, in the order in which they are tried.
     ``dont_fragment`` says that the shell honours :class:`~stun_server.events.UnfragmentedTransmit`.
     ``worker`` is the number of this process among those that share the listeners: what it hands to
     clients for a later request carries it, since the request may reach another one.
@@ -73,6 +115,9 @@ class Settings:
     allocations_per_user: int = 5_000
     permissions_per_allocation: int = 128
     channels_per_allocation: int = 128
+
+    realms: tuple[RealmChoice, ...] = ()
+    alternates: tuple[Alternate, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < len(self.realm) <= TEXT_CHARACTERS:

@@ -18,9 +18,11 @@ from stun_server.events import (
     AllocationOpened,
     AllocationRefreshed,
     ChannelBound,
+    ChannelRevoked,
     CloseReason,
     PeerRefused,
     PermissionInstalled,
+    PermissionRevoked,
     RequestRefused,
 )
 
@@ -36,6 +38,8 @@ Fact = (
     | AllocationClosed
     | PermissionInstalled
     | ChannelBound
+    | PermissionRevoked
+    | ChannelRevoked
     | PeerRefused
     | RequestRefused
 )
@@ -46,6 +50,8 @@ _LEVELS: dict[type[Fact], int] = {
     AllocationRefreshed: logging.DEBUG,
     PermissionInstalled: logging.DEBUG,
     ChannelBound: logging.DEBUG,
+    PermissionRevoked: logging.INFO,
+    ChannelRevoked: logging.DEBUG,
     PeerRefused: logging.WARNING,
     RequestRefused: logging.INFO,
 }
@@ -156,6 +162,20 @@ class EventLog:
             case ChannelBound():
                 self._logger.debug(
                     "channel bound",
+                    session=event.allocation_id,
+                    channel=f"{event.channel:#06x}",
+                    peer=str(event.peer),
+                )
+            case PermissionRevoked():
+                self._logger.info(
+                    "permission revoked",
+                    session=event.allocation_id,
+                    peer=event.peer_host,
+                    rule=str(event.rule),
+                )
+            case ChannelRevoked():
+                self._logger.debug(
+                    "channel revoked",
                     session=event.allocation_id,
                     channel=f"{event.channel:#06x}",
                     peer=str(event.peer),

@@ -28,9 +28,11 @@ from stun_server.events import (
     AllocationOpened,
     AllocationRefreshed,
     ChannelBound,
+    ChannelRevoked,
     FindCredential,
     PeerRefused,
     PermissionInstalled,
+    PermissionRevoked,
     RequestRefused,
     ServerEvent,
 )
@@ -106,7 +108,7 @@ class RunningServer:
             ),
             random=os.urandom,
             unix_offset=time.time() - loop.time(),
-            at_hand=users.at_hand,
+            at_hand=lambda _, username: users.at_hand(username),
         )
         self.draining = Draining(
             float(config.limits.drain),
@@ -215,6 +217,11 @@ class RunningServer:
                 self._plane.permit(number, host, until, only_relayed=only_relayed)
             case ChannelBound(number, channel, peer, until, only_relayed):
                 self._plane.bind_channel(number, channel, peer, until, only_relayed=only_relayed)
+            case PermissionRevoked(number, host):
+                # Dead at once: the plane knows no other end of a permission, or of a channel.
+                self._plane.permit(number, host, self._loop.time())
+            case ChannelRevoked(number, channel, peer):
+                self._plane.bind_channel(number, channel, peer, self._loop.time())
             case PeerRefused() | RequestRefused():
                 pass
             case FindCredential(request_id):

@@ -254,7 +254,7 @@ def test_a_user_at_hand_is_not_asked_for() -> None:
         SETTINGS,
         random=random.Random(1).randbytes,
         unix_offset=1_700_000_000.0,
-        at_hand=known.get,
+        at_hand=lambda _, username: known.get(username),
     )
     world.client().allocate()
     assert world.lookups == []

@@ -10,6 +10,7 @@ from natkit.stun.attributes import (
     Attribute,
     ErrorCode,
     Nonce,
+    Origin,
     PasswordAlgorithm,
     PasswordAlgorithms,
     Realm,
@@ -46,12 +47,13 @@ SETTINGS = Settings(
 E = TypeVar("E")
 
 
-def credential(username: str, password: str) -> Credential:
+def credential(username: str, password: str, realm: str = REALM) -> Credential:
     """What a store holds of a user."""
     return Credential(
         username,
-        long_term_key(username, REALM, password),
-        long_term_key(username, REALM, password, PasswordAlgorithmNumber.SHA_256),
+        long_term_key(username, realm, password),
+        long_term_key(username, realm, password, PasswordAlgorithmNumber.SHA_256),
+        realm=realm,
     )
 
 
@@ -175,6 +177,8 @@ class Client:
     algorithm: PasswordAlgorithmNumber | None = None
     anonymous: bool = False
     listener: Address | None = None
+    realm: str = REALM
+    origin: str | None = None
     nonce: bytes | None = None
     offered: PasswordAlgorithms | None = None
     sent: list[bytes] = field(default_factory=list)
@@ -191,7 +195,8 @@ class Client:
 
     def challenge(self, method: Method = Method.ALLOCATE) -> Message:
         """Learn the nonce by a request without credentials."""
-        response = self.exchange(Message.request(method, self.transaction_id()).encode())
+        message = Message.request(method, self.transaction_id(), *self.origins())
+        response = self.exchange(message.encode())
         nonce = response.get(Nonce)
         assert nonce is not None
         self.nonce, self.offered = nonce.value, response.get(PasswordAlgorithms)
@@ -200,7 +205,7 @@ class Client:
     def key(self) -> IntegrityKey:
         """What protects this client's requests."""
         algorithm = self.algorithm or PasswordAlgorithmNumber.MD5
-        key = long_term_key(self.username, REALM, self.password, algorithm)
+        key = long_term_key(self.username, self.realm, self.password, algorithm)
         return IntegrityKey(key, Integrity.SHA1 if self.algorithm is None else Integrity.SHA256)
 
     def credentials(self) -> tuple[Attribute, ...]:
@@ -210,16 +215,21 @@ class Client:
         assert self.nonce is not None
         user: Attribute = Username(self.username)
         if self.anonymous:
-            user = UserHash(user_hash(self.username, REALM))
-        attributes: tuple[Attribute, ...] = (user, Realm(REALM), Nonce(self.nonce))
+            user = UserHash(user_hash(self.username, self.realm))
+        attributes: tuple[Attribute, ...] = (user, Realm(self.realm), Nonce(self.nonce))
         if self.algorithm is not None:
             assert self.offered is not None
             attributes += (self.offered, PasswordAlgorithm(self.algorithm))
         return attributes
 
+    def origins(self) -> tuple[Attribute, ...]:
+        """What a browser adds about the page that it shows."""
+        return () if self.origin is None else (Origin(self.origin),)
+
     def form(self, method: Method, *attributes: Attribute) -> bytes:
         """An authenticated request in bytes."""
-        message = Message.request(method, self.transaction_id(), *attributes, *self.credentials())
+        extra = (*attributes, *self.origins())
+        message = Message.request(method, self.transaction_id(), *extra, *self.credentials())
         return message.encode(integrity=self.key())
 
     def exchange(self, data: bytes) -> Message:

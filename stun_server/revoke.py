@@ -1,0 +1,54 @@
+"""What a changed policy takes away from allocations that live."""
+
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+
+from stun_server.allocations import Allocation, Allocations
+from stun_server.events import ChannelBound, ChannelRevoked, PermissionInstalled, PermissionRevoked
+from stun_server.policy import PeerPolicy
+
+Revocation = PermissionRevoked | ChannelRevoked | PermissionInstalled | ChannelBound
+
+
+def revoke(
+    allocation: Allocation,
+    allocations: Allocations,
+    policy: PeerPolicy,
+    relaying: AbstractSet[str],
+    now: float,
+) -> Iterator[Revocation]:
+    """Drop the permissions and channels to peers that ``policy`` refuses.
+
+    ``relaying`` are the hosts of this server's live relayed addresses.
+
+    Where such a peer is a live relayed address of this server, what leads to it stays, and leads
+    to nothing else on that host (RFC 8656 §9 as in PermissionInstalled's ``only_relayed``).
+    """
+    relaying = {each.relayed.host for each in allocations}
+    for host, permission in tuple(allocation.permissions.items()):
+        rule = policy.refusal(host)
+        if rule is None or permission.only_relayed:
+            continue
+        if host in relaying and permission.until > now:
+            permission.only_relayed = True
+            yield PermissionInstalled(
+                allocation.allocation_id, host, permission.until, only_relayed=True
+            )
+            continue
+        del allocation.permissions[host]
+        yield PermissionRevoked(allocation.allocation_id, host, rule)
+    for channel in tuple(allocation.channels.values()):
+        if channel.only_relayed or policy.refusal(channel.peer.host) is None:
+            continue
+        if allocations.is_relayed(channel.peer) and channel.until > now:
+            channel.only_relayed = True
+            yield ChannelBound(
+                allocation.allocation_id,
+                channel.number,
+                channel.peer,
+                channel.until,
+                only_relayed=True,
+            )
+            continue
+        allocations.unbind(allocation, channel)
+        yield ChannelRevoked(allocation.allocation_id, channel.number, channel.peer)
