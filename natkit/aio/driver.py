@@ -20,7 +20,7 @@ at once or later.
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Generic, Protocol, TypeVar, TypeVarTuple, cast
+from typing import Generic, Protocol, TypeVar, TypeVarTuple, assert_never, cast
 
 from natkit.address import Address
 from natkit.aio.system_errors import failure
@@ -44,6 +44,9 @@ E = TypeVar("E")
 R = TypeVar("R")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+_CARRIED = (OpenSocket, CloseSocket, Connect, ClosePath)
+_UDP = Transport.UDP
 
 
 class Inputs(Protocol):
@@ -198,7 +201,9 @@ class Driver(Generic[E, R]):
             action(*arguments, self._loop.time())
         except Exception as error:  # noqa: BLE001 - one input's defect must not stop the others
             self._on_defect(error)
-        self._follow_up()
+        # Within a drain, what this led to is taken along.
+        if not self._draining:
+            self._follow_up()
 
     # ── what follows each input ─────────────────────────────────────────────────────────────────
 
@@ -214,14 +219,18 @@ class Driver(Generic[E, R]):
             self._settle()
 
     def _drain(self) -> None:
+        machine = self._machine
         while not self._closed:
-            for transmit in self._machine.transmits():
+            for transmit in machine.transmits():
                 self._send(transmit)
-            event = self._machine.next_event()
+            event = machine.next_event()
             if event is None:
                 return
             try:
-                self._handle(event)
+                if isinstance(event, _CARRIED):
+                    self._carry(event)
+                else:
+                    self._on_event(event)
             except Exception as error:  # noqa: BLE001 - the events that follow must not be lost
                 self._on_defect(error)
 
@@ -233,13 +242,14 @@ class Driver(Generic[E, R]):
         self._arm()
 
     def _send(self, transmit: Transmit) -> None:
-        if transmit.path.transport is Transport.UDP:
+        if transmit.path.transport is _UDP:
             if self._datagrams is not None:
                 self._datagrams.send(transmit)
         elif self._streams is not None:
             self._streams.send(transmit)
 
-    def _handle(self, event: E) -> None:
+    def _carry(self, event: OpenSocket | CloseSocket | Connect | ClosePath) -> None:
+        """Have a carrier do what the machine asks for."""
         match event:
             case OpenSocket(request_id, local):
                 self._open_socket(request_id, local)
@@ -254,7 +264,7 @@ class Driver(Generic[E, R]):
                 if self._streams is not None:
                     self._streams.close_path(path)
             case _:
-                self._on_event(event)
+                assert_never(event)
 
     def _open_socket(self, request_id: RequestId, local: Address) -> None:
         if self._datagrams is None:

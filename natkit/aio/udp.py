@@ -23,6 +23,9 @@ grant less."""
 
 _thread = threading.local()
 
+# Where the system takes it with the socket's type, that saves a call for each socket.
+_NON_BLOCKING: int = getattr(socket, "SOCK_NONBLOCK", 0)
+
 
 class DatagramSockets:
     """The datagram sockets of one driver; a :class:`natkit.aio.driver.DatagramCarrier`.
@@ -119,13 +122,15 @@ def bind_udp(local: Address, *, receive_buffer: int | None = RECEIVE_BUFFER) -> 
 
     With ``receive_buffer`` None the system's own size is kept.
     """
+    family = socket.AF_INET6 if ":" in local.host else socket.AF_INET
     try:
-        sock = socket.socket(local.family.socket_family, socket.SOCK_DGRAM)
+        sock = socket.socket(family, socket.SOCK_DGRAM | _NON_BLOCKING)
     except OSError as error:
         raise unreachable("open a UDP socket", error) from error
     try:
-        sock.setblocking(False)
-        if local.family.socket_family == socket.AF_INET6:
+        if not _NON_BLOCKING:
+            sock.setblocking(False)
+        if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)

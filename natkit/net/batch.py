@@ -78,16 +78,19 @@ Packet = tuple[int, int, bytes]
 
 
 class Endpoint:
-    """A UDP socket with what a batch needs to know of it; the socket is made non-blocking."""
+    """A UDP socket with what a batch needs to know of it; the socket is made non-blocking.
+
+    ``name_size``: bytes of its addresses, if that is known already.
+    """
 
     __slots__ = ("descriptor", "name_size", "socket")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, name_size: int = 0) -> None:
         if sock.getblocking():
             sock.setblocking(False)
         self.socket = sock
         self.descriptor = sock.fileno()
-        self.name_size = sockaddr.size_for(sock.family)
+        self.name_size = name_size or sockaddr.size_for(sock.family)
 
 
 class DatagramBatch(ABC):

@@ -5,6 +5,7 @@ are IP addresses in network order.
 """
 
 import ipaddress
+import socket
 from collections.abc import Callable, Sequence
 
 from natkit.address import Address, IPNetwork
@@ -79,7 +80,7 @@ class Allocation:
         self,
         identifier: AllocationId,
         client: Path,
-        endpoint: Endpoint,
+        relay_socket: socket.socket,
         until: float,
         reached_by: Listener | Callable[[bytes], None],
     ) -> None:
@@ -87,8 +88,8 @@ class Allocation:
         self.client = client
         self.pads = client.transport.is_reliable
         self.client_name = sockaddr.pack(client.remote)
-        self.endpoint = endpoint
-        self.relayed_name = sockaddr.from_python(endpoint.socket.getsockname())
+        self.relayed_name = sockaddr.from_python(relay_socket.getsockname())
+        self.endpoint = Endpoint(relay_socket, len(self.relayed_name))
         self.until = until
         self.listener: Listener | None = None
         self.write: Callable[[bytes], None] | None = None

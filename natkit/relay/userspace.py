@@ -11,6 +11,7 @@ import contextlib
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from natkit.address import Address, IPNetwork
 from natkit.errors import MisuseError
@@ -47,8 +48,12 @@ RELAY_BUFFER = 512 << 10
 """Bytes that the system is asked to hold for a relay socket: a burst of some 200 full packets."""
 
 _TRANSACTION_IDS = 64
+_UDP = Transport.UDP
+# A client without an allocation comes twice, to be challenged and to show its credentials.
+_PATHS_KEPT = 512
 # <asm-generic/socket.h>; the socket module does not have it.
 _SO_RCVBUFFORCE = 33
+_ON_LINUX = sys.platform == "linux"
 
 
 class UserspacePlane:
@@ -111,14 +116,14 @@ class UserspacePlane:
             listener = self._listeners.get(client.local)
             if listener is None:
                 raise MisuseError(f"the plane does not listen on {client.local}")
-            opened = Allocation(allocation, client, Endpoint(relay_socket), until, listener)
+            opened = Allocation(allocation, client, relay_socket, until, listener)
             if opened.client_name in listener.clients:
                 raise MisuseError(f"{client.remote} has an allocation already")
             listener.clients[opened.client_name] = opened
         else:
             if client in self._streams:
                 raise MisuseError(f"{client.remote} has an allocation already")
-            opened = Allocation(allocation, client, Endpoint(relay_socket), until, write)
+            opened = Allocation(allocation, client, relay_socket, until, write)
             self._streams[client] = opened
         _ask_for_buffer(relay_socket, RELAY_BUFFER)
         self._allocations[allocation] = opened
@@ -317,7 +322,9 @@ class UserspacePlane:
         for allocation, packets in to_peers.items():
             self._send_to_peers(allocation, packets)
         for name, data in unhandled:
-            self.on_unhandled(data, Path(Transport.UDP, listener.local, sockaddr.unpack(name)), now)
+            known = clients.get(name)
+            path = known.client if known is not None else _path(listener.local, name)
+            self.on_unhandled(data, path, now)
 
     def _channel(
         self, allocation: Allocation | None, head: int, length: int, now: float
@@ -469,11 +476,20 @@ class UserspacePlane:
         return self._transaction_ids.pop()
 
 
+@lru_cache(_PATHS_KEPT)
+def _path(local: Address, client: bytes) -> Path:
+    return Path(_UDP, local, sockaddr.unpack(client))
+
+
 def _ask_for_buffer(sock: socket.socket, size: int) -> None:
     """Ask for a receive buffer, past the system's limit where the process may go there."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
+    if _ON_LINUX:
+        try:
             sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+        except OSError:
+            # Only the privileged may; the rest get what the system's limit leaves them.
+            pass
+        else:
             return
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
