@@ -271,6 +271,10 @@ class Users(_Table):
 class Policy(_Table):
     """What an allocation may do."""
 
+    allow_client: tuple[Network, ...] = ()
+    """Networks that clients may come from; when any is named, others are not served."""
+    deny_client: tuple[Network, ...] = ()
+    """Networks whose clients are not served; the narrowest network that is named decides."""
     allow_peer: tuple[Network, ...] = ()
     default_lifetime: Seconds = _DEFAULT.default_lifetime
     maximum_lifetime: Seconds = _DEFAULT.maximum_lifetime
@@ -291,6 +295,16 @@ class Limits(_Table):
     allocations_per_user: Count = _DEFAULT.allocations_per_user
     permissions_per_allocation: Count = _DEFAULT.permissions_per_allocation
     channels_per_allocation: Count = _DEFAULT.channels_per_allocation
+    packets_per_source: Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)] = (
+        _DEFAULT.packets_per_source
+    )
+    """UDP packets a second from clients without an allocation, by source: an IPv4 /24, an IPv6 /56.
+    The rest is dropped."""
+    answer_burst: Annotated[int, Field(ge=1_000, le=1_000_000_000, strict=True)] = (
+        _DEFAULT.answer_burst
+    )
+    """Bytes that such a source is sent within a minute, beyond twice the bytes that came from it,
+    before it has proven its address."""
     connections: Count = 5_000
     connections_per_source: Count = 256
     connection_idle: Seconds = 30
@@ -328,6 +342,10 @@ class Config(_Table):
             relay_ports=self.listeners.relay_ports,
             dont_fragment=dont_fragment,
             allowed_peers=self.policy.allow_peer,
+            allowed_clients=self.policy.allow_client,
+            denied_clients=self.policy.deny_client,
+            packets_per_source=self.limits.packets_per_source,
+            answer_burst=self.limits.answer_burst,
             password_algorithms=self.users.password_algorithms,
             username_anonymity=self.users.username_anonymity,
             nonce_lifetime=float(self.users.nonce_lifetime),

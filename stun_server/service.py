@@ -54,6 +54,7 @@ from stun_server.revoke import revoke
 from stun_server.send import from_channel_data, from_peer, from_send
 from stun_server.settings import Settings
 from stun_server.sharing import Sharing
+from stun_server.strangers import Strangers
 
 ServerResult = Address | Credential | None
 
@@ -130,7 +131,8 @@ class Server:
 
     Results: an Address for OpenSocket, a Credential or None for FindCredential.  ``malformed``
     counts the messages that did not parse, and those with a malformed attribute, ``bindings`` the
-    Binding requests.  While ``is_draining`` no allocation is granted, and those that live go on.
+    Binding requests; ``strangers`` are those who have no allocation.  While ``is_draining`` no
+    allocation is granted, and those that live go on.
     """
 
     def __init__(
@@ -145,6 +147,7 @@ class Server:
         self.allocations = Allocations(settings, sharing)
         self.malformed = 0
         self.bindings = 0
+        self.strangers = Strangers(settings, random)
         self.is_draining = False
         self._random = random
         self._unix_offset = unix_offset
@@ -166,6 +169,7 @@ class Server:
         peers that are refused now are dropped.
         """
         self.handle_timer(now)
+        self.strangers.configure(settings)
         self.allocations.configure(settings)
         self._allocate.configure(settings)
         self._adopt(settings)
@@ -193,7 +197,8 @@ class Server:
             return
         # Where there is a choice of realms, its ORIGIN must be read.
         if self._realms.is_one and is_plain(data):
-            self._receive_plain_allocate(data, path, now)
+            if self._hears(path, now):
+                self._receive_plain_allocate(data, path, now)
             return
         try:
             if is_channel_data(data):
@@ -202,15 +207,20 @@ class Server:
                     channel_data = ChannelData.parse(data)
                     self._relay(from_channel_data(channel_data, allocation, self.allocations, now))
                 return
+            if not self._hears(path, now):
+                return
             message = Message.parse(data, allow_classic=True, keep_malformed=True)
         except MalformedMessage:
             self.malformed += 1
             return
+        self._dispatch(message, path, len(data), now)
+
+    def _dispatch(self, message: Message, path: Path, size: int, now: float) -> None:
         malformed = _has_malformed_attribute(message)
         self.malformed += malformed
         match message.message_class:
             case MessageClass.REQUEST:
-                self._receive_request(message, path, now, malformed=malformed)
+                self._receive_request(message, path, size, now, malformed=malformed)
             case MessageClass.INDICATION:
                 if malformed:
                     return
@@ -295,6 +305,9 @@ class Server:
         """Take the next event."""
         return self._events.popleft() if self._events else None
 
+    def _hears(self, path: Path, now: float) -> bool:
+        return self.allocations.of_client(path) is not None or self.strangers.hears(path, now)
+
     def _relay(self, transmit: Transmit | None) -> None:
         if transmit is not None:
             self._transmits.append(transmit)
@@ -312,18 +325,18 @@ class Server:
             self._relay(from_send(message, allocation, self.allocations, self._settings, now))
 
     def _receive_request(
-        self, request: Message, path: Path, now: float, *, malformed: bool
+        self, request: Message, path: Path, size: int, now: float, *, malformed: bool
     ) -> None:
         if request.is_classic and path.transport is Transport.DTLS:
             # RFC 8489 §11: RFC 3489 and DTLS never go together.
             refusal = Refusal(StunError.SERVER_ERROR, "a request of RFC 3489 over DTLS")
-            self._respond(request, path, None, refusal, now)
+            self._respond(request, path, None, refusal, now, unproven=size)
             return
         if request.method == Method.BINDING:
             if not malformed:
                 self.bindings += 1
                 outcome, back = binding(request, path, self._others)
-                self._respond(request, back, None, outcome, now)
+                self._respond(request, back, None, outcome, now, unproven=size)
             return
         # RFC 8489 §6.3: other methods are not supported, RFC 3489 has none of TURN's.
         if request.method not in _TURN_REQUESTS or request.is_classic:
@@ -336,8 +349,11 @@ class Server:
         claim = realm.authentication.claim(request, path, now)
         if isinstance(claim, Refusal):
             if not malformed:
-                self._respond(request, path, None, claim, now)
+                self._respond(request, path, None, claim, now, unproven=size)
             return
+        if allocation is None:
+            # Its nonce shows that it receives at its address.
+            self.strangers.has_proven_itself(path, size, now)
         lookup = _Lookup(request, path, claim, realm, malformed)
         credential = self._known(claim, realm, allocation)
         if credential is not None:
@@ -368,8 +384,12 @@ class Server:
         """What :meth:`_receive_request` does with an Allocate that has no credentials."""
         allocation = self.allocations.of_client(path)
         transaction_id = data[HEADER_LENGTH - TRANSACTION_ID_LENGTH : HEADER_LENGTH]
-        if not self._is_repeated(transaction_id, path, allocation, now):
-            challenge = self._realms.default.authentication.plain_challenge(data, path, now)
+        if self._is_repeated(transaction_id, path, allocation, now):
+            return
+        challenge = self._realms.default.authentication.plain_challenge(data, path, now)
+        if allocation is not None or self.strangers.may_be_answered(
+            path, len(data), len(challenge), now
+        ):
             self._transmits.append(Transmit(challenge, path))
 
     def _is_repeated(
@@ -466,9 +486,19 @@ class Server:
             self._respond(request, path, proof, outcome, now)
 
     def _respond(
-        self, request: Message, path: Path, proof: Proof | None, outcome: Outcome, now: float
+        self,
+        request: Message,
+        path: Path,
+        proof: Proof | None,
+        outcome: Outcome,
+        now: float,
+        *,
+        unproven: int | None = None,
     ) -> None:
-        """Send the answer, and remember it if the request was authenticated."""
+        """Send the answer, and remember it if the request was authenticated.
+
+        ``unproven`` is the size of a request of which nobody knows whether its source is forged.
+        """
         allocation = self.allocations.of_client(path)
         attributes = outcome.attributes
         if proof is not None and request.method in (Method.ALLOCATE, Method.REFRESH):
@@ -479,11 +509,15 @@ class Server:
             # Strangers get no phrase: their answer is to be small.
             error = ErrorCode(outcome.code) if proof is None else ErrorCode.of(outcome.code)
             response = request.error(error, *attributes)
-            if outcome.reason:
-                self._events.append(
-                    RequestRefused(path, request.method, outcome.code, outcome.reason)
-                )
         data = response.encode(integrity=proof.integrity if proof is not None else None)
+        if (
+            unproven is not None
+            and allocation is None
+            and not self.strangers.may_be_answered(path, unproven, len(data), now)
+        ):
+            return
+        if isinstance(outcome, Refusal) and outcome.reason:
+            self._events.append(RequestRefused(path, request.method, outcome.code, outcome.reason))
         self._transmits.append(Transmit(data, path))
         self._events += outcome.events
         if proof is not None and not path.transport.is_reliable:

@@ -79,6 +79,8 @@ class Settings:
     ``strict_expiry`` ends an allocation's requests when the credential that opened it expires.
     ``allocations`` are those of the realm; those of the default realm are those of all realms.
     ``realms`` are further ones, and ``alternates`` rules, in the order in which they are tried.
+    ``allowed_clients`` and ``denied_clients`` as in :class:`~stun_server.strangers.ClientPolicy`,
+    ``packets_per_source`` a second and ``answer_burst`` bytes as in :mod:`natkit.server.limits`.
     ``dont_fragment`` says that the shell honours :class:`~stun_server.events.UnfragmentedTransmit`.
     ``worker`` is the number of this process among those that share the listeners: what it hands to
     clients for a later request carries it, since the request may reach another one.
@@ -104,6 +106,14 @@ class Settings:
     nonce_lifetime: float = 3600.0
     strict_expiry: bool = False
     software: str = "natkit"
+
+    allowed_clients: tuple[IPNetwork, ...] = ()
+    denied_clients: tuple[IPNetwork, ...] = ()
+    # Of one source prefix: ten times what 60,000 clients behind one address send to keep their
+    # mappings alive.
+    packets_per_source: int = 10_000
+    # Of one source prefix in a minute: the challenges of 200 clients that never go on.
+    answer_burst: int = 8_192
 
     default_lifetime: int = 600
     maximum_lifetime: int = 3600

@@ -59,6 +59,7 @@ def natkit(directory: Path, allocations: int) -> Iterator[RunningServer]:
         [limits]
         allocations = {allocations}
         allocations_per_user = {allocations}
+        packets_per_source = 10000000
 
         [log]
         level = "warning"

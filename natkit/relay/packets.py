@@ -22,6 +22,7 @@ from natkit.stun.registry import (
 )
 
 __all__ = [
+    "BINDING_ANSWER_LENGTH",
     "BINDING_REQUEST_HEAD",
     "CHANNEL_DATA_HEAD_END",
     "CHANNEL_DATA_HEAD_START",
@@ -41,6 +42,9 @@ two_words = struct.Struct("!II").unpack_from
 
 BINDING_REQUEST_HEAD = message_type(Method.BINDING, MessageClass.REQUEST) << 16
 """The first word of a Binding request without attributes."""
+
+BINDING_ANSWER_LENGTH = {sockaddr.IPV4_SIZE: 32, sockaddr.IPV6_SIZE: 44}
+"""Bytes of the answer to it, by the size of the client's socket address."""
 
 SEND_INDICATION = message_type(Method.SEND, MessageClass.INDICATION)
 

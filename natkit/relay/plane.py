@@ -19,7 +19,7 @@ from typing import Protocol
 from natkit.address import Address, IPNetwork
 from natkit.machine import Path
 
-__all__ = ["AllocationId", "BindingPolicy", "Counters", "RelayPlane", "Unhandled"]
+__all__ = ["AllocationId", "BindingPolicy", "Counters", "Gate", "RelayPlane", "Unhandled"]
 
 AllocationId = int
 """Chosen by the machine, and never used twice in its lifetime."""
@@ -28,11 +28,30 @@ Unhandled = Callable[[bytes, Path, float], None]
 """Takes a datagram that is not the plane's, the path it came on, and the time: ``receive``."""
 
 
+class Gate(Protocol):
+    """Says which plain Binding requests a plane may answer: whose source may well be forged."""
+
+    def pass_all(self, count: int, now: float, *, answers_fit: bool) -> bool:
+        """Whether these many more may be answered without a look at each; they are counted.
+
+        ``answers_fit``: no answer has more than twice the bytes of its request.
+        """
+        ...
+
+    def passes(self, host: bytes, received: int, sent: int, now: float) -> bool:
+        """Whether one of those just counted may be, from ``host``, by sizes in bytes."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class BindingPolicy:
-    """What a listener does with plain Binding requests: ``answer`` them, or hand them up."""
+    """What a listener does with plain Binding requests: ``answer`` them, or hand them up.
+
+    Those that ``gate`` does not let pass are dropped.
+    """
 
     answer: bool = True
+    gate: Gate | None = None
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from natkit.address import Address, IPNetwork
 from natkit.machine import Path
 from natkit.net import sockaddr
 from natkit.net.batch import Endpoint
-from natkit.relay.plane import AllocationId, Counters
+from natkit.relay.plane import AllocationId, BindingPolicy, Counters
 
 __all__ = ["Allocation", "Channel", "Listener", "Permission"]
 
@@ -42,12 +42,13 @@ class Channel:
 class Listener:
     """A socket that clients send to, and those of them that have an allocation."""
 
-    __slots__ = ("answers_binding", "clients", "endpoint", "local")
+    __slots__ = ("answers_binding", "clients", "endpoint", "gate", "local")
 
-    def __init__(self, endpoint: Endpoint, local: Address, *, answers_binding: bool) -> None:
+    def __init__(self, endpoint: Endpoint, local: Address, policy: BindingPolicy) -> None:
         self.endpoint = endpoint
         self.local = local
-        self.answers_binding = answers_binding
+        self.answers_binding = policy.answer
+        self.gate = policy.gate
         self.clients: dict[bytes, Allocation] = {}
 
 

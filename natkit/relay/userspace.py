@@ -20,6 +20,7 @@ from natkit.net import fragmentation, sockaddr
 from natkit.net.batch import Endpoint, Packet, datagram_batch
 from natkit.net.libc import HAVE_MMSG
 from natkit.relay.packets import (
+    BINDING_ANSWER_LENGTH,
     BINDING_REQUEST_HEAD,
     CHANNEL_DATA_HEAD_END,
     CHANNEL_DATA_HEAD_START,
@@ -97,7 +98,7 @@ class UserspacePlane:
         if local.ip.is_unspecified:
             raise MisuseError(f"a plane can't listen on {local}, which names no one address")
         _ask_for_buffer(sock, LISTENER_BUFFER)
-        listener = Listener(Endpoint(sock), local, answers_binding=policy.answer)
+        listener = Listener(Endpoint(sock), local, policy)
         self._listeners[local] = listener
         self._watch(listener)
 
@@ -282,7 +283,7 @@ class UserspacePlane:
         names, slices = batch.names[name_size], batch.name_slices[name_size]
         clients = listener.clients
         answers_binding = listener.answers_binding
-        answers: list[Packet] = []
+        bindings: list[tuple[int, bytes]] = []
         to_peers: dict[Allocation, list[Packet]] = {}
         unhandled: list[tuple[bytes, bytes]] = []
         for index, length in enumerate(batch.receive(listener.endpoint)):
@@ -302,7 +303,7 @@ class UserspacePlane:
                 continue
             if length == HEADER_LENGTH and head == BINDING_REQUEST_HEAD and cookie == MAGIC_COOKIE:
                 if answers_binding:
-                    answers.append((start, answer_binding(buffer, start, name), name))
+                    bindings.append((start, name))
                     continue
             elif head >> 16 == SEND_INDICATION:
                 allocation = clients.get(name)
@@ -316,15 +317,36 @@ class UserspacePlane:
                     to_peers.setdefault(allocation, []).append((payload, size, peer))
                     continue
             unhandled.append((name, buffer[start : start + length]))
-        failed = len(batch.send(listener.endpoint, answers))
-        self._other.dropped_send_failed += failed
-        self._other.bindings_answered += len(answers) - failed
+        if bindings:
+            self._answer_bindings(listener, bindings, now)
         for allocation, packets in to_peers.items():
             self._send_to_peers(allocation, packets)
         for name, data in unhandled:
             known = clients.get(name)
             path = known.client if known is not None else _path(listener.local, name)
             self.on_unhandled(data, path, now)
+
+    def _answer_bindings(
+        self, listener: Listener, bindings: Sequence[tuple[int, bytes]], now: float
+    ) -> None:
+        """Answer plain Binding requests, as far as the gate lets them pass."""
+        batch, gate = self._from_clients, listener.gate
+        name_size = listener.endpoint.name_size
+        size = BINDING_ANSWER_LENGTH[name_size]
+        if gate is not None and not gate.pass_all(
+            len(bindings), now, answers_fit=size <= 2 * HEADER_LENGTH
+        ):
+            host = sockaddr.HOST[name_size]
+            bindings = [
+                (start, name)
+                for start, name in bindings
+                if gate.passes(name[host], HEADER_LENGTH, size, now)
+            ]
+        buffer = batch.buffer
+        answers = [(start, answer_binding(buffer, start, name), name) for start, name in bindings]
+        failed = len(batch.send(listener.endpoint, answers))
+        self._other.dropped_send_failed += failed
+        self._other.bindings_answered += len(answers) - failed
 
     def _channel(
         self, allocation: Allocation | None, head: int, length: int, now: float

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from natkit.address import Address
 from natkit.machine import Path
+from stun_server.strangers import ClientPolicy
 
 __all__ = ["Admission", "ConnectionLimits", "close_idle"]
 
@@ -29,16 +30,24 @@ class ConnectionLimits:
 
 
 class Admission:
-    """Counts connections by their source and admits those within the limits."""
+    """Counts connections by their source and admits those within the limits.
 
-    def __init__(self, limits: ConnectionLimits) -> None:
+    ``declined`` counts those beyond a limit, ``denied`` those from networks that policy denies.
+    """
+
+    def __init__(self, limits: ConnectionLimits, policy: ClientPolicy) -> None:
         self.limits = limits
         self.declined = 0
+        self.denied = 0
+        self._policy = policy
         self._open: Counter[str] = Counter()
         self._total = 0
 
     def admit(self, path: Path) -> bool:
         """Whether a new connection may stay; counts it if so."""
+        if self._policy and not self._policy.admits(path.remote.packed):
+            self.denied += 1
+            return False
         source = _source(path.remote)
         if self._total >= self.limits.total or self._open[source] >= self.limits.per_source:
             self.declined += 1

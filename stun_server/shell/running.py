@@ -47,6 +47,7 @@ from stun_server.shell.log import EventLog, Logger
 from stun_server.shell.relaying import PlaneSockets
 from stun_server.shell.state import Keys
 from stun_server.shell.users import Users
+from stun_server.strangers import ClientPolicy
 
 __all__ = [
     "RunningServer",
@@ -82,7 +83,10 @@ class RunningServer:
         self.listeners = listeners
         self.users = users
         self.events = EventLog(logger)
-        self.admission = Admission(config.connection_limits())
+        self.admission = Admission(
+            config.connection_limits(),
+            ClientPolicy(config.policy.allow_client, config.policy.deny_client),
+        )
         self._loop = loop
         self._sockets = PlaneSockets()
         self._plane: RelayPlane = UserspacePlane(
@@ -153,7 +157,7 @@ class RunningServer:
             if listener.transport is Transport.UDP:
                 # Behaviour discovery has more to say than the plane knows.
                 plain = listener.other is None
-                self._plane.listen(listener.socket, BindingPolicy(answer=plain))
+                self._plane.listen(listener.socket, BindingPolicy(plain, self._machine.strangers))
         self._streams.listen(
             [each for each in self.listeners if each.transport is not Transport.UDP]
         )
@@ -181,6 +185,11 @@ class RunningServer:
         """What happened besides, by name."""
         counts = self.events.counts + self.users.counts()
         counts["malformed messages"] = self._machine.malformed
+        strangers = self._machine.strangers
+        counts["messages of denied clients"] = strangers.denied
+        counts["packets over the limit of a source"] = strangers.limits.packets_dropped
+        counts["answers over the limit of a source"] = strangers.limits.answers_dropped
+        counts["connections of denied clients"] = self.admission.denied
         counts["unframeable connections"] = self._streams.unframeable
         counts["declined connections"] = self.admission.declined
         counts["refused connections"] = self._streams.refused

@@ -1,10 +1,13 @@
 """The bounds on TCP clients."""
 
+from ipaddress import ip_network
+
 import pytest
 
 from natkit.address import Address
 from natkit.machine import Path, Transport
 from stun_server.shell.connections import Admission, ConnectionLimits
+from stun_server.strangers import ClientPolicy
 
 LOCAL = Address("192.0.2.1", 3478)
 
@@ -14,7 +17,7 @@ def of(host: str, port: int = 1) -> Path:
 
 
 def admission(total: int = 100, per_source: int = 100) -> Admission:
-    return Admission(ConnectionLimits(total, per_source, 30.0))
+    return Admission(ConnectionLimits(total, per_source, 30.0), ClientPolicy((), ()))
 
 
 def test_the_total_is_bounded_whatever_the_sources() -> None:
@@ -58,3 +61,11 @@ def test_nothing_is_kept_of_sources_without_a_connection() -> None:
     for number in range(2, 256):
         assert not full.admit(of(f"198.51.100.{number}"))
     assert len(full._open) == 1
+
+
+def test_a_client_of_a_denied_network_has_no_connection() -> None:
+    policy = ClientPolicy((), (ip_network("198.51.100.0/24"),))
+    door = Admission(ConnectionLimits(10, 10, 30.0), policy)
+    assert not door.admit(of("198.51.100.1"))
+    assert door.admit(of("203.0.113.1"))
+    assert (len(door), door.declined, door.denied) == (1, 0, 1)
