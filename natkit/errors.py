@@ -8,8 +8,10 @@
     ├── ConfigError                  a flag, file or option is wrong; the text is for its author
     ├── UnreachableError             the operating system or the path refused (a ConnectionError)
     │   ├── TlsFailed                the TLS handshake failed, or a certificate was refused
-    │   └── UpgradeRefused           no WebSocket with the subprotocol that was asked for
+    │   ├── UpgradeRefused           no WebSocket with the subprotocol that was asked for
+    │   └── HandoverRefused          another process of the same server did not do what was asked
     ├── TransactionTimeout           every retransmission went unanswered (a TimeoutError)
+    ├── WorkersFailed                the processes of a server do not stay alive
     ├── StoreFailure                 a store of users or secrets could not be asked
     ├── IntegrityViolation           answers came, and none was made with our credential
     ├── ErrorResponse                the peer answered with a STUN error; .code and .reason
@@ -78,8 +80,16 @@ class UpgradeRefused(UnreachableError):
     status: int | None = None
 
 
+class HandoverRefused(UnreachableError):
+    """Another process of this server did not do what was asked, for the reason in the text."""
+
+
 class TransactionTimeout(NatkitError, TimeoutError):
     """A transaction ended without any answer (RFC 8489 §6.2.1, §6.2.2)."""
+
+
+class WorkersFailed(NatkitError):
+    """The processes that a supervisor started do not stay alive."""
 
 
 class StoreFailure(NatkitError):

@@ -330,10 +330,12 @@ class StreamConnections:
         await asyncio.sleep(0)
 
 
-def bind_tcp(local: Address, *, listen: bool = False) -> socket.socket:
+def bind_tcp(local: Address, *, listen: bool = False, reuse_port: bool = False) -> socket.socket:
     """A non-blocking TCP socket bound to ``local``; UnreachableError when that can't be had.
 
     With ``listen`` nobody else can listen there from now on, and connections wait to be accepted.
+    With ``reuse_port`` others of this user can if they say so too, and the system spreads the
+    connections.
     """
     try:
         sock = socket.socket(local.family.socket_family, socket.SOCK_STREAM)
@@ -345,6 +347,8 @@ def bind_tcp(local: Address, *, listen: bool = False) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if local.family.socket_family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(sockaddr.to_python(sockaddr.pack(local)))
         if listen:
             sock.listen(BACKLOG)

@@ -117,10 +117,16 @@ class DatagramSockets:
             _log.warning("cannot send from UDP %s: %s", local, error)
 
 
-def bind_udp(local: Address, *, receive_buffer: int | None = RECEIVE_BUFFER) -> socket.socket:
+def bind_udp(
+    local: Address,
+    *,
+    receive_buffer: int | None = RECEIVE_BUFFER,
+    reuse_port: bool = False,
+) -> socket.socket:
     """A non-blocking UDP socket bound to ``local``; UnreachableError when that can't be had.
 
-    With ``receive_buffer`` None the system's own size is kept.
+    With ``receive_buffer`` None the system's own size is kept.  With ``reuse_port`` others of this
+    user may bind the same address if they say so too, and the system spreads the flows.
     """
     family = socket.AF_INET6 if ":" in local.host else socket.AF_INET
     try:
@@ -132,6 +138,8 @@ def bind_udp(local: Address, *, receive_buffer: int | None = RECEIVE_BUFFER) -> 
             sock.setblocking(False)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.bind(sockaddr.python_address(local))

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from natkit.errors import MalformedMessage, NatkitError, UnreachableError
+from natkit.errors import HandoverRefused, MalformedMessage, NatkitError, UnreachableError
 from natkit.server.envelope import LARGEST_CONTENTS, Envelope, Kind, Vocabulary
 
 __all__ = [
@@ -226,7 +226,9 @@ class Correspondence:
         self._send = send
         self._handler = handler
         self._on_defect = on_defect
-        self._last_number = 0
+        # Not from the beginning, for an answer may come that a process of this number asked for
+        # which has died since.
+        self._last_number = int.from_bytes(os.urandom(4), "big")
         self._waiting: dict[int, _Waiting] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -244,14 +246,13 @@ class Correspondence:
     ) -> Parcel:
         """Send a request and wait for its answer.
 
-        Raises UnreachableError: the process is not there, takes more than ``limit`` seconds, or
-        refuses, for the reason in the text.
+        Raises HandoverRefused for the reason of the process that was asked, UnreachableError when
+        it is not there or takes more than ``limit`` seconds.
         """
         if len(self._waiting) >= MOST_WAITING:
             close_all(descriptors)
             raise UnreachableError("too many requests to other processes are not answered yet")
-        self._last_number += 1
-        number = self._last_number
+        self._last_number = number = (self._last_number + 1) & 0xFFFFFFFF
         answer: asyncio.Future[Parcel] = asyncio.get_running_loop().create_future()
         self._waiting[number] = _Waiting(receiver, answer)
         parcel: Parcel | None = None
@@ -302,7 +303,7 @@ class Correspondence:
         if envelope.kind is Kind.REFUSAL:
             close_all(envelope.descriptors)
             reason = envelope.contents.decode(errors="replace")
-            waiting.answer.set_exception(UnreachableError(reason))
+            waiting.answer.set_exception(HandoverRefused(reason))
             return
         try:
             waiting.answer.set_result(self._open(envelope))

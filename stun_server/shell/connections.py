@@ -2,12 +2,12 @@
 
 import asyncio
 import ipaddress
-from collections import Counter
 from dataclasses import dataclass
 from typing import Protocol
 
 from natkit.address import Address
 from natkit.machine import Path
+from stun_server.sharing import Counts, OwnCounts
 from stun_server.strangers import ClientPolicy
 
 __all__ = ["Admission", "ConnectionLimits", "close_idle"]
@@ -33,15 +33,21 @@ class Admission:
     """Counts connections by their source and admits those within the limits.
 
     ``declined`` counts those beyond a limit, ``denied`` those from networks that policy denies.
+    ``open_by_source`` is shared by the workers of a server; the length is what this one has.
     """
 
-    def __init__(self, limits: ConnectionLimits, policy: ClientPolicy) -> None:
+    def __init__(
+        self,
+        limits: ConnectionLimits,
+        policy: ClientPolicy,
+        open_by_source: Counts | None = None,
+    ) -> None:
         self.limits = limits
         self.declined = 0
         self.denied = 0
         self._policy = policy
-        self._open: Counter[str] = Counter()
-        self._total = 0
+        self._open = open_by_source or OwnCounts()
+        self._own = 0
 
     def admit(self, path: Path) -> bool:
         """Whether a new connection may stay; counts it if so."""
@@ -49,24 +55,22 @@ class Admission:
             self.denied += 1
             return False
         source = _source(path.remote)
-        if self._total >= self.limits.total or self._open[source] >= self.limits.per_source:
+        limits = self.limits
+        if self._open.in_all() >= limits.total or self._open.of(source) >= limits.per_source:
             self.declined += 1
-            # Asking a Counter makes no entry, so strangers that are declined leave nothing behind.
+            # Asking makes no entry, so strangers that are declined leave nothing behind.
             return False
-        self._open[source] += 1
-        self._total += 1
+        self._open.add(source, 1)
+        self._own += 1
         return True
 
     def release(self, path: Path) -> None:
         """An admitted connection ended."""
-        source = _source(path.remote)
-        self._total -= 1
-        self._open[source] -= 1
-        if not self._open[source]:
-            del self._open[source]
+        self._own -= 1
+        self._open.add(_source(path.remote), -1)
 
     def __len__(self) -> int:
-        return self._total
+        return self._own
 
 
 def _source(remote: Address) -> str:

@@ -15,7 +15,7 @@ from natkit.net.interfaces import expand_wildcard
 from natkit.stun.registry import DEFAULT_PORT
 from stun_server.shell.port_holder import port_holder
 
-__all__ = ["ListenAddress", "Listener", "everywhere", "open_listeners"]
+__all__ = ["ListenAddress", "Listener", "everywhere", "open_listeners", "share"]
 
 _DEFAULT = (Transport.UDP, Transport.TCP)
 _PREFIXES = (Transport.UDP, Transport.TCP, Transport.TLS, Transport.DTLS)
@@ -105,6 +105,36 @@ def open_listeners(
         _close(listeners)
         raise
     return tuple(listeners)
+
+
+def share(probed: Sequence[Listener], workers: int) -> tuple[tuple[Listener, ...], ...]:
+    """The same listeners for each of several processes, in place of ``probed``, which are closed.
+
+    Those were bound alone: sockets that share a port would not notice another program's there.
+    The sockets of one address are made one after the other, each worker's in its turn, and as long
+    as all stay open a flow stays with its own.
+    """
+    _close(probed)
+    opened: list[Listener] = []
+    shared: list[tuple[Listener, ...]] = []
+    try:
+        for _ in range(workers):
+            sockets: dict[socket.socket, socket.socket] = {}
+            for each in probed:
+                if each.socket not in sockets:
+                    sockets[each.socket] = _bind_shared(each)
+                opened.append(replace(each, socket=sockets[each.socket]))
+            shared.append(tuple(opened[-len(probed) :]))
+    except UnreachableError as error:
+        _close(opened)
+        raise ConfigError(str(error)) from error
+    return tuple(shared)
+
+
+def _bind_shared(listener: Listener) -> socket.socket:
+    if listener.transport in _ON_DATAGRAMS:
+        return bind_udp(listener.address, reuse_port=True)
+    return bind_tcp(listener.address, listen=True, reuse_port=True)
 
 
 _Held = Mapping[tuple[Transport, Address], Listener]

@@ -44,6 +44,7 @@ from stun_server.shell.connections import Admission, close_idle
 from stun_server.shell.draining import Draining
 from stun_server.shell.listening import Listener, everywhere, open_listeners
 from stun_server.shell.log import EventLog, Logger
+from stun_server.shell.place import Place
 from stun_server.shell.relaying import PlaneSockets
 from stun_server.shell.state import Keys
 from stun_server.shell.users import Users
@@ -51,8 +52,11 @@ from stun_server.strangers import ClientPolicy
 
 __all__ = [
     "RunningServer",
+    "announce",
     "check_plane",
+    "log_listeners",
     "open_certificates",
+    "open_configured",
     "raise_descriptor_limit",
     "serve",
     "start",
@@ -77,8 +81,11 @@ class RunningServer:
         listeners: tuple[Listener, ...],
         certificates: Certificates | None,
         logger: Logger,
+        place: Place,
     ) -> None:
         loop = asyncio.get_running_loop()
+        self._config = config
+        self._place = place
         self.logger = logger
         self.listeners = listeners
         self.users = users
@@ -86,11 +93,16 @@ class RunningServer:
         self.admission = Admission(
             config.connection_limits(),
             ClientPolicy(config.policy.allow_client, config.policy.deny_client),
+            place.connections,
         )
         self._loop = loop
         self._sockets = PlaneSockets()
         self._plane: RelayPlane = UserspacePlane(
-            loop, self._sockets.unhandled, random=os.urandom, clock=loop.time
+            loop,
+            self._sockets.unhandled,
+            random=os.urandom,
+            clock=loop.time,
+            relays_elsewhere=place.sharing.relays_elsewhere,
         )
         self._sockets.use(self._plane)
         self._certificates = certificates
@@ -107,6 +119,7 @@ class RunningServer:
                     for each in listeners
                     if each.other is not None
                 ),
+                worker=place.worker,
                 password_algorithms=users.offer.password_algorithms,
                 username_anonymity=users.offer.username_anonymity,
             ),
@@ -134,7 +147,7 @@ class RunningServer:
         self._sweeper: asyncio.Task[None] | None = None
         self.administration = OneProcess(
             Parts(
-                worker=0,
+                worker=place.worker,
                 machine=self._machine,
                 plane=self._plane,
                 plane_name="userspace",
@@ -174,8 +187,26 @@ class RunningServer:
             self.logger.warning("certificate not reloaded", reason=str(error))
             return Reload(str(error))
         self._streams.renew()
-        _log_certificate(self._certificates, self.logger)
+        self.log_certificate()
         return Reload()
+
+    @property
+    def introduction(self) -> dict[str, str | int]:
+        """What the log says when it serves."""
+        return {
+            "realm": self._config.users.realm,
+            "users": len(self.users),
+            "store": self.users.store_name,
+            "plane": "userspace",
+            "plane_reason": check_plane(self._config.listeners.relay_plane),
+            "event_loop": type(self._loop).__module__.partition(".")[0],
+        }
+
+    def log_certificate(self) -> None:
+        """Say whom the certificate in use names, if there is one."""
+        if self._certificates is not None:
+            current = self._certificates.current
+            self.logger.info("certificate", names=current.names, until=current.until.isoformat())
 
     def totals(self) -> Counters:
         """What the plane relayed and dropped."""
@@ -216,10 +247,12 @@ class RunningServer:
         match event:
             case AllocationOpened(number, client, relayed, _, until):
                 self._open_in_plane(number, client, relayed, until)
+                self._place.opened(relayed)
             case AllocationRefreshed(number, until):
                 self._plane.extend(number, until)
-            case AllocationClosed(number, client):
+            case AllocationClosed(number, client, relayed):
                 self._plane.close(number)
+                self._place.closed(relayed)
                 self._on_streams.pop(client, None)
                 self.draining.closed()
             case PermissionInstalled(number, host, until, only_relayed):
@@ -321,30 +354,54 @@ def raise_descriptor_limit() -> int:
 
 
 async def start(
-    config: Config, keys: Keys, logger: Logger, data_dir: FilePath | None = None
+    config: Config,
+    keys: Keys,
+    logger: Logger,
+    data_dir: FilePath | None = None,
+    place: Place | None = None,
 ) -> RunningServer:
     """Open the listeners and serve on them; ConfigError when that can't be.
 
-    Without ``data_dir`` nothing is kept: there is no SQLite store.
+    Without ``data_dir`` nothing is kept: there is no SQLite store.  Without ``place`` the process
+    serves alone, and says in the log what an operator wants to know of the start.
     """
-    reason = check_plane(config.listeners.relay_plane)
-    descriptors = raise_descriptor_limit()
+    server = await _start(config, keys, logger, data_dir, place or Place())
+    if place is None:
+        announce(server, config)
+        log_listeners(server.listeners, logger)
+        logger.info("ready", **server.introduction)
+    return server
+
+
+async def _start(
+    config: Config, keys: Keys, logger: Logger, data_dir: FilePath | None, place: Place
+) -> RunningServer:
+    check_plane(config.listeners.relay_plane)
+    raise_descriptor_limit()
     clock = asyncio.get_running_loop().time
     users = await Users.open(config.users, data_dir, logger, clock)
     try:
         certificates = open_certificates(config)
-        listeners = open_listeners(
-            config.listeners.listen or everywhere(),
-            config.listeners.proxy_protocol,
-            config.listeners.alternate,
-        )
-        server = RunningServer(config, keys, users, listeners, certificates, logger)
+        listeners = place.listeners or open_configured(config)
+        server = RunningServer(config, keys, users, listeners, certificates, logger, place)
         server.open()
     except BaseException:
         await users.aclose()
         raise
-    if certificates is not None:
-        _log_certificate(certificates, logger)
+    return server
+
+
+def open_configured(config: Config) -> tuple[Listener, ...]:
+    """Bind what the configuration says; ConfigError when that can't be."""
+    return open_listeners(
+        config.listeners.listen or everywhere(),
+        config.listeners.proxy_protocol,
+        config.listeners.alternate,
+    )
+
+
+def log_listeners(listeners: tuple[Listener, ...], logger: Logger) -> None:
+    """A line for each."""
     for listener in listeners:
         other = {"other": str(listener.other)} if listener.other is not None else {}
         logger.info(
@@ -353,6 +410,13 @@ async def start(
             address=str(listener.address),
             **other,
         )
+
+
+def announce(server: RunningServer, config: Config) -> None:
+    """Log what an operator wants to know of the start, and what to do about it."""
+    logger = server.logger
+    server.log_certificate()
+    descriptors = raise_descriptor_limit()
     wanted = config.limits.allocations + config.limits.connections + _SPARE_DESCRIPTORS
     if descriptors != resource.RLIM_INFINITY and descriptors < wanted:
         logger.warning(
@@ -361,22 +425,12 @@ async def start(
             wanted=wanted,
             to_do="raise the limit on open files (ulimit -n, LimitNOFILE=) or lower [limits]",
         )
-    if users.is_nobody:
+    if server.users.is_nobody:
         logger.warning(
             "no users",
             to_do="--user NAME:PASSWORD or `stun-server user add NAME` lets somebody allocate; "
             "STUN works",
         )
-    logger.info(
-        "ready",
-        realm=config.users.realm,
-        users=len(users),
-        store=users.store_name,
-        plane="userspace",
-        plane_reason=reason,
-        event_loop=type(asyncio.get_running_loop()).__module__.partition(".")[0],
-    )
-    return server
 
 
 async def serve(
@@ -385,6 +439,7 @@ async def serve(
     logger: Logger,
     on_ready: Callable[[RunningServer], None] = lambda _: None,
     data_dir: FilePath | None = None,
+    place: Place | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP has the certificate read again."""
     loop = asyncio.get_running_loop()
@@ -393,7 +448,7 @@ async def serve(
     for number in signals:
         loop.add_signal_handler(number, stop.set)
     try:
-        server = await start(config, keys, logger, data_dir)
+        server = await start(config, keys, logger, data_dir, place)
         loop.set_exception_handler(partial(_on_loop_error, server))
         try:
             loop.add_signal_handler(signal.SIGHUP, server.reload)
@@ -405,11 +460,6 @@ async def serve(
     finally:
         for number in (*signals, signal.SIGHUP):
             loop.remove_signal_handler(number)
-
-
-def _log_certificate(certificates: Certificates, logger: Logger) -> None:
-    current = certificates.current
-    logger.info("certificate", names=current.names, until=current.until.isoformat())
 
 
 def _spare_the_collector() -> None:

@@ -1,0 +1,30 @@
+"""Where a serving process stands among those of its server."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from natkit.address import Address
+from stun_server.sharing import Counts, OwnCounts, Sharing
+from stun_server.shell.listening import Listener
+
+__all__ = ["Place"]
+
+
+def _nobody(_: Address) -> None:
+    """There is no other process to know of an address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What a worker has from its supervisor; by default a process serves alone.
+
+    ``listeners`` are inherited; None has the process open its own.  ``connections`` counts them by
+    source.  ``opened`` and ``closed`` are told of relayed addresses, for other workers to know.
+    """
+
+    worker: int = 0
+    listeners: tuple[Listener, ...] | None = None
+    sharing: Sharing = field(default_factory=Sharing)
+    connections: Counts = field(default_factory=OwnCounts)
+    opened: Callable[[Address], None] = _nobody
+    closed: Callable[[Address], None] = _nobody
