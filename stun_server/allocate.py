@@ -26,6 +26,7 @@ from natkit.stun.registry import UDP_PROTOCOL, AttributeType, StunError
 from stun_server.allocations import Allocations
 from stun_server.authentication import Proof
 from stun_server.events import AllocationOpened
+from stun_server.mobility import Mobility
 from stun_server.outcome import Outcome, Refusal, Success
 from stun_server.ports import PortChooser
 from stun_server.refresh import desired_lifetime
@@ -57,9 +58,16 @@ class Opening:
 class Allocate:
     """Handles Allocate requests; the port of a relayed address is drawn by ``random``."""
 
-    def __init__(self, settings: Settings, allocations: Allocations, random: RandomBytes) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        allocations: Allocations,
+        random: RandomBytes,
+        mobility: Mobility,
+    ) -> None:
         self._allocations = allocations
         self._random = random
+        self._mobility = mobility
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
@@ -88,6 +96,9 @@ class Allocate:
                 "DONT-FRAGMENT",
                 (UnknownAttributes((AttributeType.DONT_FRAGMENT,)),),
             )
+        immobile = self._mobility.allocate_refusal(request, proof.realm)
+        if immobile is not None:
+            return immobile
         # Step 5.  ADDITIONAL-ADDRESS-FAMILY is comprehension-optional and not understood, here as
         # in steps 6, 8 and 9: the client gets one address and sees that it is one.
         token = request.get(ReservationToken)
@@ -210,6 +221,7 @@ class Allocate:
                 XorRelayedAddress(relayed),
                 Lifetime(lifetime),
                 *attributes,
+                *self._mobility.grant(request, allocation),
                 XorMappedAddress(path.remote),
             ),
             (

@@ -16,6 +16,7 @@ from stun_server.events import AllocationClosed, CloseReason
 from stun_server.outcome import Refusal
 from stun_server.settings import Settings
 from stun_server.sharing import Sharing
+from stun_server.tickets import Mobile
 
 PERMISSION_LIFETIME = 300.0
 """Seconds (RFC 8656 §9)."""
@@ -59,6 +60,7 @@ class Allocation:
     channels_by_peer: dict[Address, Channel]
     answers: list[Answer]
     since: float = 0.0
+    mobile: Mobile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class Allocations:
     def __init__(self, settings: Settings, sharing: Sharing | None = None) -> None:
         self.answers = Answers()
         self._settings = settings
+        self._by_id: dict[int, Allocation] = {}
+        # One that moves stands here twice (RFC 8016 §3.2), one that lost its client not at all.
         self._by_client: dict[Path, Allocation] = {}
         self._by_relayed: dict[Address, Allocation] = {}
         self._reservations: dict[bytes, Reservation] = {}
@@ -83,18 +87,22 @@ class Allocations:
         self._holdings = self._sharing.holdings
         self._holdings_of_realms = self._sharing.holdings_of_realms
         self._last_id = 0
-        # Allocations by their clients, reserved ports by their tokens.
-        self._expiry: TimerQueue[Path | bytes] = TimerQueue()
+        # Allocations, and reserved ports by their tokens.
+        self._expiry: TimerQueue[Allocation | bytes] = TimerQueue()
 
     def configure(self, settings: Settings) -> None:
         """Keep other limits from now on; what is beyond them already stays."""
         self._settings = settings
 
     def __len__(self) -> int:
-        return len(self._by_client)
+        return len(self._by_id)
 
     def __iter__(self) -> Iterator[Allocation]:
-        return iter(self._by_client.values())
+        return iter(self._by_id.values())
+
+    def of_id(self, allocation_id: int) -> Allocation | None:
+        """The allocation of a number, while it lives."""
+        return self._by_id.get(allocation_id)
 
     def of_client(self, path: Path) -> Allocation | None:
         """The allocation of a 5-tuple."""
@@ -154,31 +162,48 @@ class Allocations:
         """Create the allocation that was held for this user."""
         self._last_id += 1
         allocation = Allocation(self._last_id, client, relayed, credential, until, {}, {}, {}, [])
+        self._by_id[self._last_id] = allocation
         self._by_client[client] = allocation
         self._by_relayed[relayed] = allocation
-        self._expiry.set(client, until)
+        self._expiry.set(allocation, until)
         return allocation
 
     def refresh(self, allocation: Allocation, until: float) -> None:
         """Set when it expires, later or earlier than before."""
         allocation.until = until
-        self._expiry.set(allocation.client, until)
+        self._expiry.set(allocation, until)
+
+    def reach(self, allocation: Allocation, path: Path) -> None:
+        """What comes on this path is the allocation's, too (RFC 8016 §3.2.2)."""
+        self._by_client[path] = allocation
+
+    def unreach(self, allocation: Allocation, path: Path) -> None:
+        """What comes on this path is not the allocation's, if it was."""
+        if self._by_client.get(path) is allocation:
+            del self._by_client[path]
 
     def close(
         self, allocation: Allocation, reason: CloseReason, now: float
     ) -> tuple[AllocationClosed, CloseSocket]:
         """Forget it with all that belongs to it, except for what its requests were answered."""
-        del self._by_client[allocation.client]
-        del self._by_relayed[allocation.relayed]
-        self._expiry.cancel(allocation.client)
-        self.release(allocation.credential.account)
-        self.answers.outlive(allocation.client, allocation.answers, now)
+        self.forget(allocation, now)
         return (
             AllocationClosed(
                 allocation.allocation_id, allocation.client, allocation.relayed, reason
             ),
             CloseSocket(allocation.relayed),
         )
+
+    def forget(self, allocation: Allocation, now: float) -> None:
+        """Forget it, and leave its relay socket open."""
+        del self._by_id[allocation.allocation_id]
+        self.unreach(allocation, allocation.client)
+        if allocation.mobile is not None and allocation.mobile.arriving is not None:
+            self.unreach(allocation, allocation.mobile.arriving)
+        del self._by_relayed[allocation.relayed]
+        self._expiry.cancel(allocation)
+        self.release(allocation.credential.account)
+        self.answers.outlive(allocation.client, allocation.answers, now)
 
     def may_expire(self, now: float) -> bool:
         """Whether there may be something for :meth:`close_expired`: a quick look."""
@@ -187,8 +212,8 @@ class Allocations:
     def close_expired(self, now: float) -> Iterator[AllocationClosed | CloseSocket]:
         """Close the allocations and the reserved ports whose time is over."""
         for key in self._expiry.pop_due(now):
-            if isinstance(key, Path):
-                yield from self.close(self._by_client[key], CloseReason.EXPIRED, now)
+            if isinstance(key, Allocation):
+                yield from self.close(key, CloseReason.EXPIRED, now)
             else:
                 yield CloseSocket(self.redeem(key))
 

@@ -280,6 +280,8 @@ class Policy(_Table):
     maximum_lifetime: Seconds = _DEFAULT.maximum_lifetime
     strict_channels: Switch = _DEFAULT.strict_channels
     strict_permissions: Switch = _DEFAULT.strict_permissions
+    mobility: Switch = _DEFAULT.mobility
+    """Whether clients take their allocations along to other addresses (RFC 8016)."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -354,6 +356,7 @@ class Config(_Table):
             maximum_lifetime=self.policy.maximum_lifetime,
             strict_channels=self.policy.strict_channels,
             strict_permissions=self.policy.strict_permissions,
+            mobility=self.policy.mobility,
             allocations=self.limits.allocations,
             allocations_per_user=self.limits.allocations_per_user,
             permissions_per_allocation=self.limits.permissions_per_allocation,

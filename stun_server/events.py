@@ -52,6 +52,55 @@ class AllocationClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientExpected:
+    """The allocation's client has announced ``client`` as its next 5-tuple (RFC 8016 §3.2.2).
+
+    Until AllocationMoved data goes to the old one; what comes on the new one is the machine's.  The
+    event comes at most once before ClientUnexpected, AllocationMoved or AllocationClosed.
+    """
+
+    allocation_id: int
+    client: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ClientUnexpected:
+    """The client will not come on the ``client`` that it announced."""
+
+    allocation_id: int
+    client: Path
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationMoved:
+    """The client is now at ``client`` and nowhere else, with all that the allocation has."""
+
+    allocation_id: int
+    before: Path
+    client: Path
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationDetached:
+    """The connection ``client`` ended, and the allocation waits for its client to move.
+
+    Data from peers is dropped meanwhile; ``client`` may be another's from now on.
+    """
+
+    allocation_id: int
+    client: Path
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationGivenAway:
+    """Another worker goes on with the allocation: its relay socket is to go there, not to close."""
+
+    allocation_id: int
+    client: Path
+    relayed: Address
+
+
+@dataclass(frozen=True, slots=True)
 class PermissionInstalled:
     """Peers at ``peer_host`` may exchange data with the client until ``until``.
 
@@ -134,6 +183,20 @@ class FindCredential(Request):
 
 
 @dataclass(frozen=True, slots=True)
+class TakeAllocation(Request):
+    """Fetch an allocation, with its relay socket, from the worker that has it (RFC 8016 §3.2.2).
+
+    The owner is asked by ``Server.give_away``, with the ticket and the account of ``username`` and
+    ``realm``.  Result: its Snapshot once the relay socket is here, or Failure.
+    """
+
+    owner: int
+    ticket: bytes
+    username: str
+    realm: str
+
+
+@dataclass(frozen=True, slots=True)
 class UnfragmentedTransmit(Transmit):
     """A datagram to send with the Don't Fragment bit set (RFC 8656 §14)."""
 
@@ -142,6 +205,12 @@ ServerEvent = (
     AllocationOpened
     | AllocationRefreshed
     | AllocationClosed
+    | ClientExpected
+    | ClientUnexpected
+    | AllocationMoved
+    | AllocationDetached
+    | AllocationGivenAway
+    | TakeAllocation
     | PermissionInstalled
     | ChannelBound
     | PermissionRevoked

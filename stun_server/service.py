@@ -23,6 +23,7 @@ from natkit.machine import (
 from natkit.stun.attributes import (
     KNOWN_ATTRIBUTES,
     ErrorCode,
+    MobilityTicket,
     Software,
     UnknownAttributes,
 )
@@ -41,11 +42,19 @@ from stun_server.allocate import Allocate, Opening
 from stun_server.allocations import Allocation, Allocations
 from stun_server.alternates import Alternates
 from stun_server.answers import ANSWER_LIFETIME, Answer
-from stun_server.authentication import Claim, Credential, Proof
+from stun_server.authentication import Account, Claim, Credential, Proof
 from stun_server.binding import binding
 from stun_server.channel_bind import channel_bind
 from stun_server.create_permission import create_permission
-from stun_server.events import CloseReason, FindCredential, RequestRefused, ServerEvent
+from stun_server.events import (
+    CloseReason,
+    FindCredential,
+    RequestRefused,
+    ServerEvent,
+    TakeAllocation,
+)
+from stun_server.handover import Snapshot
+from stun_server.mobility import Mobility, Taking
 from stun_server.outcome import Outcome, Refusal, Success
 from stun_server.plain_allocate import is_plain
 from stun_server.realms import Realm, Realms
@@ -56,7 +65,7 @@ from stun_server.settings import Settings
 from stun_server.sharing import Sharing
 from stun_server.strangers import Strangers
 
-ServerResult = Address | Credential | None
+ServerResult = Address | Credential | Snapshot | None
 
 # Requests that wait for a credential or a socket: each holds its message, so they are bounded; a
 # shell that answers at once needs one.  Beyond them lookups are dropped, for clients retransmit,
@@ -118,7 +127,7 @@ class _Lookup(NamedTuple):
 class _Waiting(NamedTuple):
     """What waits for the shell's answer, and until when."""
 
-    pending: _Lookup | Opening
+    pending: _Lookup | Opening | Taking
     until: float
 
 
@@ -129,7 +138,8 @@ class Server:
     ``at_hand`` gives the credentials of a realm's username that the shell knows without looking
     anywhere; for whom it gives None, FindCredential asks.
 
-    Results: an Address for OpenSocket, a Credential or None for FindCredential.  ``malformed``
+    Results: an Address for OpenSocket, a Credential or None for FindCredential, a Snapshot for
+    TakeAllocation.  ``malformed``
     counts the messages that did not parse, and those with a malformed attribute, ``bindings`` the
     Binding requests; ``strangers`` are those who have no allocation.  While ``is_draining`` no
     allocation is granted, and those that live go on.
@@ -151,13 +161,14 @@ class Server:
         self.is_draining = False
         self._random = random
         self._unix_offset = unix_offset
-        self._allocate = Allocate(settings, self.allocations, random)
+        self._mobility = Mobility(settings, self.allocations, random)
+        self._allocate = Allocate(settings, self.allocations, random, self._mobility)
         self._at_hand = at_hand
         self._adopt(settings)
         # In the order of their deadlines, for each waits equally long.
         self._pending: dict[RequestId, _Waiting] = {}
         self._looking_up: set[tuple[Path, bytes]] = set()
-        self._opening: dict[Path, Opening] = {}
+        self._opening: dict[Path, Opening | Taking] = {}
         self._last_request_id = 0
         self._transmits: list[Transmit] = []
         self._events: deque[ServerEvent] = deque()
@@ -205,6 +216,7 @@ class Server:
                 allocation = self.allocations.of_client(path)
                 if allocation is not None:
                     channel_data = ChannelData.parse(data)
+                    self._events += self._mobility.used(allocation, path)
                     self._relay(from_channel_data(channel_data, allocation, self.allocations, now))
                 return
             if not self._hears(path, now):
@@ -232,14 +244,26 @@ class Server:
                 assert_never(message.message_class)
 
     def disconnected(self, path: Path, now: float) -> None:
-        """A client's connection ended, and its allocation with it."""
+        """A client's connection ended; so does its allocation, unless it can move."""
         self.handle_timer(now)
         for request_id, (pending, _) in tuple(self._pending.items()):
             if pending.path == path:
                 self._give_up(request_id, pending)
         allocation = self.allocations.of_client(path)
         if allocation is not None:
-            self._events += self.allocations.close(allocation, CloseReason.DISCONNECTED, now)
+            self._events += self._mobility.disconnected(allocation, path, now)
+
+    def give_away(self, ticket: bytes, account: Account, now: float) -> Snapshot | None:
+        """Let another worker have the allocation of ``ticket``; None where there is none.
+
+        AllocationGivenAway follows.  ``account`` is whom that worker has authenticated.
+        """
+        self.handle_timer(now)
+        given = self._mobility.give_away(ticket, account, now)
+        if given is None:
+            return None
+        self._events.append(given[1])
+        return given[0]
 
     def answer(self, request_id: RequestId, result: ServerResult | Failure, now: float) -> None:
         """The shell opened a socket or looked up a credential, or could not."""
@@ -250,9 +274,11 @@ class Server:
             case None:
                 if isinstance(result, Address):
                     self._events.append(CloseSocket(result))
+                elif isinstance(result, Snapshot):
+                    self._events.append(CloseSocket(result.relayed))
             case _Lookup():
-                if isinstance(result, Address):
-                    raise MisuseError("an Address does not answer FindCredential")
+                if isinstance(result, Address | Snapshot):
+                    raise MisuseError("FindCredential is answered by a Credential or None")
                 self._forget_pending(request_id, pending)
                 self._found(pending, result, now)
             case Opening():
@@ -260,6 +286,12 @@ class Server:
                     raise MisuseError("OpenSocket is answered by an Address or a Failure")
                 self._forget_pending(request_id, pending)
                 self._opened(pending, result, now)
+            case Taking():
+                if not isinstance(result, Snapshot | Failure):
+                    raise MisuseError("TakeAllocation is answered by a Snapshot or a Failure")
+                self._forget_pending(request_id, pending)
+                outcome = self._mobility.taken(pending, result, now)
+                self._respond(pending.request, pending.path, pending.proof, outcome, now)
             case _:
                 assert_never(pending)
 
@@ -277,7 +309,7 @@ class Server:
                 return
             self._give_up(request_id, pending)
             refusal = Refusal(StunError.SERVER_ERROR, "no answer from the shell in time")
-            proof = pending.proof if isinstance(pending, Opening) else None
+            proof = None if isinstance(pending, _Lookup) else pending.proof
             self._respond(pending.request, pending.path, proof, refusal, now)
 
     def end(self, allocation_id: int, now: float) -> bool:
@@ -322,6 +354,7 @@ class Server:
             and allocation is not None
             and not message.unknown_required(_UNDERSTOOD)
         ):
+            self._events += self._mobility.used(allocation, path)
             self._relay(from_send(message, allocation, self.allocations, self._settings, now))
 
     def _receive_request(
@@ -345,7 +378,8 @@ class Server:
         if self._is_repeated(request.transaction_id, path, allocation, now):
             return
         # RFC 8656 §5, §7.2 step 1
-        realm = self._realm_of(request, path, allocation)
+        owner = self._mobility.meant(request) or allocation
+        realm = self._realm_of(request, path, owner)
         claim = realm.authentication.claim(request, path, now)
         if isinstance(claim, Refusal):
             if not malformed:
@@ -355,7 +389,7 @@ class Server:
             # Its nonce shows that it receives at its address.
             self.strangers.has_proven_itself(path, size, now)
         lookup = _Lookup(request, path, claim, realm, malformed)
-        credential = self._known(claim, realm, allocation)
+        credential = self._known(claim, realm, owner)
         if credential is not None:
             self._found(lookup, credential, now)
         elif len(self._pending) < MAX_PENDING:
@@ -397,9 +431,9 @@ class Server:
     ) -> bool:
         """Whether this is a retransmission, answered again or about to be (RFC 8489 §6.3.1)."""
         if self._pending:
-            opening = self._opening.get(path)
+            waiting = self._opening.get(path)
             if (path, transaction_id) in self._looking_up or (
-                opening is not None and opening.request.transaction_id == transaction_id
+                waiting is not None and waiting.request.transaction_id == transaction_id
             ):
                 return True
         if path.transport.is_reliable:
@@ -426,7 +460,9 @@ class Server:
         unknown = request.unknown_required(_UNDERSTOOD)
         if lookup.malformed:
             # RFC 8656 §7.2 step 3, §10.2; only a user is told, strangers' garbage is dropped.
-            outcome: Opening | Outcome = Refusal(StunError.BAD_REQUEST, "a malformed attribute")
+            outcome: Opening | Taking | Outcome = Refusal(
+                StunError.BAD_REQUEST, "a malformed attribute"
+            )
         elif unknown:
             outcome = Refusal(
                 StunError.UNKNOWN_ATTRIBUTE, "unknown attributes", (UnknownAttributes(unknown),)
@@ -454,7 +490,13 @@ class Server:
             return Refusal(StunError.INSUFFICIENT_CAPACITY, "too many sockets are being opened")
         return self._allocate.begin(request, path, proof, now)
 
-    def _handle(self, request: Message, path: Path, proof: Proof, now: float) -> Outcome:
+    def _handle(self, request: Message, path: Path, proof: Proof, now: float) -> Taking | Outcome:
+        if request.method == Method.REFRESH and request.get(MobilityTicket) is not None:
+            if path in self._opening:
+                return Refusal(StunError.ALLOCATION_MISMATCH, "the 5-tuple waits for an allocation")
+            if len(self._pending) >= MAX_PENDING:
+                return Refusal(StunError.INSUFFICIENT_CAPACITY, "too much waits for the shell")
+            return self._mobility.refresh(request, path, proof, now)
         # RFC 8656 §5
         allocations = self.allocations
         allocation = allocations.of_client(path)
@@ -464,6 +506,7 @@ class Server:
             return Refusal(StunError.WRONG_CREDENTIALS, "the allocation is of another user")
         realm, policy = proof.realm, self._realms.named(allocation.credential.realm).policy
         if request.method == Method.REFRESH:
+            self._events += self._mobility.used(allocation, path)
             return refresh(request, allocation, allocations, realm, now)
         if request.method == Method.CREATE_PERMISSION:
             return create_permission(request, allocation, allocations, policy, realm, now)
@@ -476,14 +519,23 @@ class Server:
         self._conclude(outcome, opening.request, opening.path, opening.proof, now)
 
     def _conclude(
-        self, outcome: Opening | Outcome, request: Message, path: Path, proof: Proof, now: float
+        self,
+        outcome: Opening | Taking | Outcome,
+        request: Message,
+        path: Path,
+        proof: Proof,
+        now: float,
     ) -> None:
+        if not isinstance(outcome, Opening | Taking):
+            self._respond(request, path, proof, outcome, now)
+            return
+        request_id = self._await(outcome, now)
+        self._opening[path] = outcome
         if isinstance(outcome, Opening):
-            request_id = self._await(outcome, now)
-            self._opening[path] = outcome
             self._events.append(OpenSocket(request_id, outcome.wanted))
         else:
-            self._respond(request, path, proof, outcome, now)
+            account = proof.credential.account
+            self._events.append(TakeAllocation(request_id, outcome.owner, outcome.ticket, *account))
 
     def _respond(
         self,
@@ -525,19 +577,19 @@ class Server:
             kept = allocation.answers if allocation is not None else None
             self.allocations.answers.remember(path, answer, kept)
 
-    def _await(self, pending: _Lookup | Opening, now: float) -> RequestId:
+    def _await(self, pending: _Lookup | Opening | Taking, now: float) -> RequestId:
         self._last_request_id += 1
         self._pending[self._last_request_id] = _Waiting(pending, now + PENDING_LIFETIME)
         return self._last_request_id
 
-    def _forget_pending(self, request_id: RequestId, pending: _Lookup | Opening) -> None:
+    def _forget_pending(self, request_id: RequestId, pending: _Lookup | Opening | Taking) -> None:
         del self._pending[request_id]
-        if isinstance(pending, Opening):
+        if not isinstance(pending, _Lookup):
             del self._opening[pending.path]
         else:
             self._looking_up.discard((pending.path, pending.request.transaction_id))
 
-    def _give_up(self, request_id: RequestId, pending: _Lookup | Opening) -> None:
+    def _give_up(self, request_id: RequestId, pending: _Lookup | Opening | Taking) -> None:
         """Forget a request that waits, and what it holds."""
         self._forget_pending(request_id, pending)
         if isinstance(pending, Opening):

@@ -81,6 +81,7 @@ class Settings:
     ``realms`` are further ones, and ``alternates`` rules, in the order in which they are tried.
     ``allowed_clients`` and ``denied_clients`` as in :class:`~stun_server.strangers.ClientPolicy`,
     ``packets_per_source`` a second and ``answer_burst`` bytes as in :mod:`natkit.server.limits`.
+    ``mobility`` lets clients take their allocations along to other addresses (RFC 8016).
     ``dont_fragment`` says that the shell honours :class:`~stun_server.events.UnfragmentedTransmit`.
     ``worker`` is the number of this process among those that share the listeners: what it hands to
     clients for a later request carries it, since the request may reach another one.
@@ -119,6 +120,7 @@ class Settings:
     maximum_lifetime: int = 3600
     strict_channels: bool = False
     strict_permissions: bool = False
+    mobility: bool = True
 
     allocations: int = 10_000
     # Half of all: one user may be a whole service that shares a name, but not shut others out.

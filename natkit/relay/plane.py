@@ -70,6 +70,8 @@ class Counters:
     """ChannelData on a channel that is not bound, or no longer."""
     dropped_no_permission: int = 0
     """Data of a peer, or to one, that has no permission, or no longer."""
+    dropped_no_client: int = 0
+    """Data for a client whose connection ended, and which has not come back yet."""
     dropped_send_failed: int = 0
     """The system refused to send: buffer full, too long, unreachable."""
     bindings_answered: int = 0
@@ -85,6 +87,7 @@ class Counters:
         self.dropped_no_allocation += other.dropped_no_allocation
         self.dropped_no_channel += other.dropped_no_channel
         self.dropped_no_permission += other.dropped_no_permission
+        self.dropped_no_client += other.dropped_no_client
         self.dropped_send_failed += other.dropped_send_failed
         self.bindings_answered += other.bindings_answered
 
@@ -149,6 +152,31 @@ class RelayPlane(Protocol):
 
         ``only_relayed`` as in :meth:`permit`.
         """
+        ...
+
+    def expect(self, allocation: AllocationId, client: Path | None) -> None:
+        """The allocation's client will come on ``client`` too, in place of what was said before.
+
+        Until :meth:`move`, data goes to the client where it is, and everything that a datagram
+        brings on the new path goes up.  None: it will not come.  Nothing to do for streams, whose
+        messages go up as long as there is no allocation.
+        """
+        ...
+
+    def move(
+        self,
+        allocation: AllocationId,
+        client: Path | None,
+        write: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """The client is now at ``client`` alone; ``write`` as for :meth:`open`.
+
+        None: it is nowhere for the time being, and what peers send to it is dropped.
+        """
+        ...
+
+    def release(self, allocation: AllocationId) -> socket.socket:
+        """Forget the allocation, and give its relay socket back."""
         ...
 
     def relay_from(self, client: Path, data: bytes, now: float) -> bool:

@@ -40,9 +40,12 @@ class Channel:
 
 
 class Listener:
-    """A socket that clients send to, and those of them that have an allocation."""
+    """A socket that clients send to, and those of them that have an allocation.
 
-    __slots__ = ("answers_binding", "clients", "endpoint", "gate", "local")
+    ``expected`` are those who will take over an allocation that another client has.
+    """
+
+    __slots__ = ("answers_binding", "clients", "endpoint", "expected", "gate", "local")
 
     def __init__(self, endpoint: Endpoint, local: Address, policy: BindingPolicy) -> None:
         self.endpoint = endpoint
@@ -50,12 +53,14 @@ class Listener:
         self.answers_binding = policy.answer
         self.gate = policy.gate
         self.clients: dict[bytes, Allocation] = {}
+        self.expected: set[bytes] = set()
 
 
 class Allocation:
     """One allocation: its two ends, and whom it may talk to.
 
-    ``listener`` and ``client_name`` lead to a client on UDP, ``write`` to any other.  ``pads``:
+    ``listener`` and ``client_name`` lead to a client on UDP, ``write`` to any other; without either
+    there is none at present.  ``expected`` is where the client will be next.  ``pads``:
     ChannelData is padded for the client, as on every stream (RFC 8656 §12.5).  Dead
     permissions and channels are swept out whenever a new one comes, so that the tables never hold
     more than the machine lets live at once.
@@ -68,6 +73,7 @@ class Allocation:
         "client_name",
         "counters",
         "endpoint",
+        "expected",
         "identifier",
         "listener",
         "pads",
@@ -86,22 +92,27 @@ class Allocation:
         reached_by: Listener | Callable[[bytes], None],
     ) -> None:
         self.identifier = identifier
-        self.client = client
-        self.pads = client.transport.is_reliable
-        self.client_name = sockaddr.pack(client.remote)
+        self.expected: tuple[Listener, bytes] | None = None
         self.relayed_name = sockaddr.from_python(relay_socket.getsockname())
         self.endpoint = Endpoint(relay_socket, len(self.relayed_name))
         self.until = until
+        self.reach(client, reached_by)
+        self.permissions: dict[bytes, Permission] = {}
+        self.channels: dict[int, Channel] = {}
+        self.channels_by_peer: dict[bytes, Channel] = {}
+        self.counters = Counters()
+
+    def reach(self, client: Path, reached_by: Listener | Callable[[bytes], None] | None) -> None:
+        """The client is at ``client``, or was there and is nowhere now."""
+        self.client = client
+        self.pads = client.transport.is_reliable
+        self.client_name = sockaddr.pack(client.remote)
         self.listener: Listener | None = None
         self.write: Callable[[bytes], None] | None = None
         if isinstance(reached_by, Listener):
             self.listener = reached_by
         else:
             self.write = reached_by
-        self.permissions: dict[bytes, Permission] = {}
-        self.channels: dict[int, Channel] = {}
-        self.channels_by_peer: dict[bytes, Channel] = {}
-        self.counters = Counters()
 
     def permit(self, host: bytes, until: float, now: float, *, only_relayed: bool) -> None:
         """Install the permission for ``host``, or replace it."""

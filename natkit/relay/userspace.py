@@ -113,19 +113,9 @@ class UserspacePlane:
         """Relay for ``client``; MisuseError when it has an allocation or came to no listener."""
         if allocation in self._allocations:
             raise MisuseError(f"allocation {allocation} is open already")
-        if write is None:
-            listener = self._listeners.get(client.local)
-            if listener is None:
-                raise MisuseError(f"the plane does not listen on {client.local}")
-            opened = Allocation(allocation, client, relay_socket, until, listener)
-            if opened.client_name in listener.clients:
-                raise MisuseError(f"{client.remote} has an allocation already")
-            listener.clients[opened.client_name] = opened
-        else:
-            if client in self._streams:
-                raise MisuseError(f"{client.remote} has an allocation already")
-            opened = Allocation(allocation, client, relay_socket, until, write)
-            self._streams[client] = opened
+        way = self._way_to(client, write)
+        opened = Allocation(allocation, client, relay_socket, until, way)
+        self._attach(opened)
         _ask_for_buffer(relay_socket, RELAY_BUFFER)
         self._allocations[allocation] = opened
         self._relayed[opened.relayed_name] = opened
@@ -167,16 +157,44 @@ class UserspacePlane:
 
     def close(self, allocation: AllocationId) -> None:
         """Forget the allocation and close its socket."""
-        closed = self._allocations.pop(allocation, None)
-        if closed is None:
-            return
+        if allocation in self._allocations:
+            self.release(allocation).close()
+
+    def expect(self, allocation: AllocationId, client: Path | None) -> None:
+        """Hand up what comes on ``client``, until the allocation moves there."""
+        moving = self._open(allocation)
+        if moving.expected is not None:
+            listener, name = moving.expected
+            listener.expected.discard(name)
+            moving.expected = None
+        if client is not None and client.transport is Transport.UDP:
+            listener = self._listener(client)
+            moving.expected = (listener, sockaddr.pack(client.remote))
+            listener.expected.add(moving.expected[1])
+
+    def move(
+        self,
+        allocation: AllocationId,
+        client: Path | None,
+        write: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """The client is at ``client``; MisuseError when another allocation is there."""
+        moved = self._open(allocation)
+        way = self._way_to(client, write) if client is not None else None
+        self.expect(allocation, None)
+        self._detach(moved)
+        moved.reach(client or moved.client, way)
+        self._attach(moved)
+
+    def release(self, allocation: AllocationId) -> socket.socket:
+        """Forget the allocation; its socket is the caller's."""
+        self.expect(allocation, None)
+        closed = self._allocations.pop(allocation)
         del self._relayed[closed.relayed_name]
-        if closed.listener is None:
-            del self._streams[closed.client]
-        else:
-            del closed.listener.clients[closed.client_name]
-        self._forget(closed)
+        self._detach(closed)
+        self._unwatch(closed)
         self._other.add(closed.counters)
+        return closed.endpoint.socket
 
     def counters(self, allocation: AllocationId) -> Counters:
         """What became of the allocation's packets so far."""
@@ -195,7 +213,8 @@ class UserspacePlane:
         for allocation in list(self._allocations):
             self.close(allocation)
         for listener in self._listeners.values():
-            self._forget(listener)
+            self._unwatch(listener)
+            listener.endpoint.socket.close()
         self._listeners.clear()
         self._readiness.close()
 
@@ -242,6 +261,37 @@ class UserspacePlane:
             counters.bytes_to_peers += size
         return True
 
+    def _way_to(
+        self, client: Path, write: Callable[[bytes], None] | None
+    ) -> Listener | Callable[[bytes], None]:
+        """How a client is reached; MisuseError when it has an allocation or came to no listener."""
+        if write is None:
+            listener = self._listener(client)
+            is_taken = sockaddr.pack(client.remote) in listener.clients
+        else:
+            is_taken = client in self._streams
+        if is_taken:
+            raise MisuseError(f"{client.remote} has an allocation already")
+        return write or listener
+
+    def _listener(self, client: Path) -> Listener:
+        listener = self._listeners.get(client.local)
+        if listener is None:
+            raise MisuseError(f"the plane does not listen on {client.local}")
+        return listener
+
+    def _attach(self, allocation: Allocation) -> None:
+        if allocation.listener is not None:
+            allocation.listener.clients[allocation.client_name] = allocation
+        elif allocation.write is not None:
+            self._streams[allocation.client] = allocation
+
+    def _detach(self, allocation: Allocation) -> None:
+        if allocation.listener is not None:
+            del allocation.listener.clients[allocation.client_name]
+        elif allocation.write is not None:
+            del self._streams[allocation.client]
+
     def _open(self, allocation: AllocationId) -> Allocation:
         found = self._allocations.get(allocation)
         if found is None:
@@ -252,10 +302,9 @@ class UserspacePlane:
         self._sources[source.endpoint.descriptor] = source
         self._readiness.add(source.endpoint.descriptor)
 
-    def _forget(self, source: Allocation | Listener) -> None:
+    def _unwatch(self, source: Allocation | Listener) -> None:
         del self._sources[source.endpoint.descriptor]
         self._readiness.remove(source.endpoint.descriptor)
-        source.endpoint.socket.close()
 
     def _serve(self, descriptors: Sequence[int]) -> None:
         """One pass over the sockets that are ready."""
@@ -281,7 +330,7 @@ class UserspacePlane:
         buffer, starts = batch.buffer, batch.starts
         name_size = listener.endpoint.name_size
         names, slices = batch.names[name_size], batch.name_slices[name_size]
-        clients = listener.clients
+        clients, expected = listener.clients, listener.expected
         answers_binding = listener.answers_binding
         bindings: list[tuple[int, bytes]] = []
         to_peers: dict[Allocation, list[Packet]] = {}
@@ -292,6 +341,9 @@ class UserspacePlane:
             head, cookie = two_words(buffer, start)
             name = names[slices[index]]
             if CHANNEL_DATA_HEAD_START <= head < CHANNEL_DATA_HEAD_END and length >= 4:
+                if name in expected:
+                    unhandled.append((name, buffer[start : start + length]))
+                    continue
                 allocation = clients.get(name)
                 channel = self._channel(allocation, head, length, now)
                 if allocation is not None and channel is not None:
@@ -321,8 +373,13 @@ class UserspacePlane:
             self._answer_bindings(listener, bindings, now)
         for allocation, packets in to_peers.items():
             self._send_to_peers(allocation, packets)
+        self._hand_up(listener, unhandled, now)
+
+    def _hand_up(
+        self, listener: Listener, unhandled: Sequence[tuple[bytes, bytes]], now: float
+    ) -> None:
         for name, data in unhandled:
-            known = clients.get(name)
+            known = listener.clients.get(name)
             path = known.client if known is not None else _path(listener.local, name)
             self.on_unhandled(data, path, now)
 
@@ -412,6 +469,9 @@ class UserspacePlane:
         """Frame for the client what its peers sent: the slots from ``first`` on."""
         if allocation.until <= now:
             self._other.dropped_no_allocation += len(lengths)
+            return
+        if allocation.listener is None and allocation.write is None:
+            allocation.counters.dropped_no_client += len(lengths)
             return
         batch = self._from_peers
         buffer, starts = batch.buffer, batch.starts

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections import Counter
+from typing import assert_never
 
 import structlog
 
@@ -15,10 +16,15 @@ from natkit.machine import Path
 from natkit.stun.registry import Method, StunError
 from stun_server.events import (
     AllocationClosed,
+    AllocationDetached,
+    AllocationGivenAway,
+    AllocationMoved,
     AllocationOpened,
     AllocationRefreshed,
     ChannelBound,
     ChannelRevoked,
+    ClientExpected,
+    ClientUnexpected,
     CloseReason,
     PeerRefused,
     PermissionInstalled,
@@ -32,10 +38,16 @@ REFUSALS_PER_SECOND = 20
 """Lines a second about what strangers were refused; the rest is counted, so that nobody fills the
 disk by asking."""
 
+Move = (
+    AllocationMoved | AllocationDetached | AllocationGivenAway | ClientExpected | ClientUnexpected
+)
+"""What happens to an allocation whose client goes elsewhere."""
+
 Fact = (
     AllocationOpened
     | AllocationRefreshed
     | AllocationClosed
+    | Move
     | PermissionInstalled
     | ChannelBound
     | PermissionRevoked
@@ -47,7 +59,12 @@ Fact = (
 _LEVELS: dict[type[Fact], int] = {
     AllocationOpened: logging.INFO,
     AllocationClosed: logging.INFO,
+    AllocationMoved: logging.INFO,
+    AllocationDetached: logging.INFO,
+    AllocationGivenAway: logging.INFO,
     AllocationRefreshed: logging.DEBUG,
+    ClientExpected: logging.DEBUG,
+    ClientUnexpected: logging.DEBUG,
     PermissionInstalled: logging.DEBUG,
     ChannelBound: logging.DEBUG,
     PermissionRevoked: logging.INFO,
@@ -127,6 +144,10 @@ class EventLog:
                 self.counts["allocations opened"] += 1
             case AllocationClosed():
                 self.counts[_CLOSED[event.reason]] += 1
+            case AllocationMoved():
+                self.counts["allocations moved"] += 1
+            case AllocationGivenAway():
+                self.counts["allocations given to another worker"] += 1
             case PeerRefused():
                 self.counts["peers refused"] += 1
             case RequestRefused():
@@ -149,6 +170,14 @@ class EventLog:
                 self._logger.info(
                     "allocation closed", session=event.allocation_id, reason=str(event.reason)
                 )
+            case (
+                AllocationMoved()
+                | AllocationDetached()
+                | AllocationGivenAway()
+                | ClientExpected()
+                | ClientUnexpected()
+            ):
+                self._log_move(event)
             case AllocationRefreshed():
                 self._logger.debug(
                     "allocation refreshed",
@@ -180,6 +209,13 @@ class EventLog:
                     channel=f"{event.channel:#06x}",
                     peer=str(event.peer),
                 )
+            case PeerRefused() | RequestRefused():
+                self._log_refusal(event, now)
+            case _:
+                assert_never(event)
+
+    def _log_refusal(self, event: PeerRefused | RequestRefused, now: float) -> None:
+        match event:
             case PeerRefused():
                 if self._has_room(now):
                     self._logger.warning(
@@ -199,6 +235,36 @@ class EventLog:
                         code=int(event.code),
                         reason=event.reason,
                     )
+            case _:
+                assert_never(event)
+
+    def _log_move(self, event: Move) -> None:
+        match event:
+            case AllocationMoved():
+                self._logger.info(
+                    "allocation moved",
+                    session=event.allocation_id,
+                    before=str(event.before.remote),
+                    **_client(event.client),
+                )
+            case AllocationDetached():
+                self._logger.info(
+                    "connection ended, allocation kept",
+                    session=event.allocation_id,
+                    **_client(event.client),
+                )
+            case AllocationGivenAway():
+                self._logger.info("allocation given to another worker", session=event.allocation_id)
+            case ClientExpected():
+                self._logger.debug(
+                    "client expected", session=event.allocation_id, **_client(event.client)
+                )
+            case ClientUnexpected():
+                self._logger.debug(
+                    "client not expected", session=event.allocation_id, **_client(event.client)
+                )
+            case _:
+                assert_never(event)
 
     def count_only(self, what: str) -> None:
         """Count something that has no line of its own."""

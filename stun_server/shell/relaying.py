@@ -53,6 +53,10 @@ class PlaneSockets:
             raise MisuseError(f"no socket is held on {local}")
         return sock
 
+    def hold(self, local: Address, sock: socket.socket) -> None:
+        """Hold a socket that comes from another worker, or goes to one."""
+        self._held[local] = sock
+
     def close_socket(self, local: Address) -> None:
         """Close a held socket; those of allocations the plane has closed."""
         sock = self._held.pop(local, None)

@@ -17,7 +17,7 @@ from typing import assert_never
 from natkit.address import Address
 from natkit.aio.driver import Driver
 from natkit.errors import ConfigError
-from natkit.machine import CloseSocket, OpenSocket, Path, Transport
+from natkit.machine import CloseSocket, Failure, OpenSocket, Path, Transport
 from natkit.net import fragmentation
 from natkit.relay.plane import BindingPolicy, Counters, RelayPlane
 from natkit.relay.userspace import UserspacePlane
@@ -25,25 +25,32 @@ from stun_server.administration import Reload
 from stun_server.config import Config
 from stun_server.events import (
     AllocationClosed,
+    AllocationDetached,
+    AllocationGivenAway,
+    AllocationMoved,
     AllocationOpened,
     AllocationRefreshed,
     ChannelBound,
     ChannelRevoked,
+    ClientExpected,
+    ClientUnexpected,
     FindCredential,
     PeerRefused,
     PermissionInstalled,
     PermissionRevoked,
     RequestRefused,
     ServerEvent,
+    TakeAllocation,
 )
 from stun_server.service import Server, ServerResult
 from stun_server.shell.administering import OneProcess, Parts
 from stun_server.shell.certificates import Certificates
+from stun_server.shell.client_homes import ClientHomes
 from stun_server.shell.clients import Clients
 from stun_server.shell.connections import Admission, close_idle
 from stun_server.shell.draining import Draining
 from stun_server.shell.listening import Listener, everywhere, open_listeners
-from stun_server.shell.log import EventLog, Logger
+from stun_server.shell.log import EventLog, Fact, Logger
 from stun_server.shell.place import Place
 from stun_server.shell.relaying import PlaneSockets
 from stun_server.shell.state import Keys
@@ -142,8 +149,7 @@ class RunningServer:
         )
         # Messages of connections pass the plane on their way to the driver.
         self._streams.attach(_PlaneFirst(self._plane, self._driver, loop.time))
-        # The allocations of clients on connections, which the idle limit spares.
-        self._on_streams: dict[Path, int] = {}
+        self._homes = ClientHomes(self._plane, self._write)
         self._sweeper: asyncio.Task[None] | None = None
         self.administration = OneProcess(
             Parts(
@@ -175,7 +181,9 @@ class RunningServer:
             [each for each in self.listeners if each.transport is not Transport.UDP]
         )
         idle = self.admission.limits.idle
-        self._sweeper = self._loop.create_task(close_idle(self._streams, self._on_streams, idle))
+        self._sweeper = self._loop.create_task(
+            close_idle(self._streams, self._homes.on_streams, idle)
+        )
 
     def reload(self) -> Reload:
         """Read the certificate again, for new handshakes; a wrong one changes nothing."""
@@ -245,6 +253,20 @@ class RunningServer:
 
     def _on_event(self, event: ServerEvent) -> None:
         match event:
+            case FindCredential(request_id):
+                self.users.find(event, partial(self._driver.answer, request_id))
+            case TakeAllocation(request_id):
+                self._driver.answer(request_id, Failure("the server has one worker"))
+            case OpenSocket() | CloseSocket():
+                # The driver fulfils them by the carrier.
+                pass
+            case _:
+                self._follow(event)
+                self.events.write(event, self._loop.time())
+
+    def _follow(self, event: Fact) -> None:
+        """Keep the plane, and whoever else wants to know, in step."""
+        match event:
             case AllocationOpened(number, client, relayed, _, until):
                 self._open_in_plane(number, client, relayed, until)
                 self._place.opened(relayed)
@@ -253,8 +275,15 @@ class RunningServer:
             case AllocationClosed(number, client, relayed):
                 self._plane.close(number)
                 self._place.closed(relayed)
-                self._on_streams.pop(client, None)
+                self._homes.close(number, client)
                 self.draining.closed()
+            case AllocationGivenAway(number, client, relayed):
+                self._sockets.hold(relayed, self._plane.release(number))
+                self._place.closed(relayed)
+                self._homes.close(number, client)
+                self.draining.closed()
+            case ClientExpected() | ClientUnexpected() | AllocationMoved() | AllocationDetached():
+                self._homes.follow(event)
             case PermissionInstalled(number, host, until, only_relayed):
                 self._plane.permit(number, host, until, only_relayed=only_relayed)
             case ChannelBound(number, channel, peer, until, only_relayed):
@@ -266,23 +295,12 @@ class RunningServer:
                 self._plane.bind_channel(number, channel, peer, self._loop.time())
             case PeerRefused() | RequestRefused():
                 pass
-            case FindCredential(request_id):
-                self.users.find(event, partial(self._driver.answer, request_id))
-                return
-            case OpenSocket() | CloseSocket():
-                # The driver fulfils them by the carrier.
-                return
             case _:
                 assert_never(event)
-        self.events.write(event, self._loop.time())
 
     def _open_in_plane(self, number: int, client: Path, relayed: Address, until: float) -> None:
         sock = self._sockets.take(relayed)
-        write: Callable[[bytes], None] | None = None
-        if client.transport is not Transport.UDP:
-            self._on_streams[client] = number
-            write = partial(self._write, client)
-        self._plane.open(number, client, sock, until, write)
+        self._plane.open(number, client, sock, until, self._homes.open(number, client))
 
     def _refuse_allocations(self) -> None:
         self._machine.is_draining = True

@@ -158,6 +158,21 @@ def test_uclient_relays_over_ipv6(server: StunServerProcess, run: Run, host: str
     assert {Address.parse(str(line["relayed"])).host for line in opened()} == {"::1"}
 
 
+@pytest.mark.parametrize("way", [(), ("-s",)], ids=["channels", "indications"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_uclient_takes_its_allocation_along_to_another_port(
+    server: StunServerProcess, run: Run, host: str, way: tuple[str, ...]
+) -> None:
+    permitted = server.from_now_on("peer permitted")
+    moved = server.from_now_on("allocation moved")
+    totals = run("-M", *way, "-c", "-m", "4", "-n", "20", host=host)
+    assert totals.is_complete, totals.output
+    # All that relay; some of its allocations are never used.
+    assert {line["session"] for line in moved()} == {line["session"] for line in permitted()}
+    assert len(moved()) == 4
+    assert all(line["before"] != line["client"] for line in moved())
+
+
 def test_a_peer_on_a_second_channel_gets_400(server: StunServerProcess, run: Run) -> None:
     refused = server.from_now_on("request refused")
     totals = run("-N", "-X")

@@ -1,0 +1,115 @@
+"""An allocation on its way from one worker to another, because its client's packets go there now.
+
+Clients are spread over the workers by their addresses, so that one that moves (RFC 8016) may meet
+another worker than the one that has its allocation.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import ConfigDict, TypeAdapter
+
+from natkit.address import Address
+from natkit.machine import Path
+from stun_server.allocations import Allocation, Allocations
+from stun_server.authentication import Credential
+from stun_server.events import (
+    AllocationOpened,
+    ChannelBound,
+    PermissionInstalled,
+    ServerEvent,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionSnapshot:
+    """A permission, as in PermissionInstalled."""
+
+    host: str
+    until: float
+    only_relayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSnapshot:
+    """A channel, as in ChannelBound."""
+
+    number: int
+    peer: Address
+    until: float
+    only_relayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that there is to an allocation but its client, its tickets and its relay socket.
+
+    Times are monotonic seconds, which the processes of one machine share.
+    """
+
+    relayed: Address
+    credential: Credential
+    since: float
+    until: float
+    permissions: tuple[PermissionSnapshot, ...]
+    channels: tuple[ChannelSnapshot, ...]
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        ser_json_bytes="base64", val_json_bytes="base64"
+    )
+
+    @classmethod
+    def of(cls, allocation: Allocation) -> "Snapshot":
+        """What another worker needs to go on with this allocation."""
+        return cls(
+            allocation.relayed,
+            allocation.credential,
+            allocation.since,
+            allocation.until,
+            tuple(
+                PermissionSnapshot(host, kept.until, kept.only_relayed)
+                for host, kept in allocation.permissions.items()
+            ),
+            tuple(
+                ChannelSnapshot(kept.number, kept.peer, kept.until, kept.only_relayed)
+                for kept in allocation.channels.values()
+            ),
+        )
+
+    @classmethod
+    def from_json(cls, text: bytes) -> "Snapshot":
+        """Read what :meth:`to_json` wrote; ValueError for anything else."""
+        return _SNAPSHOT.validate_json(text)
+
+    def to_json(self) -> bytes:
+        """For the socket between two workers: it holds the user's keys."""
+        return _SNAPSHOT.dump_json(self)
+
+
+_SNAPSHOT = TypeAdapter(Snapshot)
+
+
+def adopt(
+    snapshot: Snapshot, client: Path, allocations: Allocations
+) -> tuple[Allocation, tuple[ServerEvent, ...]]:
+    """Go on with an allocation that another worker had, for its client on a new 5-tuple."""
+    allocations.hold(snapshot.credential.account, 1)
+    allocation = allocations.open(client, snapshot.relayed, snapshot.credential, snapshot.until)
+    allocation.since = snapshot.since
+    number = allocation.allocation_id
+    events: list[ServerEvent] = [
+        AllocationOpened(
+            number, client, snapshot.relayed, snapshot.credential.username, snapshot.until
+        )
+    ]
+    for host in snapshot.permissions:
+        allocations.permit(allocation, host.host, host.until, only_relayed=host.only_relayed)
+        events.append(PermissionInstalled(number, host.host, host.until, host.only_relayed))
+    for bound in snapshot.channels:
+        allocations.bind(
+            allocation, bound.number, bound.peer, bound.until, only_relayed=bound.only_relayed
+        )
+        events.append(
+            ChannelBound(number, bound.number, bound.peer, bound.until, bound.only_relayed)
+        )
+    return allocation, tuple(events)
