@@ -21,6 +21,7 @@ from natkit.errors import MisuseError
 from natkit.net import sockaddr
 from natkit.net.libc import (
     HAVE_MMSG,
+    Headers,
     MessageVector,
     address_of,
     last_error,
@@ -46,6 +47,9 @@ LARGEST_DATAGRAM = 65_535
 """No UDP payload is longer (RFC 768), so a slot of this size never truncates one."""
 
 _TAILROOM = 4
+
+# So few datagrams are cheaper to send by the socket module than by ctypes, whose calls cost more.
+_SINGLY = 2
 
 # Nothing waits to be received; or no buffer is free to send, for this datagram or the next.
 _NOT_NOW = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.ENOMEM})
@@ -114,6 +118,7 @@ class DatagramBatch(ABC):
         stride = 64 * (-(-(headroom + datagram_size + _TAILROOM) // 64) | 1)
         self.starts = [headroom + index * stride for index in range(capacity)]
         self.buffer = _mapped(capacity * stride)
+        self._view = memoryview(self.buffer)
         sizes = (sockaddr.IPV4_SIZE, sockaddr.IPV6_SIZE)
         self.names = {size: _mapped(capacity * size) for size in sizes}
         self.name_slices = {
@@ -138,6 +143,31 @@ class DatagramBatch(ABC):
         buffer is full, all that remain are given up.  Never waits.  Raises OSError when the socket
         itself is unusable.
         """
+
+    def send_one(self, endpoint: Endpoint, start: int, size: int, name: bytes) -> bool:
+        """:meth:`send` for one packet alone, at less expense; False when it could not be sent."""
+        try:
+            endpoint.socket.sendto(self._view[start : start + size], sockaddr.to_python(name))
+        except OSError as error:
+            if error.errno not in _NOT_NOW and error.errno not in _ONE_FAILED:
+                raise
+            return False
+        return True
+
+    def _send_each(self, endpoint: Endpoint, packets: Sequence[Packet]) -> Sequence[int]:
+        """:meth:`send` by one call of the socket module a datagram."""
+        view, send_to = self._view, endpoint.socket.sendto
+        failed: list[int] = []
+        for place, (start, size, name) in enumerate(packets):
+            try:
+                send_to(view[start : start + size], sockaddr.to_python(name))
+            except OSError as error:
+                if error.errno in _NOT_NOW:
+                    return [*failed, *range(place, len(packets))]
+                if error.errno not in _ONE_FAILED:
+                    raise
+                failed.append(place)
+        return failed
 
     def sender(self, endpoint: Endpoint, index: int) -> bytes:
         """The socket address of who sent the datagram in slot ``index``."""
@@ -176,19 +206,27 @@ class _LinuxBatch(DatagramBatch):
     def receive(self, endpoint: Endpoint, first: int = 0) -> list[int]:
         size = endpoint.name_size
         header = self._incoming.headers[size][first]
+        room = self.capacity - first
+        count = recvmmsg(endpoint.descriptor, header, room, _RECEIVE_FLAGS, None)
+        if count == 1:
+            return [self._incoming.lengths[size][first]]
+        if count < 0:
+            count = self._receive_anew(endpoint, header, room)
+        lengths: list[int] = self._incoming.lengths[size][first : first + count].tolist()
+        return lengths
+
+    def _receive_anew(self, endpoint: Endpoint, header: Headers, room: int) -> int:
+        """Go on after a call that failed; how many were received, 0 when nothing waits."""
         for _ in range(self.capacity):
-            count = recvmmsg(
-                endpoint.descriptor, header, self.capacity - first, _RECEIVE_FLAGS, None
-            )
-            if count > 0:
-                lengths: list[int] = self._incoming.lengths[size][first : first + count].tolist()
-                return lengths
             error = last_error()
             if error in _NOT_NOW:
                 break
             if error not in _ONE_FAILED and error != errno.EINTR:
                 raise OSError(error, os.strerror(error))
-        return []
+            count = recvmmsg(endpoint.descriptor, header, room, _RECEIVE_FLAGS, None)
+            if count >= 0:
+                return count
+        return 0
 
     def send(self, endpoint: Endpoint, packets: Sequence[Packet]) -> Sequence[int]:
         count = len(packets)
@@ -196,6 +234,8 @@ class _LinuxBatch(DatagramBatch):
             return ()
         if count > self.capacity:
             raise MisuseError(f"{count} packets in a batch of {self.capacity}")
+        if count <= _SINGLY:
+            return self._send_each(endpoint, packets)
         size = endpoint.name_size
         memory, outgoing = self._memory, self._outgoing
         bases, sizes = outgoing.bases, outgoing.sizes
@@ -233,10 +273,6 @@ class _LinuxBatch(DatagramBatch):
 class _PortableBatch(DatagramBatch):
     """One call of the socket module a datagram."""
 
-    def __init__(self, capacity: int, datagram_size: int, headroom: int) -> None:
-        super().__init__(capacity, datagram_size, headroom)
-        self._view = memoryview(self.buffer)
-
     def receive(self, endpoint: Endpoint, first: int = 0) -> list[int]:
         lengths: list[int] = []
         names = self.names[endpoint.name_size]
@@ -261,17 +297,7 @@ class _PortableBatch(DatagramBatch):
     def send(self, endpoint: Endpoint, packets: Sequence[Packet]) -> Sequence[int]:
         if len(packets) > self.capacity:
             raise MisuseError(f"{len(packets)} packets in a batch of {self.capacity}")
-        failed: list[int] = []
-        for place, (start, size, name) in enumerate(packets):
-            try:
-                endpoint.socket.sendto(self._view[start : start + size], sockaddr.to_python(name))
-            except OSError as error:
-                if error.errno in _NOT_NOW:
-                    return [*failed, *range(place, len(packets))]
-                if error.errno not in _ONE_FAILED:
-                    raise
-                failed.append(place)
-        return failed
+        return self._send_each(endpoint, packets)
 
 
 class DatagramSocket:

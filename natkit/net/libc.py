@@ -10,7 +10,15 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-__all__ = ["HAVE_MMSG", "MessageVector", "address_of", "last_error", "recvmmsg", "sendmmsg"]
+__all__ = [
+    "HAVE_MMSG",
+    "Headers",
+    "MessageVector",
+    "address_of",
+    "last_error",
+    "recvmmsg",
+    "sendmmsg",
+]
 
 
 class _IoVec(ctypes.Structure):
@@ -39,11 +47,14 @@ class _MMsgHdr(ctypes.Structure):
     _fields_: ClassVar = [("header", _MsgHdr), ("length", ctypes.c_uint)]
 
 
-ReceiveMany = Callable[[int, int, int, int, None], int]
-SendMany = Callable[[int, int, int, int], int]
+Headers = ctypes.c_void_p
+"""Where an array of ``struct mmsghdr`` lies, as the calls below take it."""
+
+ReceiveMany = Callable[[int, Headers, int, int, None], int]
+SendMany = Callable[[int, Headers, int, int], int]
 
 
-def _missing(*_: int | None) -> int:
+def _missing(*_: int | Headers | None) -> int:
     raise NotImplementedError("recvmmsg and sendmmsg are used on Linux only")
 
 
@@ -57,8 +68,8 @@ def _load() -> tuple[ReceiveMany, SendMany] | None:
         receive, send = library.recvmmsg, library.sendmmsg
     except (OSError, AttributeError):
         return None
-    send.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
-    receive.argtypes = [*send.argtypes, ctypes.c_void_p]
+    # Without argtypes an int is passed as the C int that it is here and a c_void_p as a pointer; to
+    # convert each by its type would take as long as the rest of the call.
     receive.restype = send.restype = ctypes.c_int
     return receive, send
 
@@ -102,7 +113,7 @@ class MessageVector:
         self.sizes = pointers[1::2]
         # The kernel writes back each address's size: one array for each keeps it right.
         self._arrays = {size: (_MMsgHdr * capacity)() for size in names}
-        self.headers: dict[int, list[int]] = {}
+        self.headers: dict[int, list[Headers]] = {}
         self.lengths: dict[int, memoryview] = {}
         header_size = ctypes.sizeof(_MMsgHdr)
         for size, array in self._arrays.items():
@@ -113,6 +124,6 @@ class MessageVector:
                 header.iov = ctypes.addressof(self._iovs) + index * ctypes.sizeof(_IoVec)
                 header.iov_length = 1
             start = ctypes.addressof(array)
-            self.headers[size] = [start + index * header_size for index in range(capacity)]
+            self.headers[size] = [Headers(start + index * header_size) for index in range(capacity)]
             integers = memoryview(array).cast("B").cast("I")
             self.lengths[size] = integers[_MMsgHdr.length.offset // 4 :: header_size // 4]

@@ -7,6 +7,7 @@ the socket module, keeps addresses in the same form.
 
 import socket
 import struct
+from functools import lru_cache
 
 from natkit.address import Address
 from natkit.errors import MisuseError
@@ -37,6 +38,9 @@ HOST = {IPV4_SIZE: slice(4, 8), IPV6_SIZE: slice(8, 24)}
 
 PythonAddress = tuple[str, int] | tuple[str, int, int, int]
 """What the socket module calls an address."""
+
+_KEPT = 4096
+"""Addresses whose other form is kept: that of a peer is asked for with each packet."""
 
 _FAMILY = struct.Struct("=H")
 _SCOPE = struct.Struct("=I")
@@ -80,6 +84,7 @@ def from_python(address: PythonAddress) -> bytes:
     return of_parts(host, address[1], address[3])
 
 
+@lru_cache(_KEPT)
 def to_python(name: bytes) -> PythonAddress:
     """For the socket module, as a datagram's destination."""
     host = host_bytes(name)

@@ -35,6 +35,7 @@ __all__ = [
     "data_indication_header",
     "parse_send",
     "two_words",
+    "write_channel_header",
 ]
 
 two_words = struct.Struct("!II").unpack_from
@@ -50,6 +51,9 @@ SEND_INDICATION = message_type(Method.SEND, MessageClass.INDICATION)
 
 CHANNEL_HEADER = struct.Struct("!HH")
 """Channel number and length of the data (RFC 8656 §12.4)."""
+
+write_channel_header = CHANNEL_HEADER.pack_into
+"""Takes a buffer, where in it to write, the channel and the length."""
 
 CHANNEL_HEADER_LENGTH = CHANNEL_HEADER.size
 CHANNEL_DATA_HEAD_START = CHANNEL_FIRST << 16

@@ -2,6 +2,7 @@
 
 import select
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 __all__ = ["Reactor", "Readiness", "watch"]
@@ -11,13 +12,18 @@ PASSES = 8
 
 _AT_ONCE = 256
 
-Ready = Callable[[Sequence[int]], None]
+# Datagrams of a pass after which another look is worth its system call: where there are fewer, the
+# event loop has seldom got more by then.
+_BUSY = 8
+
+Ready = Callable[[Sequence[int]], int]
+"""Serves the descriptors that are ready once; how many datagrams there were."""
 
 
 class Reactor(Protocol):
     """What is asked of an event loop; asyncio's and uvloop's have it."""
 
-    def add_reader(self, fd: int, callback: Callable[[], None], /) -> object:
+    def add_reader(self, fd: int, callback: Callable[[], object], /) -> object:
         """Call back whenever ``fd`` has something to read."""
         ...
 
@@ -74,7 +80,8 @@ class _Together:
             events = self._epoll.poll(0, _AT_ONCE)
             if not events:
                 return
-            self._ready([descriptor for descriptor, _ in events])
+            if self._ready([descriptor for descriptor, _ in events]) < _BUSY:
+                return
 
 
 class _EachByItself:
@@ -87,7 +94,7 @@ class _EachByItself:
 
     def add(self, descriptor: int) -> None:
         self._watched.add(descriptor)
-        self._reactor.add_reader(descriptor, lambda: self._ready((descriptor,)))
+        self._reactor.add_reader(descriptor, partial(self._ready, (descriptor,)))
 
     def remove(self, descriptor: int) -> None:
         self._watched.remove(descriptor)

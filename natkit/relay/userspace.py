@@ -11,7 +11,7 @@ import contextlib
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from natkit.address import Address, IPNetwork
 from natkit.errors import MisuseError
@@ -33,9 +33,10 @@ from natkit.relay.packets import (
     data_indication_header,
     parse_send,
     two_words,
+    write_channel_header,
 )
 from natkit.relay.plane import AllocationId, BindingPolicy, Counters, Unhandled
-from natkit.relay.readiness import Reactor, watch
+from natkit.relay.readiness import PASSES, Reactor, watch
 from natkit.relay.tables import Allocation, Channel, Listener
 from natkit.stun.registry import HEADER_LENGTH, MAGIC_COOKIE, TRANSACTION_ID_LENGTH
 
@@ -80,8 +81,9 @@ class UserspacePlane:
         self._relays_elsewhere = relays_elsewhere
         self._random = random
         self._clock = clock
-        self._readiness = watch(reactor, self._serve, portable=portable)
-        self._sources: dict[int, Allocation | Listener] = {}
+        self._readiness = watch(reactor, self._relay, portable=portable)
+        self._reactor = reactor
+        self._sources: dict[int, Allocation] = {}
         self._listeners: dict[Address, Listener] = {}
         self._allocations: dict[AllocationId, Allocation] = {}
         self._relayed: dict[bytes, Allocation] = {}
@@ -90,6 +92,12 @@ class UserspacePlane:
         self._other = Counters()
         self._from_clients = datagram_batch(portable=portable)
         self._from_peers = datagram_batch(headroom=LARGEST_HEADER, portable=portable)
+        # Where datagrams of peers lie, and by size of address, who sent them.
+        self._peer_slots = self._from_peers.buffer, self._from_peers.starts
+        self._peer_names = {
+            size: (names, self._from_peers.name_slices[size], sockaddr.HOST[size])
+            for size, names in self._from_peers.names.items()
+        }
         self._transaction_ids: list[bytes] = []
 
     def listen(self, sock: socket.socket, policy: BindingPolicy) -> None:
@@ -100,7 +108,8 @@ class UserspacePlane:
         _ask_for_buffer(sock, LISTENER_BUFFER)
         listener = Listener(Endpoint(sock), local, policy)
         self._listeners[local] = listener
-        self._watch(listener)
+        # By itself in the event loop, which costs less for the few that are busy all the time.
+        self._reactor.add_reader(listener.endpoint.descriptor, partial(self._listen, listener))
 
     def open(
         self,
@@ -119,7 +128,8 @@ class UserspacePlane:
         _ask_for_buffer(relay_socket, RELAY_BUFFER)
         self._allocations[allocation] = opened
         self._relayed[opened.relayed_name] = opened
-        self._watch(opened)
+        self._sources[opened.endpoint.descriptor] = opened
+        self._readiness.add(opened.endpoint.descriptor)
 
     def extend(self, allocation: AllocationId, until: float) -> None:
         """The allocation lives until ``until``."""
@@ -192,7 +202,8 @@ class UserspacePlane:
         closed = self._allocations.pop(allocation)
         del self._relayed[closed.relayed_name]
         self._detach(closed)
-        self._unwatch(closed)
+        del self._sources[closed.endpoint.descriptor]
+        self._readiness.remove(closed.endpoint.descriptor)
         self._other.add(closed.counters)
         return closed.endpoint.socket
 
@@ -213,7 +224,7 @@ class UserspacePlane:
         for allocation in list(self._allocations):
             self.close(allocation)
         for listener in self._listeners.values():
-            self._unwatch(listener)
+            self._reactor.remove_reader(listener.endpoint.descriptor)
             listener.endpoint.socket.close()
         self._listeners.clear()
         self._readiness.close()
@@ -298,34 +309,24 @@ class UserspacePlane:
             raise MisuseError(f"allocation {allocation} is not open")
         return found
 
-    def _watch(self, source: Allocation | Listener) -> None:
-        self._sources[source.endpoint.descriptor] = source
-        self._readiness.add(source.endpoint.descriptor)
+    def _relay(self, descriptors: Sequence[int]) -> int:
+        """One pass over the relay sockets that are ready; how many datagrams they had."""
+        sources = self._sources
+        ready = [sources[each] for each in descriptors if each in sources]
+        return self._relay_to_clients(ready, self._clock())
 
-    def _unwatch(self, source: Allocation | Listener) -> None:
-        del self._sources[source.endpoint.descriptor]
-        self._readiness.remove(source.endpoint.descriptor)
+    def _listen(self, listener: Listener) -> None:
+        """Serve a listener that is ready, as long as it gives full batches."""
+        capacity = self._from_clients.capacity
+        for _ in range(PASSES):
+            # The machine above may have stopped the plane.
+            if listener.local not in self._listeners:
+                return
+            if self._receive_from_clients(listener, self._clock()) < capacity:
+                return
 
-    def _serve(self, descriptors: Sequence[int]) -> None:
-        """One pass over the sockets that are ready."""
-        now = self._clock()
-        listeners: list[Listener] = []
-        allocations: list[Allocation] = []
-        for descriptor in descriptors:
-            source = self._sources.get(descriptor)
-            if isinstance(source, Allocation):
-                allocations.append(source)
-            elif source is not None:
-                listeners.append(source)
-        if allocations:
-            self._relay_to_clients(allocations, now)
-        # Last, since the machine above may open and close sockets.
-        for listener in listeners:
-            if listener.endpoint.descriptor in self._sources:
-                self._receive_from_clients(listener, now)
-
-    def _receive_from_clients(self, listener: Listener, now: float) -> None:
-        """Take one batch off a listener (RFC 8656 §12.6, §11.2; RFC 8489 §6.3.1)."""
+    def _receive_from_clients(self, listener: Listener, now: float) -> int:
+        """Take one batch off a listener (RFC 8656 §12.6, §11.2; RFC 8489 §6.3.1); its size."""
         batch = self._from_clients
         buffer, starts = batch.buffer, batch.starts
         name_size = listener.endpoint.name_size
@@ -335,7 +336,8 @@ class UserspacePlane:
         bindings: list[tuple[int, bytes]] = []
         to_peers: dict[Allocation, list[Packet]] = {}
         unhandled: list[tuple[bytes, bytes]] = []
-        for index, length in enumerate(batch.receive(listener.endpoint)):
+        lengths = batch.receive(listener.endpoint)
+        for index, length in enumerate(lengths):
             start = starts[index]
             # What lies beyond the length is an earlier packet's.
             head, cookie = two_words(buffer, start)
@@ -374,6 +376,7 @@ class UserspacePlane:
         for allocation, packets in to_peers.items():
             self._send_to_peers(allocation, packets)
         self._hand_up(listener, unhandled, now)
+        return len(lengths)
 
     def _hand_up(
         self, listener: Listener, unhandled: Sequence[tuple[bytes, bytes]], now: float
@@ -425,8 +428,16 @@ class UserspacePlane:
         return channel
 
     def _send_to_peers(self, allocation: Allocation, packets: Sequence[Packet]) -> None:
-        failed = self._from_clients.send(allocation.endpoint, packets)
-        counters = allocation.counters
+        batch, counters = self._from_clients, allocation.counters
+        if len(packets) == 1:
+            start, size, peer = packets[0]
+            if batch.send_one(allocation.endpoint, start, size, peer):
+                counters.packets_to_peers += 1
+                counters.bytes_to_peers += size
+            else:
+                counters.dropped_send_failed += 1
+            return
+        failed = batch.send(allocation.endpoint, packets)
         counters.packets_to_peers += len(packets)
         counters.bytes_to_peers += sum([packet[1] for packet in packets])
         for place in failed:
@@ -434,15 +445,15 @@ class UserspacePlane:
             counters.bytes_to_peers -= packets[place][1]
             counters.dropped_send_failed += 1
 
-    def _relay_to_clients(self, allocations: Sequence[Allocation], now: float) -> None:
-        """Take one batch at most off each relay socket (RFC 8656 §11.3, §12.7).
+    def _relay_to_clients(self, allocations: Sequence[Allocation], now: float) -> int:
+        """Take one batch at most off each relay socket (RFC 8656 §11.3, §12.7); what they had.
 
         What passes is sent once half the slots are full, or when the next client came to another
         listener.
         """
         batch = self._from_peers
         full = batch.capacity // 2
-        filled = 0
+        taken = filled = 0
         outgoing: list[Packet] = []
         owners: list[tuple[Allocation, int]] = []
         listener: Listener | None = None
@@ -454,8 +465,10 @@ class UserspacePlane:
                 listener = allocation.listener
             lengths = batch.receive(allocation.endpoint, filled)
             self._frame(allocation, filled, lengths, now, outgoing, owners)
+            taken += len(lengths)
             filled += len(lengths)
         self._send_to_clients(listener, outgoing, owners)
+        return taken
 
     def _frame(
         self,
@@ -473,11 +486,8 @@ class UserspacePlane:
         if allocation.listener is None and allocation.write is None:
             allocation.counters.dropped_no_client += len(lengths)
             return
-        batch = self._from_peers
-        buffer, starts = batch.buffer, batch.starts
-        name_size = allocation.endpoint.name_size
-        names, slices = batch.names[name_size], batch.name_slices[name_size]
-        host = sockaddr.HOST[name_size]
+        buffer, starts = self._peer_slots
+        names, slices, host = self._peer_names[allocation.endpoint.name_size]
         permissions, channels = allocation.permissions, allocation.channels_by_peer
         counters = allocation.counters
         for index, length in enumerate(lengths, first):
@@ -497,7 +507,7 @@ class UserspacePlane:
             channel = channels.get(name)
             if channel is not None and channel.until > now:
                 begin = start - CHANNEL_HEADER_LENGTH
-                CHANNEL_HEADER.pack_into(buffer, begin, channel.number, length)
+                write_channel_header(buffer, begin, channel.number, length)
                 padding = -length % 4 if allocation.pads else 0
             else:
                 header = data_indication_header(name, self._transaction_id(), length)

@@ -213,6 +213,21 @@ def test_what_can_not_be_sent_is_skipped_and_told_by_its_place(
     assert list(batch.send(endpoint, packets)) == [0, 2, 4]
     assert [len(target.recv(10)) for _ in range(2)] == [1, 2]
     assert not batch.send(endpoint, [])
+    assert list(batch.send(endpoint, [(start, 1, no_port), (start, 3, good)])) == [0]
+    assert len(target.recv(10)) == 3
+
+
+def test_a_packet_alone_is_sent_like_one_of_a_batch(batch: DatagramBatch, ports: Ports) -> None:
+    endpoint, sender, target = Endpoint(ports()), ports(), ports()
+    name = sockaddr.pack(address_of(target))
+    sender.sendto(b"head:body", address_of(endpoint.socket))
+    assert batch.receive(endpoint) == [9]
+    assert batch.send_one(endpoint, batch.starts[0] + 5, 4, name)
+    assert target.recv(100) == b"body"
+    assert not batch.send_one(endpoint, batch.starts[0], 65_520, name)
+    endpoint.socket.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        batch.send_one(endpoint, batch.starts[0], 1, name)
 
 
 def test_icmp_errors_of_a_connected_socket_do_not_stop_it(
@@ -331,7 +346,7 @@ def resident_kilobytes() -> int:
 def test_the_structures_have_the_layout_of_this_platform() -> None:
     expected = {8: 64, 4: 32}[ctypes.sizeof(ctypes.c_void_p)]
     vector = libc.MessageVector(3, {16: 4096, 28: 8192})
-    first, second, third = vector.headers[28]
+    first, second, third = (header.value or 0 for header in vector.headers[28])
     assert third - second == second - first == expected
     name, size = struct.unpack_from("PI", ctypes.string_at(third, expected))
     assert (name, size) == (8192 + 2 * 28, 28)

@@ -19,7 +19,7 @@ class HandReactor:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
 
-    def add_reader(self, fd: int, callback: Callable[[], None], /) -> None:
+    def add_reader(self, fd: int, callback: Callable[[], object], /) -> None:
         self._selector.register(fd, selectors.EVENT_READ, callback)
 
     def remove_reader(self, fd: int, /) -> None:

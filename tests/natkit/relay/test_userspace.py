@@ -589,7 +589,7 @@ def test_one_flooded_allocation_leaves_the_others_their_turn(rig: Rig) -> None:
     descriptors = [
         rig.plane._allocations[each.allocation].endpoint.descriptor for each in (flooded, quiet)
     ]
-    rig.plane._serve(descriptors)
+    rig.plane._relay(descriptors)
     # One pass: one batch of the flood at most, and the quiet one's packet.
     assert [data for data, _ in received(quiet.client)] == [channel_data(b"hello")]
     assert 0 < len(received(flooded.client)) <= CAPACITY
