@@ -42,6 +42,8 @@ from natkit.turn.events import (
     ChannelFailed,
     DataReceived,
     IcmpReceived,
+    Moved,
+    MoveFailed,
     PermissionFailed,
     PermissionInstalled,
     Refreshed,
@@ -84,6 +86,7 @@ class Allocation:
         self._arrival = asyncio.Event()
         self._permissions: dict[str, set[asyncio.Future[None]]] = {}
         self._channels: dict[Address, set[asyncio.Future[int]]] = {}
+        self._moves: set[asyncio.Future[None]] = set()
         self._over: NatkitError | None = None
         self._lifetime = 0.0
         self._driver: Driver[TurnEvent, Address | Path] = Driver(
@@ -148,6 +151,34 @@ class Allocation:
         if not self._machine.is_permitted(peer.host):
             await self.permit(peer)
         self._driver.run(lambda now: self._machine.send(data, peer, now))
+
+    @property
+    def can_move(self) -> bool:
+        """Whether the server has given a ticket for going elsewhere (RFC 8016)."""
+        return self._machine.can_move
+
+    async def move(self) -> None:
+        """Take the allocation along to a new socket or connection, by the route of now.
+
+        For when this host's address changed, or another interface is better.  The relayed address,
+        permissions and channels stay, and nothing is lost as long as the old address works.  After
+        an exception everything is as before.
+
+        Raises MisuseError where the server gave no ticket, ErrorResponses, TransactionTimeout and
+        UnreachableError.
+        """
+        self._check()
+        address = self.server.address
+        local = None
+        if self.server.transport is Transport.UDP:
+            local = source_address(address)
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._moves.add(waiter)
+        try:
+            self._driver.run(lambda now: self._machine.move(now, local))
+            await waiter
+        finally:
+            self._moves.discard(waiter)
 
     async def receive(self) -> tuple[bytes, Address]:
         """The next datagram from a permitted host, and who sent it.
@@ -214,7 +245,14 @@ class Allocation:
                 assert_never(event)
 
     def _on_own_event(
-        self, event: Allocated | AllocateFailed | Refreshed | AllocationLost | AllocationClosed
+        self,
+        event: Allocated
+        | AllocateFailed
+        | Refreshed
+        | Moved
+        | MoveFailed
+        | AllocationLost
+        | AllocationClosed,
     ) -> None:
         """The allocation's own fate."""
         match event:
@@ -227,6 +265,11 @@ class Allocation:
                 self._gone.set()
             case Refreshed(lifetime):
                 self._lifetime = lifetime
+            case Moved(path):
+                _log.debug("the allocation moved to %s", path.local)
+                _settle(self._moves, None)
+            case MoveFailed(error):
+                _fail(self._moves, error)
             case AllocationLost(error):
                 self._end(error)
             case AllocationClosed():
@@ -247,6 +290,7 @@ class Allocation:
             _fail(permissions, error)
         for channels in self._channels.values():
             _fail(channels, error)
+        _fail(self._moves, error)
         self._arrival.set()
 
 
@@ -260,6 +304,7 @@ async def allocate(
     trust: Trust = SYSTEM_TRUST,
     lifetime: int | None = None,
     family: Family | None = None,
+    mobile: bool = False,
     timeout: float | None = None,  # noqa: ASYNC109 - a limit of its own, with an error of its own
 ) -> AsyncIterator[Allocation]:
     """An allocation at a TURN URI's server; leaving the context deletes it (RFC 8656).
@@ -267,6 +312,8 @@ async def allocate(
     ``turn:`` is UDP, and with ``?transport=tcp`` TCP; ``turns:`` is TLS, and with
     ``?transport=udp`` DTLS, with a certificate for the URI's host that ``trust`` believes.  Peers
     are reached by UDP always.
+    With ``mobile`` the allocation asks for a ticket, and survives a change of this host's address:
+    see :meth:`Allocation.move`.
     ``lifetime`` in seconds and the ``family`` of the relayed address are wishes.  ``timeout`` in
     seconds is for getting the allocation; without it each address has a transaction's 39.5 s.
     A server that says 300 (Try Alternate) is left for the one it names.
@@ -277,7 +324,7 @@ async def allocate(
     try:
         async with asyncio.timeout(timeout):
             targets = await _targets(uri, locator or SystemLocator())
-            caller = _Caller(username, password, trust, lifetime, family)
+            caller = _Caller(username, password, trust, lifetime, family, mobile=mobile)
             allocation = await _allocate_somewhere(caller, targets)
     except TimeoutError as error:
         if isinstance(error, TransactionTimeout):
@@ -299,7 +346,10 @@ class _Caller:
         trust: Trust,
         lifetime: int | None,
         family: Family | None,
+        *,
+        mobile: bool = False,
     ) -> None:
+        self._mobile = mobile
         self._username = username
         self._password = password
         self._trust = trust
@@ -318,6 +368,7 @@ class _Caller:
             local=source_address(server.address) if is_udp else None,
             lifetime=self._lifetime,
             family=self._family,
+            mobile=self._mobile,
         )
         allocation = Allocation(machine, server, self._trust)
         try:

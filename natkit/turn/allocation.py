@@ -9,6 +9,7 @@
     allocation.permit([peer], now)      # PermissionInstalled(host), or PermissionFailed
     allocation.bind_channel(peer, now)  # ChannelBound(peer, channel), or ChannelFailed
     allocation.send(data, peer, now)    # DataReceived(data, peer) comes back
+    allocation.move(now)                # Moved(path), or MoveFailed
     allocation.close(now)               # AllocationClosed(confirmed)
 
 It asks its shell for a socket or a stream of its own, refreshes all that it has, and tells by
@@ -17,6 +18,7 @@ AllocationLost when the server dropped it.
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Final, assert_never
 
@@ -26,6 +28,7 @@ from natkit.errors import (
     AllocationMismatch,
     MalformedMessage,
     MisuseError,
+    MobilityForbidden,
     NatkitError,
     TlsFailed,
     TransactionTimeout,
@@ -51,7 +54,7 @@ from natkit.stun.attributes import (
     XorPeerAddress,
     XorRelayedAddress,
 )
-from natkit.stun.authentication import LongTerm
+from natkit.stun.authentication import Authentication, LongTerm
 from natkit.stun.conversation import Conversation, Outcome, Succeeded
 from natkit.stun.message import Message
 from natkit.stun.registry import TRANSACTION_ID_LENGTH, MessageClass, Method
@@ -64,9 +67,12 @@ from natkit.turn.events import (
     AllocationLost,
     DataReceived,
     IcmpReceived,
+    Moved,
+    MoveFailed,
     Refreshed,
     TurnEvent,
 )
+from natkit.turn.moving import LINGER, Move, may_be_elsewhere, ticket_of
 from natkit.turn.peers import Peers
 from natkit.turn.permissions import REFRESH_MARGIN
 from natkit.turn.registry import DEFAULT_LIFETIME
@@ -123,6 +129,8 @@ _TRANSITIONS: Final = {
 
 class _Timer(Enum):
     OPEN = auto()
+    MOVE = auto()
+    LINGER = auto()
     REFRESH = auto()
     EXPIRY = auto()
     CLOSE = auto()
@@ -135,6 +143,10 @@ class Allocation:
     shell frames, and look like TCP from here.  ``local`` is the address to speak from, with port 0
     for any; without it the system chooses.  ``lifetime`` in seconds and ``family`` of the relayed
     address are wishes; without them the server's defaults hold.
+
+    ``mobile``: ask for a mobility ticket (RFC 8016), and do without where the server forbids it.
+    With one the allocation moves by ``move``; and by itself when a connection ends, the server
+    stops answering, or says 437 because a NAT gave us another address.
 
     Data to a peer without a permission requests one and waits for it, up to MAX_WAITING bytes in
     all; what is too much, or waits for a permission that fails, is dropped and counted.
@@ -151,6 +163,7 @@ class Allocation:
         local: Address | None = None,
         lifetime: int | None = None,
         family: Family | None = None,
+        mobile: bool = False,
     ) -> None:
         if lifetime is not None and not 0 < lifetime < 1 << 32:
             raise MisuseError(f"a lifetime of {lifetime} seconds")
@@ -160,15 +173,18 @@ class Allocation:
         self._password = password
         self._random = random
         self._local = local
-        self._allocate = Allocate(lifetime, family)
+        self._allocate = Allocate(lifetime, family, mobile)
         self._refresh = Refresh(lifetime)
         self._state = AllocationState.IDLE
         self._attempt = 0
         self._request_id = 0
         self._path: Path | None = None
-        self._authentication = LongTerm(username, password)
-        self._conversation = self._converse()
+        self._authentication: Authentication = LongTerm(username, password)
+        self._conversation = self._converse(self._authentication)
         self._purposes: dict[RequestId, tuple[Purpose, float]] = {}
+        self._ticket = b""
+        self._move: Move | None = None
+        self._left: Path | None = None
         self._peers = Peers()
         self._timers: TimerQueue[_Timer] = TimerQueue()
         self._unusable: MalformedMessage | None = None
@@ -258,6 +274,23 @@ class Allocation:
             self._peers.hold(peer, data)
             self._serve_peers(now)
 
+    @property
+    def can_move(self) -> bool:
+        """Whether the server has given a ticket for going elsewhere."""
+        return self._state is AllocationState.ALLOCATED and self._ticket != b""
+
+    def move(self, now: float, local: Address | None = None) -> None:
+        """Take the allocation along to a new socket or stream; Moved or MoveFailed follows.
+
+        ``local`` is the address to speak from, as for the constructor.  Until Moved everything goes
+        by the old path, and no data is lost.  A move under way is given up for this one.
+        MisuseError without an allocation that can move.
+        """
+        if not self.can_move:
+            raise MisuseError("the allocation cannot move: the server gave no mobility ticket")
+        self._local = local
+        self._begin_move(None, now)
+
     def close(self, now: float) -> None:
         """Delete the allocation; AllocationClosed follows within CLOSE_TIMEOUT."""
         match self._state:
@@ -277,7 +310,7 @@ class Allocation:
 
     def receive(self, data: bytes, path: Path, now: float) -> None:
         """A message from the server arrived; others' are ignored."""
-        if path != self._path:
+        if path not in (self._path, self._left) and (self._move is None or path != self._move.path):
             return
         try:
             if is_channel_data(data):
@@ -287,14 +320,25 @@ class Allocation:
         except MalformedMessage:
             self._malformed += 1
 
-    def disconnected(self, path: Path, now: float) -> None:  # noqa: ARG002 - the contract
+    def disconnected(self, path: Path, now: float) -> None:
         """The stream to the server ended."""
-        if path == self._path:
+        error = UnreachableError(f"{self._server} closed the connection")
+        if path == self._left:
+            self._left = None
+        elif path == self._path:
             self._path = None
-            self._fail(UnreachableError(f"{self._server} closed the connection"))
+            if not self._move_because(error, now):
+                self._fail(error)
+        elif self._move is not None and path == self._move.path:
+            self._move.path = None
+            self._move_failed(self._move, error)
 
     def answer(self, request_id: RequestId, result: Address | Path | Failure, now: float) -> None:
         """The socket or the stream is there, or is not."""
+        move = self._move
+        if move is not None and request_id == move.request_id:
+            self._move_answer(move, result, now)
+            return
         if request_id != self._request_id or self._state is not AllocationState.OPENING:
             match result:
                 case Path():
@@ -311,10 +355,8 @@ class Allocation:
             case Failure(reason, tls_failed=tls_failed):
                 self._fail(TlsFailed(reason) if tls_failed else UnreachableError(reason))
                 return
-            case Path():
-                self._path = result
-            case Address():
-                self._path = Path(self._transport, result, self._server)
+            case Path() | Address():
+                self._path = self._path_of(result)
             case _:
                 assert_never(result)
         self._enter(AllocationState.ALLOCATING)
@@ -323,6 +365,8 @@ class Allocation:
     def handle_timer(self, now: float) -> None:
         """Retransmit, refresh, and notice what ended."""
         self._conversation.handle_timer(now)
+        if self._move is not None:
+            self._move.handle_timer(now)
         self._take_outcomes(now)
         for timer in self._timers.pop_due(now):
             match timer:
@@ -334,6 +378,12 @@ class Allocation:
                     self._fail(self._refresh_error)
                 case _Timer.CLOSE:
                     self._closed(confirmed=False)
+                case _Timer.MOVE:
+                    if self._move is not None:
+                        error = UnreachableError(f"no connection to {self._server}")
+                        self._move_failed(self._move, error)
+                case _Timer.LINGER:
+                    self._leave()
                 case _:
                     assert_never(timer)
         if self._state is AllocationState.ALLOCATED:
@@ -344,6 +394,7 @@ class Allocation:
         """The earliest of all that is to be done in time."""
         deadlines = (
             self._conversation.next_deadline(),
+            None if self._move is None else self._move.next_deadline(),
             self._timers.next_deadline(),
             self._peers.next_deadline(),
         )
@@ -353,6 +404,8 @@ class Allocation:
         """Take what is to be sent to the server."""
         for data in self._conversation.transmits():
             self._transmit(data)
+        if self._move is not None:
+            self._transmits += self._move.transmits()
         taken, self._transmits = self._transmits, []
         return taken
 
@@ -371,11 +424,14 @@ class Allocation:
     def _open(self, now: float) -> None:
         self._enter(AllocationState.OPENING)
         self._attempt += 1
-        self._request_id += 1
         # The server may bind its nonces to the 5-tuple: a new one begins anew.
         self._authentication = LongTerm(self._username, self._password)
         self._drop_requests()
         self._timers.set(_Timer.OPEN, now + OPEN_TIMEOUT)
+        self._ask_for_path()
+
+    def _ask_for_path(self) -> RequestId:
+        self._request_id += 1
         if self._transport is not Transport.UDP:
             self._events.append(
                 Connect(self._request_id, self._transport, self._local, self._server)
@@ -383,18 +439,28 @@ class Allocation:
         else:
             local = self._local or Address(_ANY[self._server.family], 0)
             self._events.append(OpenSocket(self._request_id, local))
+        return self._request_id
+
+    def _path_of(self, result: Address | Path) -> Path:
+        if isinstance(result, Path):
+            return result
+        return Path(self._transport, result, self._server)
 
     def _release_path(self) -> None:
         """Close what the shell opened, and forget all that belonged to it."""
         for timer in _Timer:
             self._timers.cancel(timer)
         self._drop_requests()
+        self._drop_move()
+        self._leave()
         self._peers.clear()
         self.relayed = None
         path, self._path = self._path, None
-        if path is None:
-            return
-        self._transmits.clear()
+        if path is not None:
+            self._transmits.clear()
+            self._close_path(path)
+
+    def _close_path(self, path: Path) -> None:
         if path.transport is not Transport.UDP:
             self._events.append(ClosePath(path))
         else:
@@ -421,9 +487,14 @@ class Allocation:
     def _delete(self, now: float) -> None:
         # What an Allocate under way may yet create is deleted with it.
         self._drop_requests()
+        self._drop_move()
         for timer in _Timer:
             self._timers.cancel(timer)
         self._peers.clear()
+        if self._path is None:
+            # It was lost on a move, and the server is not told any more.
+            self._closed(confirmed=False)
+            return
         self._enter(AllocationState.DELETING)
         self._timers.set(_Timer.CLOSE, now + CLOSE_TIMEOUT)
         self._start(Delete(), now)
@@ -436,18 +507,114 @@ class Allocation:
         else:
             self._events.append(AllocationClosed(confirmed))
 
+    # ── moving (RFC 8016) ───────────────────────────────────────────────────────────────────────
+
+    def _begin_move(self, reason: NatkitError | None, now: float) -> None:
+        left_over = [] if self._move is None else self._move.left_over
+        self._drop_move()
+        self._move = Move(self._ask_for_path(), reason)
+        self._move.left_over = left_over
+        self._timers.set(_Timer.MOVE, now + OPEN_TIMEOUT)
+
+    def _move_because(self, reason: NatkitError, now: float) -> bool:
+        """Save the allocation by moving, if that can be."""
+        if not self.can_move:
+            return False
+        if self._move is not None:
+            self._move.reason = self._move.reason or reason
+        elif may_be_elsewhere(reason) and self._path is not None:
+            # The server sees the same socket at another address.
+            self._move = Move(0, reason)
+            self._present(self._move, self._path, now)
+        else:
+            # Whatever address was given may be gone.
+            self._local = None
+            self._begin_move(reason, now)
+        return True
+
+    def _move_because_of_silence(self, now: float) -> None:
+        if self.can_move and self._move is None:
+            self._local = None
+            self._begin_move(None, now)
+
+    def _move_answer(self, move: Move, result: Address | Path | Failure, now: float) -> None:
+        self._timers.cancel(_Timer.MOVE)
+        match result:
+            case Failure(reason, tls_failed=tls_failed):
+                self._move_failed(
+                    move, TlsFailed(reason) if tls_failed else UnreachableError(reason)
+                )
+            case Path() | Address():
+                move.request_id = 0
+                self._present(move, self._path_of(result), now)
+            case _:
+                assert_never(result)
+
+    def _present(self, move: Move, path: Path, now: float) -> None:
+        authentication = LongTerm(self._username, self._password)
+        conversation = self._converse(authentication)
+        refresh = Refresh(self._refresh.lifetime, self._ticket)
+        move.begin(path, authentication, conversation, refresh, now)
+
+    def _move_outcome(self, move: Move, result: Message | NatkitError, now: float) -> None:
+        if isinstance(result, NatkitError):
+            if isinstance(result, AllocationMismatch):
+                # The ticket is of no use any more.
+                self._ticket = b""
+            self._move_failed(move, result)
+            return
+        self._move = None
+        old, self._path = self._path, move.path
+        if old is not None and old != self._path:
+            self._leave()
+            self._left = old
+            self._timers.set(_Timer.LINGER, now + LINGER)
+        self._ticket = ticket_of(result)
+        unanswered = [purpose for purpose, _ in self._purposes.values()]
+        self._purposes.clear()
+        if move.conversation is not None and move.authentication is not None:
+            self._conversation, self._authentication = move.conversation, move.authentication
+        self._live_until(move.started_at, _granted(result))
+        if self._path is not None:
+            self._events.append(Moved(self._path))
+        # It tells the server that we are here, though we may have nothing to send.
+        self._start(self._refresh, now)
+        for purpose in move.left_over + unanswered:
+            if isinstance(purpose, CreatePermission | BindChannel):
+                self._start(purpose, now)
+
+    def _move_failed(self, move: Move, error: NatkitError) -> None:
+        self._drop_move()
+        if move.reason is not None:
+            self._fail(move.reason)
+        else:
+            self._events.append(MoveFailed(error))
+
+    def _drop_move(self) -> None:
+        self._timers.cancel(_Timer.MOVE)
+        move, self._move = self._move, None
+        if move is not None and move.path is not None and move.path != self._path:
+            self._close_path(move.path)
+
+    def _leave(self) -> None:
+        """Be done with the path that was before the present one."""
+        self._timers.cancel(_Timer.LINGER)
+        path, self._left = self._left, None
+        if path is not None:
+            self._close_path(path)
+
     # ── requests and their outcomes ─────────────────────────────────────────────────────────────
 
-    def _converse(self) -> Conversation:
+    def _converse(self, authentication: Authentication) -> Conversation:
         return Conversation(
             reliable=self._transport.is_reliable,
             random=self._random,
-            authentication=self._authentication,
+            authentication=authentication,
             software=SOFTWARE,
         )
 
     def _drop_requests(self) -> None:
-        self._conversation = self._converse()
+        self._conversation = self._converse(self._authentication)
         self._purposes.clear()
 
     def _start(self, purpose: Purpose, now: float) -> None:
@@ -459,6 +626,9 @@ class Allocation:
         # What one outcome ends, it ends by a new conversation, which has no outcomes.
         while (outcome := self._conversation.next_outcome()) is not None:
             self._take_outcome(outcome, now)
+        move = self._move
+        if move is not None and (result := move.outcome()) is not None:
+            self._move_outcome(move, result, now)
 
     def _take_outcome(self, outcome: Outcome, now: float) -> None:
         purpose, started_at = self._purposes.pop(outcome.request_id)
@@ -471,7 +641,10 @@ class Allocation:
                 self._closed(confirmed=isinstance(result, Message | AllocationMismatch))
             case _ if isinstance(result, AllocationMismatch):
                 # RFC 8656 §5: the allocation no longer exists.
-                self._fail(result)
+                if self._move_because(result, now) and self._move is not None:
+                    self._move.left_over.append(purpose)
+                else:
+                    self._fail(result)
             case Refresh():
                 self._refresh_outcome(result, started_at, now)
             case CreatePermission():
@@ -491,6 +664,10 @@ class Allocation:
             self._release_path()
             self._open(now)
             return
+        if isinstance(result, MobilityForbidden) and self._allocate.mobile:
+            self._allocate = replace(self._allocate, mobile=False)
+            self._start(self._allocate, now)
+            return
         if isinstance(result, NatkitError):
             self._fail(result)
             return
@@ -505,6 +682,7 @@ class Allocation:
             return
         self._enter(AllocationState.ALLOCATED)
         self.relayed = relayed.address
+        self._ticket = ticket_of(result)
         self._live_until(started_at, lifetime)
         mapped_address = mapped.address if mapped else None
         self._events.append(Allocated(self.relayed, mapped_address, lifetime))
@@ -531,6 +709,9 @@ class Allocation:
             self._events.append(Refreshed(lifetime))
             return
         self._refresh_error = result
+        if isinstance(result, TransactionTimeout):
+            # The path may be dead though the server is not.
+            self._move_because_of_silence(now)
         if may_pass(result):
             self._timers.set(_Timer.REFRESH, now + retry_delay(result))
 
@@ -567,7 +748,10 @@ class Allocation:
     def _receive_message(self, message: Message, now: float) -> None:
         match message.message_class:
             case MessageClass.SUCCESS_RESPONSE | MessageClass.ERROR_RESPONSE:
-                self._unexpected += not self._conversation.receive(message, now)
+                expected = self._conversation.receive(message, now) or (
+                    self._move is not None and self._move.receive(message, now)
+                )
+                self._unexpected += not expected
                 self._take_outcomes(now)
             case MessageClass.INDICATION:
                 self._receive_indication(message)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from natkit.address import Address
 from natkit.errors import NatkitError
-from natkit.machine import ClosePath, CloseSocket, Connect, OpenSocket
+from natkit.machine import ClosePath, CloseSocket, Connect, OpenSocket, Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,20 @@ class Refreshed:
     """The allocation lives for another ``lifetime`` seconds."""
 
     lifetime: float
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The allocation is reached by ``path`` now, with all that it had (RFC 8016)."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class MoveFailed:
+    """The allocation stays where it is; ``error`` tells why."""
+
+    error: NatkitError
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +118,8 @@ TurnEvent = (
     Allocated
     | AllocateFailed
     | Refreshed
+    | Moved
+    | MoveFailed
     | PermissionInstalled
     | PermissionFailed
     | ChannelBound

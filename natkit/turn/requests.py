@@ -9,6 +9,7 @@ from natkit.stun.attributes import (
     Attribute,
     ChannelNumber,
     Lifetime,
+    MobilityTicket,
     RequestedAddressFamily,
     RequestedTransport,
     XorPeerAddress,
@@ -25,17 +26,19 @@ SERVER_FAILURE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Allocate:
-    """Create the allocation; ``lifetime`` in seconds and ``family`` are wishes."""
+    """Create the allocation; ``lifetime`` in seconds, ``family`` and a ticket are wishes."""
 
     lifetime: int | None
     family: Family | None
+    mobile: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """Keep the allocation."""
+    """Keep the allocation; with its ``ticket``, from another address."""
 
     lifetime: int | None
+    ticket: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +67,16 @@ Purpose = Allocate | Refresh | Delete | CreatePermission | BindChannel
 def form(purpose: Purpose) -> tuple[Method, tuple[Attribute, ...]]:
     """Method and attributes of a request, without those that authenticate it."""
     match purpose:
-        case Allocate(lifetime, family):
+        case Allocate(lifetime, family, mobile):
             wanted = () if family is None else (RequestedAddressFamily(family),)
             return Method.ALLOCATE, (
                 RequestedTransport(UDP_PROTOCOL),
                 *wanted,
                 *_lifetime(lifetime),
+                *_ticket(b"" if mobile else None),
             )
-        case Refresh(lifetime):
-            return Method.REFRESH, _lifetime(lifetime)
+        case Refresh(lifetime, ticket):
+            return Method.REFRESH, (*_lifetime(lifetime), *_ticket(ticket))
         case Delete():
             return Method.REFRESH, (Lifetime(0),)
         case CreatePermission(peers):
@@ -98,3 +102,7 @@ def retry_delay(error: NatkitError) -> float:
 
 def _lifetime(seconds: int | None) -> tuple[Lifetime, ...]:
     return () if seconds is None else (Lifetime(seconds),)
+
+
+def _ticket(value: bytes | None) -> tuple[MobilityTicket, ...]:
+    return () if value is None else (MobilityTicket(value),)

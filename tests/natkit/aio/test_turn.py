@@ -24,7 +24,7 @@ from natkit.errors import (
 from natkit.locate import Target
 from natkit.machine import Transport
 from natkit.stun.attributes import AlternateServer
-from stun_server.events import AllocationClosed, ChannelBound, CloseReason
+from stun_server.events import AllocationClosed, AllocationMoved, ChannelBound, CloseReason
 from tests.natkit.aio.running_server import (
     PASSWORD,
     USER,
@@ -317,3 +317,51 @@ async def test_a_redirection_may_name_another_certificate(domain: str | None, na
     with pytest.raises(Forbidden):
         await turn._allocate_somewhere(Caller("", "", Trust(), None, None), [target])
     assert asked == [target, Target(Transport.TLS, second, "a.example.org", name)]
+
+
+@pytest.mark.parametrize("kind", ["udp", "tcp"])
+async def test_an_allocation_moves_to_another_socket_and_goes_on(
+    server: RunningServer, kind: str
+) -> None:
+    uri = f"{server.uri}?transport={kind}"
+    async with (
+        asyncio.timeout(LIMIT),
+        allocate(uri, username=USER, password=PASSWORD, mobile=True) as relay,
+        allocate(server.uri, username=USER, password=PASSWORD) as other,
+    ):
+        assert relay.can_move
+        await relay.bind_channel(other.relayed_address)
+        await other.permit(relay.relayed_address)
+        relayed = relay.relayed_address
+        await relay.move()
+        assert relay.relayed_address == relayed
+        await relay.send(b"from elsewhere", other.relayed_address)
+        assert await other.receive() == (b"from elsewhere", relayed)
+        await other.send(b"to there", relayed)
+        assert await relay.receive() == (b"to there", other.relayed_address)
+    [moved] = [event for event in server.events if isinstance(event, AllocationMoved)]
+    assert moved.before != moved.client
+
+
+async def test_a_cut_connection_costs_no_allocation_that_can_move(server: RunningServer) -> None:
+    uri = f"{server.uri}?transport=tcp"
+    async with (
+        asyncio.timeout(LIMIT),
+        allocate(uri, username=USER, password=PASSWORD, mobile=True) as relay,
+        allocate(server.uri, username=USER, password=PASSWORD) as other,
+    ):
+        await relay.permit(other.relayed_address)
+        await other.permit(relay.relayed_address)
+        server.cut_connections()
+        # It is answered by the new connection alone.
+        await relay.permit(Address("127.0.0.2", 5000))
+        assert any(isinstance(event, AllocationMoved) for event in server.events)
+        await other.send(b"still there?", relay.relayed_address)
+        assert await relay.receive() == (b"still there?", other.relayed_address)
+
+
+async def test_what_cannot_move_says_so(server: RunningServer) -> None:
+    async with at(server) as relay:
+        assert not relay.can_move
+        with pytest.raises(MisuseError, match="no mobility ticket"):
+            await relay.move()

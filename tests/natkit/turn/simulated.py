@@ -124,6 +124,7 @@ class Caller:
         transport: Transport = Transport.UDP,
         family: Family = Family.IPV4,
         relayed: Family | None = None,
+        mobile: bool = False,
         lateness: float = 0.0,
     ) -> None:
         self.relay = relay
@@ -136,6 +137,7 @@ class Caller:
             password=PASSWORD,
             random=self.network.random_bytes(f"client {host.name}"),
             family=relayed,
+            mobile=mobile,
         )
         self.shell: Shell[TurnEvent, Address | Path] = Shell(
             host, self.allocation, framing=StunFraming, lateness=lateness
@@ -180,6 +182,10 @@ class Caller:
         """Send through the relay."""
         self.shell.call(lambda now: self.allocation.send(data, peer, now))
 
+    def move(self) -> None:
+        """Speak from another socket or stream."""
+        self.shell.call(self.allocation.move)
+
     def close(self) -> None:
         """Delete the allocation."""
         self.shell.call(self.allocation.close)
@@ -210,11 +216,12 @@ def caller_on(
     transport: Transport = Transport.UDP,
     family: Family = Family.IPV4,
     relayed: Family | None = None,
+    mobile: bool = False,
 ) -> Caller:
     """A caller on a host of its own."""
     addresses = ("192.0.2.1", "2001:db8::1") if behind is None else ("192.168.1.2",)
     host = relay.network.host("client", *addresses, behind=behind, link=link)
-    return Caller(relay, host, transport=transport, family=family, relayed=relayed)
+    return Caller(relay, host, transport=transport, family=family, relayed=relayed, mobile=mobile)
 
 
 @dataclass(frozen=True, slots=True)
