@@ -1,7 +1,7 @@
 """Allocate: a relayed address for a client (RFC 8656 §7.2).
 
 An Allocate that passes its checks becomes an :class:`Opening`, which asks for sockets until one is
-bound, or two next to each other, or too many ports were in use.
+bound, or two next to each other, or one of each family, or too many ports were in use.
 """
 
 from dataclasses import dataclass, field
@@ -9,13 +9,17 @@ from dataclasses import dataclass, field
 from natkit.address import Address, Family
 from natkit.machine import CloseSocket, Failure, Path, RandomBytes
 from natkit.stun.attributes import (
+    AdditionalAddressFamily,
+    AddressErrorCode,
     Attribute,
     DontFragment,
+    ErrorCode,
     EvenPort,
     Lifetime,
     RequestedAddressFamily,
     RequestedTransport,
     ReservationToken,
+    SsodaAdditionalAddressFamily,
     UnknownAttributes,
     XorMappedAddress,
     XorRelayedAddress,
@@ -35,12 +39,19 @@ from stun_server.settings import Settings
 # Ports that others on this host may hold before the request is refused: each try is a system call.
 MAX_TRIES = 16
 
+# Clients of coturn's make still send the draft's number.
+_ADDITIONAL = (AdditionalAddressFamily, SsodaAdditionalAddressFamily)
+
+_QUOTA_REACHED = StunError.ALLOCATION_QUOTA_REACHED
+
 
 @dataclass(slots=True, eq=False)
 class Opening:
     """An Allocate that waits for its socket, the next one at ``wanted``.
 
-    ``first``: the even port of a pair that is bound already.
+    ``additional`` is the host of the other family, of which a socket is asked for next.  ``first``
+    is bound already: the even port of a pair, or the first address of a dual allocation.
+    ``errors`` tell why a family is missing.  ``held`` sockets count in the user's quota.
     """
 
     request: Message
@@ -49,6 +60,9 @@ class Opening:
     host: str
     even: bool
     pair: bool
+    additional: str | None
+    errors: tuple[AddressErrorCode, ...]
+    held: int
     wanted: Address = field(init=False)
     tries: int = 1
     first: Address | None = None
@@ -80,7 +94,6 @@ class Allocate:
 
         Steps 1 and 2 are the dispatcher's: it knows users and 5-tuples.
         """
-        account = proof.credential.account
         # RFC 8656 §7.2 step 3
         transport = request.get(RequestedTransport)
         if transport is None:
@@ -99,36 +112,70 @@ class Allocate:
         immobile = self._mobility.allocate_refusal(request, proof.realm)
         if immobile is not None:
             return immobile
-        # Step 5.  ADDITIONAL-ADDRESS-FAMILY is comprehension-optional and not understood, here as
-        # in steps 6, 8 and 9: the client gets one address and sees that it is one.
+        # Step 5
         token = request.get(ReservationToken)
-        even_port = request.get(EvenPort)
-        wanted_family = request.get(RequestedAddressFamily)
         if token is not None:
-            if even_port is not None or wanted_family is not None:
+            if any(
+                request.get(kind) is not None
+                for kind in (EvenPort, RequestedAddressFamily, *_ADDITIONAL)
+            ):
                 return Refusal(
                     StunError.BAD_REQUEST, "RESERVATION-TOKEN with EVEN-PORT or an address family"
                 )
             return self._use_reservation(token.value, request, path, proof, now)
-        # Step 7
-        family = wanted_family.family if wanted_family is not None else Family.IPV4
-        host = self._settings.relay_host(family, path.local)
-        if host is None:
+        wanted = _wanted_families(request)
+        if isinstance(wanted, Refusal):
+            return wanted
+        return self._begin_opening(wanted, request, path, proof, now)
+
+    def _begin_opening(
+        self, families: tuple[int, ...], request: Message, path: Path, proof: Proof, now: float
+    ) -> Opening | Outcome:
+        # Step 7, and the families of step 9: what one of two lacks is told beside the other.
+        hosts = [self._settings.relay_host(family, path.local) for family in families]
+        found = [host for host in hosts if host is not None]
+        if not found:
             return Refusal(
-                StunError.ADDRESS_FAMILY_NOT_SUPPORTED, f"no relayed address of family {family}"
+                StunError.ADDRESS_FAMILY_NOT_SUPPORTED,
+                f"no relayed address of family {' or '.join(map(str, families))}",
             )
-        # Step 10.  A second port that is kept for later counts as well.
+        errors = [
+            _address_error(family, StunError.ADDRESS_FAMILY_NOT_SUPPORTED)
+            for family, host in zip(families, hosts, strict=True)
+            if host is None
+        ]
+        # Step 10.  A second port that is kept for later counts as well, and so does each family.
+        account = proof.credential.account
+        even_port = request.get(EvenPort)
         pair = even_port is not None and even_port.reserve_next
-        count = 2 if pair else 1
+        count = 2 if pair else len(found)
         refusal = self._allocations.quota_refusal(account, count, in_all=count, limits=proof.realm)
+        if len(found) == 2 and refusal is not None and refusal.code != _QUOTA_REACHED:
+            # The server has room for one: partially met is better than not at all.
+            count = 1
+            del found[1]
+            errors.append(_address_error(families[1], StunError.INSUFFICIENT_CAPACITY))
+            refusal = self._allocations.quota_refusal(
+                account, count, in_all=count, limits=proof.realm
+            )
         if refusal is not None:
             return refusal
         # Step 8
-        opening = Opening(request, path, proof, host, even=even_port is not None, pair=pair)
-        if not self._choose_port(opening):
-            return Refusal(StunError.INSUFFICIENT_CAPACITY, "no free relay port")
         self._allocations.hold(account, count)
-        return opening
+        opening = Opening(
+            request,
+            path,
+            proof,
+            found[0],
+            even=even_port is not None,
+            pair=pair,
+            additional=found[1] if len(found) == 2 else None,
+            errors=tuple(errors),
+            held=count,
+        )
+        if self._choose_port(opening):
+            return opening
+        return self._go_without(opening, "no free relay port", now)
 
     def opened(
         self, opening: Opening, result: Address | Failure, now: float
@@ -139,14 +186,43 @@ class Allocate:
                 opening.first = result
                 opening.wanted = Address(result.host, result.port + 1)
                 return None, opening
+            if opening.additional is not None:
+                opening.first = result
+                return None, self._try_additional(opening, opening.additional, now)
             return None, self._grant(opening, result, now)
-        spare = CloseSocket(opening.first) if opening.first is not None else None
-        opening.first = None
+        spare = None
+        if opening.pair and opening.first is not None:
+            spare = CloseSocket(opening.first)
+            opening.first = None
         if result.address_in_use and opening.tries < MAX_TRIES and self._choose_port(opening):
             opening.tries += 1
             return spare, opening
-        self._release(opening)
-        return spare, Refusal(StunError.INSUFFICIENT_CAPACITY, result.reason)
+        return spare, self._go_without(opening, result.reason, now)
+
+    def _try_additional(self, opening: Opening, host: str, now: float) -> Opening | Outcome:
+        """Go on to the address of the other family."""
+        opening.host, opening.additional = host, None
+        opening.tries = 1
+        opening.tried.clear()
+        if self._choose_port(opening):
+            return opening
+        return self._go_without(opening, "no free relay port", now)
+
+    def _go_without(self, opening: Opening, reason: str, now: float) -> Opening | Outcome:
+        """There is no address at ``opening.host``; of two families the other may do (step 9)."""
+        if opening.first is None and opening.additional is None:
+            self._release(opening)
+            return Refusal(StunError.INSUFFICIENT_CAPACITY, reason)
+        family = Address(opening.host, 0).family
+        opening.errors += (_address_error(family, StunError.INSUFFICIENT_CAPACITY),)
+        opening.held -= 1
+        self._allocations.release(opening.proof.credential.account)
+        if opening.additional is not None:
+            return self._try_additional(opening, opening.additional, now)
+        first, opening.first = opening.first, None
+        if first is None:
+            raise AssertionError("neither family is bound")
+        return self._grant(opening, first, now)
 
     def abandon(self, opening: Opening) -> CloseSocket | None:
         """Give up an opening whose client is gone or whose socket never came."""
@@ -154,7 +230,7 @@ class Allocate:
         return CloseSocket(opening.first) if opening.first is not None else None
 
     def _release(self, opening: Opening) -> None:
-        self._allocations.release(opening.proof.credential.account, 2 if opening.pair else 1)
+        self._allocations.release(opening.proof.credential.account, opening.held)
 
     def _choose_port(self, opening: Opening) -> bool:
         port = self._ports.choose(
@@ -187,19 +263,15 @@ class Allocate:
         return self._create(request, path, proof, relayed, now)
 
     def _grant(self, opening: Opening, bound: Address, now: float) -> Success:
+        request, path, proof = opening.request, opening.path, opening.proof
         if opening.first is None:
-            return self._create(opening.request, opening.path, opening.proof, bound, now)
+            return self._create(request, path, proof, bound, now, *opening.errors)
+        if not opening.pair:
+            return self._create(request, path, proof, opening.first, now, second=bound)
         # Its first byte tells who has the port (the rest cannot be guessed: 56 random bits).
         token = bytes((self._settings.worker,)) + self._random(RESERVATION_TOKEN_LENGTH - 1)
-        self._allocations.reserve(token, bound, opening.proof.credential.account, now)
-        return self._create(
-            opening.request,
-            opening.path,
-            opening.proof,
-            opening.first,
-            now,
-            ReservationToken(token),
-        )
+        self._allocations.reserve(token, bound, proof.credential.account, now)
+        return self._create(request, path, proof, opening.first, now, ReservationToken(token))
 
     def _create(
         self,
@@ -209,16 +281,17 @@ class Allocate:
         relayed: Address,
         now: float,
         *attributes: Attribute,
+        second: Address | None = None,
     ) -> Success:
         """Create the allocation once all checks passed (RFC 8656 §7.2, after step 11)."""
         # A lifetime of zero means nothing here: the default is used.
         lifetime = desired_lifetime(request, proof.realm) or proof.realm.default_lifetime
         until = now + lifetime
-        allocation = self._allocations.open(path, relayed, proof.credential, until)
+        allocation = self._allocations.open(path, relayed, proof.credential, until, second)
         allocation.since = now
         return Success(
             (
-                XorRelayedAddress(relayed),
+                *map(XorRelayedAddress, allocation.relayed_addresses),
                 Lifetime(lifetime),
                 *attributes,
                 *self._mobility.grant(request, allocation),
@@ -226,7 +299,38 @@ class Allocate:
             ),
             (
                 AllocationOpened(
-                    allocation.allocation_id, path, relayed, proof.credential.username, until
+                    allocation.allocation_id,
+                    path,
+                    relayed,
+                    proof.credential.username,
+                    until,
+                    second,
                 ),
             ),
         )
+
+
+def _wanted_families(request: Message) -> tuple[int, ...] | Refusal:
+    """The families of the relayed addresses that a request without a token asks for."""
+    requested = request.get(RequestedAddressFamily)
+    additional = next(filter(None, map(request.get, _ADDITIONAL)), None)
+    if additional is None:
+        # RFC 8656 §7.2 step 7
+        return (Family.IPV4 if requested is None else requested.family,)
+    # Step 6
+    if requested is not None:
+        return Refusal(StunError.BAD_REQUEST, "two attributes that ask for an address family")
+    # Step 8
+    even_port = request.get(EvenPort)
+    if even_port is not None and even_port.reserve_next:
+        return Refusal(StunError.BAD_REQUEST, "a port to reserve, and two address families")
+    # Step 9; §18.11: no other value is valid.
+    if additional.family != Family.IPV6:
+        return Refusal(
+            StunError.BAD_REQUEST, f"ADDITIONAL-ADDRESS-FAMILY of family {additional.family}"
+        )
+    return Family.IPV4, Family.IPV6
+
+
+def _address_error(family: int, code: StunError) -> AddressErrorCode:
+    return AddressErrorCode(family, code, ErrorCode.of(code).reason)

@@ -6,13 +6,18 @@ Everything that changes an allocation goes through :class:`Allocations`.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from natkit.address import Address
+from natkit.address import Address, Family
 from natkit.machine import CloseSocket, Path
 from natkit.stun.registry import StunError
 from natkit.timers import TimerQueue
 from stun_server.answers import Answer, Answers
 from stun_server.authentication import Account, Credential
-from stun_server.events import AllocationClosed, CloseReason
+from stun_server.events import (
+    AllocationClosed,
+    AllocationRefreshed,
+    CloseReason,
+    RelayedAddressClosed,
+)
 from stun_server.outcome import Refusal
 from stun_server.settings import Settings
 from stun_server.sharing import Sharing
@@ -46,9 +51,20 @@ class Channel:
     only_relayed: bool
 
 
+@dataclass(slots=True)
+class SecondRelayed:
+    """The address of the other family that makes an allocation a dual one (RFC 8656 §7.2)."""
+
+    address: Address
+    until: float
+
+
 @dataclass(slots=True, eq=False)
 class Allocation:
-    """One relayed address and the client that owns it (RFC 8656 §6)."""
+    """A client and its relayed address, or its two (RFC 8656 §6).
+
+    Each address lives until its own time.  When the first of two ends the second takes its place.
+    """
 
     allocation_id: int
     client: Path
@@ -61,6 +77,27 @@ class Allocation:
     answers: list[Answer]
     since: float = 0.0
     mobile: Mobile | None = None
+    second: SecondRelayed | None = None
+
+    @property
+    def relayed_addresses(self) -> tuple[Address, ...]:
+        """The one relayed address, or both."""
+        return (self.relayed,) if self.second is None else (self.relayed, self.second.address)
+
+    @property
+    def last_until(self) -> float:
+        """When the last of its addresses expires."""
+        return self.until if self.second is None else max(self.until, self.second.until)
+
+    def ends(self) -> tuple[tuple[Address, float], ...]:
+        """Each relayed address, and when it expires."""
+        first = (self.relayed, self.until)
+        second = self.second
+        return (first,) if second is None else (first, (second.address, second.until))
+
+    def relayed_of(self, family: int) -> Address | None:
+        """The relayed address of a family, if it has one."""
+        return next((each for each in self.relayed_addresses if each.family == family), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,21 +194,41 @@ class Allocations:
     # Allocations.
 
     def open(
-        self, client: Path, relayed: Address, credential: Credential, until: float
+        self,
+        client: Path,
+        relayed: Address,
+        credential: Credential,
+        until: float,
+        second: Address | None = None,
     ) -> Allocation:
-        """Create the allocation that was held for this user."""
+        """Create the allocation that was held for this user; each address was held."""
         self._last_id += 1
         allocation = Allocation(self._last_id, client, relayed, credential, until, {}, {}, {}, [])
         self._by_id[self._last_id] = allocation
         self._by_client[client] = allocation
         self._by_relayed[relayed] = allocation
+        if second is not None:
+            allocation.second = SecondRelayed(second, until)
+            self._by_relayed[second] = allocation
         self._expiry.set(allocation, until)
         return allocation
 
-    def refresh(self, allocation: Allocation, until: float) -> None:
-        """Set when it expires, later or earlier than before."""
-        allocation.until = until
-        self._expiry.set(allocation, until)
+    def refresh(self, allocation: Allocation, until: float, family: int | None = None) -> None:
+        """Set when it expires, or its address of ``family`` does: later or earlier than before."""
+        second = allocation.second
+        if family is None or allocation.relayed.family == family:
+            allocation.until = until
+        if second is not None and (family is None or second.address.family == family):
+            second.until = until
+        self._expire_in_time(allocation)
+
+    def shorten(self, allocation: Allocation, until: float) -> Iterator[AllocationRefreshed]:
+        """Have what lives longer expire at ``until``."""
+        for address, end in allocation.ends():
+            if end > until:
+                family = address.family if allocation.second is not None else None
+                self.refresh(allocation, until, family)
+                yield AllocationRefreshed(allocation.allocation_id, until, family)
 
     def reach(self, allocation: Allocation, path: Path) -> None:
         """What comes on this path is the allocation's, too (RFC 8016 §3.2.2)."""
@@ -184,38 +241,87 @@ class Allocations:
 
     def close(
         self, allocation: Allocation, reason: CloseReason, now: float
-    ) -> tuple[AllocationClosed, CloseSocket]:
+    ) -> tuple[AllocationClosed | CloseSocket, ...]:
         """Forget it with all that belongs to it, except for what its requests were answered."""
         self.forget(allocation, now)
+        addresses = allocation.relayed_addresses
+        second = addresses[1] if len(addresses) == 2 else None
+        closed = AllocationClosed(
+            allocation.allocation_id, allocation.client, addresses[0], reason, second
+        )
+        return closed, *map(CloseSocket, addresses)
+
+    def close_family(
+        self, allocation: Allocation, family: int, reason: CloseReason, now: float
+    ) -> tuple[AllocationClosed | RelayedAddressClosed | CloseSocket, ...]:
+        """End the relayed address of one family, and the allocation if it has no other.
+
+        Its permissions and channels end with it; those of the other family are not touched (RFC
+        8656 §8.1).
+        """
+        second = allocation.second
+        if second is None:
+            return self.close(allocation, reason, now)
+        ended = second.address
+        if allocation.relayed.family == family:
+            ended = allocation.relayed
+            allocation.relayed, allocation.until = second.address, second.until
+        allocation.second = None
+        del self._by_relayed[ended]
+        self._expire_in_time(allocation)
+        self.release(allocation.credential.account)
+        for channel in [
+            kept for kept in allocation.channels.values() if kept.peer.family == family
+        ]:
+            self.unbind(allocation, channel)
+        for host in [host for host in allocation.permissions if _family(host) == family]:
+            del allocation.permissions[host]
         return (
-            AllocationClosed(
-                allocation.allocation_id, allocation.client, allocation.relayed, reason
-            ),
-            CloseSocket(allocation.relayed),
+            RelayedAddressClosed(allocation.allocation_id, ended, reason),
+            CloseSocket(ended),
         )
 
+    def _expire_in_time(self, allocation: Allocation) -> None:
+        second = allocation.second
+        until = allocation.until if second is None else min(allocation.until, second.until)
+        self._expiry.set(allocation, until)
+
     def forget(self, allocation: Allocation, now: float) -> None:
-        """Forget it, and leave its relay socket open."""
+        """Forget it, and leave its relay sockets open."""
         del self._by_id[allocation.allocation_id]
         self.unreach(allocation, allocation.client)
         if allocation.mobile is not None and allocation.mobile.arriving is not None:
             self.unreach(allocation, allocation.mobile.arriving)
-        del self._by_relayed[allocation.relayed]
+        addresses = allocation.relayed_addresses
+        for address in addresses:
+            del self._by_relayed[address]
         self._expiry.cancel(allocation)
-        self.release(allocation.credential.account)
+        self.release(allocation.credential.account, len(addresses))
         self.answers.outlive(allocation.client, allocation.answers, now)
 
     def may_expire(self, now: float) -> bool:
         """Whether there may be something for :meth:`close_expired`: a quick look."""
         return self._expiry.may_be_due(now)
 
-    def close_expired(self, now: float) -> Iterator[AllocationClosed | CloseSocket]:
+    def close_expired(
+        self, now: float
+    ) -> Iterator[AllocationClosed | RelayedAddressClosed | CloseSocket]:
         """Close the allocations and the reserved ports whose time is over."""
         for key in self._expiry.pop_due(now):
             if isinstance(key, Allocation):
-                yield from self.close(key, CloseReason.EXPIRED, now)
+                yield from self._close_what_expired(key, now)
             else:
                 yield CloseSocket(self.redeem(key))
+
+    def _close_what_expired(
+        self, allocation: Allocation, now: float
+    ) -> Iterable[AllocationClosed | RelayedAddressClosed | CloseSocket]:
+        """Close it, or the one of its two addresses whose time is over."""
+        if allocation.last_until <= now:
+            return self.close(allocation, CloseReason.EXPIRED, now)
+        first, second = allocation.relayed_addresses
+        ended = first if allocation.until <= now else second
+        return self.close_family(allocation, ended.family, CloseReason.EXPIRED, now)
 
     # Reserved ports.
 
@@ -317,3 +423,7 @@ class Allocations:
         if permission is None or permission.until <= now:
             return False
         return not permission.only_relayed or self.is_relayed(peer)
+
+
+def _family(host: str) -> Family:
+    return Address(host, 0).family

@@ -49,7 +49,7 @@ def channel_bind(
                 StunError.BAD_REQUEST, f"channel 0x{bound.number:04x} is bound to {bound.peer}"
             )
     # The peer's family.
-    if peer.family is not allocation.relayed.family:
+    if allocation.relayed_of(peer.family) is None:
         return Refusal(StunError.PEER_ADDRESS_FAMILY_MISMATCH, "a peer of the other family")
     # The restrictions on peers.
     rule = policy.refusal(peer.host)

@@ -24,7 +24,7 @@ def create_permission(
     if not peers:
         return Refusal(StunError.BAD_REQUEST, "no XOR-PEER-ADDRESS")
     # The family of every peer.
-    if any(peer.family is not allocation.relayed.family for peer in peers):
+    if any(allocation.relayed_of(peer.family) is None for peer in peers):
         return Refusal(StunError.PEER_ADDRESS_FAMILY_MISMATCH, "a peer of the other family")
     # The restrictions on peers.
     hosts: dict[str, bool] = {}

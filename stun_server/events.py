@@ -2,13 +2,14 @@
 
 Requests: :class:`~natkit.machine.OpenSocket` (the bound Address, or Failure) and
 :class:`FindCredential`.  :class:`~natkit.machine.CloseSocket` follows every
-:class:`AllocationClosed`, and ends a reserved port that nobody came for.
+:class:`AllocationClosed` and :class:`RelayedAddressClosed`, and ends a reserved port that nobody
+came for.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from natkit.address import Address
+from natkit.address import Address, Family
 from natkit.machine import CloseSocket, OpenSocket, Path, Request, Transmit
 from stun_server.policy import Rule
 
@@ -31,14 +32,25 @@ class AllocationOpened:
     relayed: Address
     username: str
     until: float
+    second: Address | None = None
+    """The relayed address of the other family, of a dual allocation (RFC 8656 §7.2)."""
+
+    @property
+    def relayed_addresses(self) -> tuple[Address, ...]:
+        """The one relayed address, or both."""
+        return (self.relayed,) if self.second is None else (self.relayed, self.second)
 
 
 @dataclass(frozen=True, slots=True)
 class AllocationRefreshed:
-    """The allocation now lives until ``until``, which may be earlier than before."""
+    """The allocation now lives until ``until``, which may be earlier than before.
+
+    Of a dual allocation its address of ``family`` alone, or both if that is None.
+    """
 
     allocation_id: int
     until: float
+    family: Family | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +59,25 @@ class AllocationClosed:
 
     allocation_id: int
     client: Path
+    relayed: Address
+    reason: CloseReason
+    second: Address | None = None
+    """The relayed address of the other family, if there still was one."""
+
+    @property
+    def relayed_addresses(self) -> tuple[Address, ...]:
+        """The one relayed address that it had, or both."""
+        return (self.relayed,) if self.second is None else (self.relayed, self.second)
+
+
+@dataclass(frozen=True, slots=True)
+class RelayedAddressClosed:
+    """A dual allocation has lost ``relayed``, with the permissions and channels of its family.
+
+    The other address lives on.
+    """
+
+    allocation_id: int
     relayed: Address
     reason: CloseReason
 
@@ -93,11 +124,14 @@ class AllocationDetached:
 
 @dataclass(frozen=True, slots=True)
 class AllocationGivenAway:
-    """Another worker goes on with the allocation: its relay socket is to go there, not to close."""
+    """Another worker goes on with the allocation: its relay socket is to go there, not to close.
+
+    ``relayed_addresses`` are two where it is a dual allocation, with a socket each.
+    """
 
     allocation_id: int
     client: Path
-    relayed: Address
+    relayed_addresses: tuple[Address, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +245,7 @@ ServerEvent = (
     | AllocationDetached
     | AllocationGivenAway
     | TakeAllocation
+    | RelayedAddressClosed
     | PermissionInstalled
     | ChannelBound
     | PermissionRevoked

@@ -15,6 +15,7 @@ from stun_server.allocations import Allocation, Allocations
 from stun_server.authentication import Credential
 from stun_server.events import (
     AllocationOpened,
+    AllocationRefreshed,
     ChannelBound,
     PermissionInstalled,
     ServerEvent,
@@ -42,7 +43,7 @@ class ChannelSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that there is to an allocation but its client, its tickets and its relay socket.
+    """All that there is to an allocation but its client, its tickets and its relay sockets.
 
     Times are monotonic seconds, which the processes of one machine share.
     """
@@ -51,6 +52,8 @@ class Snapshot:
     credential: Credential
     since: float
     until: float
+    second: tuple[Address, float] | None
+    """The relayed address of the other family with its end, of a dual allocation."""
     permissions: tuple[PermissionSnapshot, ...]
     channels: tuple[ChannelSnapshot, ...]
 
@@ -61,11 +64,13 @@ class Snapshot:
     @classmethod
     def of(cls, allocation: Allocation) -> "Snapshot":
         """What another worker needs to go on with this allocation."""
+        second = allocation.second
         return cls(
             allocation.relayed,
             allocation.credential,
             allocation.since,
             allocation.until,
+            (second.address, second.until) if second is not None else None,
             tuple(
                 PermissionSnapshot(host, kept.until, kept.only_relayed)
                 for host, kept in allocation.permissions.items()
@@ -75,6 +80,11 @@ class Snapshot:
                 for kept in allocation.channels.values()
             ),
         )
+
+    @property
+    def relayed_addresses(self) -> tuple[Address, ...]:
+        """The addresses whose relay sockets go along, in this order."""
+        return (self.relayed,) if self.second is None else (self.relayed, self.second[0])
 
     @classmethod
     def from_json(cls, text: bytes) -> "Snapshot":
@@ -93,15 +103,21 @@ def adopt(
     snapshot: Snapshot, client: Path, allocations: Allocations
 ) -> tuple[Allocation, tuple[ServerEvent, ...]]:
     """Go on with an allocation that another worker had, for its client on a new 5-tuple."""
-    allocations.hold(snapshot.credential.account, 1)
-    allocation = allocations.open(client, snapshot.relayed, snapshot.credential, snapshot.until)
+    allocations.hold(snapshot.credential.account, len(snapshot.relayed_addresses))
+    second, second_until = snapshot.second or (None, snapshot.until)
+    allocation = allocations.open(
+        client, snapshot.relayed, snapshot.credential, snapshot.until, second
+    )
     allocation.since = snapshot.since
     number = allocation.allocation_id
     events: list[ServerEvent] = [
         AllocationOpened(
-            number, client, snapshot.relayed, snapshot.credential.username, snapshot.until
+            number, client, snapshot.relayed, snapshot.credential.username, snapshot.until, second
         )
     ]
+    if second is not None:
+        allocations.refresh(allocation, second_until, second.family)
+        events.append(AllocationRefreshed(number, second_until, second.family))
     for host in snapshot.permissions:
         allocations.permit(allocation, host.host, host.until, only_relayed=host.only_relayed)
         events.append(PermissionInstalled(number, host.host, host.until, host.only_relayed))

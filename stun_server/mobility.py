@@ -17,7 +17,6 @@ from stun_server.events import (
     AllocationDetached,
     AllocationGivenAway,
     AllocationMoved,
-    AllocationRefreshed,
     ClientExpected,
     ClientUnexpected,
     CloseReason,
@@ -190,7 +189,7 @@ class Mobility:
             return None
         self._allocations.forget(allocation, now)
         return Snapshot.of(allocation), AllocationGivenAway(
-            allocation.allocation_id, allocation.client, allocation.relayed
+            allocation.allocation_id, allocation.client, allocation.relayed_addresses
         )
 
     def taken(self, taking: Taking, result: Snapshot | Failure, now: float) -> Outcome:
@@ -199,7 +198,7 @@ class Mobility:
             return Refusal(StunError.ALLOCATION_MISMATCH, result.reason)
         if self._allocations.of_client(taking.path) is not None:
             # Of a request on the same path that was quicker.
-            closed = (CloseSocket(result.relayed),)
+            closed = tuple(map(CloseSocket, result.relayed_addresses))
             return Refusal(
                 StunError.ALLOCATION_MISMATCH, "the 5-tuple has an allocation", events=closed
             )
@@ -229,11 +228,8 @@ class Mobility:
         self._allocations.unreach(allocation, path)
         mobile.detached = True
         until = now + DETACHED_LIFETIME
-        detached = AllocationDetached(allocation.allocation_id, path)
-        if until >= allocation.until:
-            return (detached,)
-        self._allocations.refresh(allocation, until)
-        return detached, AllocationRefreshed(allocation.allocation_id, until)
+        shortened = self._allocations.shorten(allocation, until)
+        return AllocationDetached(allocation.allocation_id, path), *shortened
 
     def _withdraw(
         self, allocation: Allocation, mobile: Mobile, path: Path

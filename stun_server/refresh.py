@@ -1,5 +1,6 @@
 """Refresh: a longer or a shorter life for an allocation (RFC 8656 §8)."""
 
+from natkit.address import Family
 from natkit.stun.attributes import Lifetime, RequestedAddressFamily
 from natkit.stun.message import Message
 from natkit.stun.registry import StunError
@@ -16,19 +17,30 @@ def refresh(
     settings: Settings,
     now: float,
 ) -> Outcome:
-    """Extend the allocation, or delete it when the client asks for a lifetime of zero."""
+    """Extend the allocation, or delete it when the client asks for a lifetime of zero.
+
+    With REQUESTED-ADDRESS-FAMILY that goes for one address of a dual allocation (RFC 8656 §8.1).
+    """
     # RFC 8656 §8.2
-    family = request.get(RequestedAddressFamily)
-    if family is not None and family.family != allocation.relayed.family:
-        return Refusal(
-            StunError.PEER_ADDRESS_FAMILY_MISMATCH, "the allocation is of the other family"
-        )
+    requested = request.get(RequestedAddressFamily)
+    family: Family | None = None
+    if requested is not None:
+        relayed = allocation.relayed_of(requested.family)
+        if relayed is None:
+            return Refusal(
+                StunError.PEER_ADDRESS_FAMILY_MISMATCH, "the allocation is of the other family"
+            )
+        family = relayed.family
     lifetime = desired_lifetime(request, settings)
     if lifetime == 0:
-        return Success((Lifetime(0),), allocations.close(allocation, CloseReason.DELETED, now))
+        reason = CloseReason.DELETED
+        if family is None:
+            return Success((Lifetime(0),), allocations.close(allocation, reason, now))
+        return Success((Lifetime(0),), allocations.close_family(allocation, family, reason, now))
     until = now + lifetime
-    allocations.refresh(allocation, until)
-    return Success((Lifetime(lifetime),), (AllocationRefreshed(allocation.allocation_id, until),))
+    allocations.refresh(allocation, until, family)
+    event = AllocationRefreshed(allocation.allocation_id, until, family)
+    return Success((Lifetime(lifetime),), (event,))
 
 
 def desired_lifetime(request: Message, settings: Settings) -> int:

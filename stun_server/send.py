@@ -34,9 +34,10 @@ def from_send(
     if unfragmented and not settings.dont_fragment:
         return None
     # The permission, under which the restrictions on peers were checked.
-    if not allocations.may_relay(allocation, peer.address, now):
+    relayed = allocation.relayed_of(peer.address.family)
+    if relayed is None or not allocations.may_relay(allocation, peer.address, now):
         return None
-    path = Path(Transport.UDP, allocation.relayed, peer.address)
+    path = Path(Transport.UDP, relayed, peer.address)
     return UnfragmentedTransmit(data.value, path) if unfragmented else Transmit(data.value, path)
 
 
@@ -50,7 +51,10 @@ def from_channel_data(
         return None
     if channel.only_relayed and not allocations.is_relayed(channel.peer):
         return None
-    return Transmit(message.data, Path(Transport.UDP, allocation.relayed, channel.peer))
+    relayed = allocation.relayed_of(channel.peer.family)
+    if relayed is None:
+        return None
+    return Transmit(message.data, Path(Transport.UDP, relayed, channel.peer))
 
 
 def from_peer(

@@ -275,7 +275,7 @@ class Server:
                 if isinstance(result, Address):
                     self._events.append(CloseSocket(result))
                 elif isinstance(result, Snapshot):
-                    self._events.append(CloseSocket(result.relayed))
+                    self._events += map(CloseSocket, result.relayed_addresses)
             case _Lookup():
                 if isinstance(result, Address | Snapshot):
                     raise MisuseError("FindCredential is answered by a Credential or None")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from natkit.address import Address, IPNetwork
+from natkit.address import Address, Family, IPNetwork
 from natkit.machine import Path
 
 __all__ = ["AllocationId", "BindingPolicy", "Counters", "Gate", "RelayPlane", "Unhandled"]
@@ -121,8 +121,14 @@ class RelayPlane(Protocol):
         """
         ...
 
-    def extend(self, allocation: AllocationId, until: float) -> None:
-        """The allocation lives until ``until``."""
+    def open_second(
+        self, allocation: AllocationId, relay_socket: socket.socket, until: float
+    ) -> None:
+        """Relay from ``relay_socket`` too, which is of the other family (RFC 8656 §7.2)."""
+        ...
+
+    def extend(self, allocation: AllocationId, until: float, family: Family | None = None) -> None:
+        """The allocation lives until ``until``: both its addresses, or the one of ``family``."""
         ...
 
     def permit(
@@ -175,8 +181,8 @@ class RelayPlane(Protocol):
         """
         ...
 
-    def release(self, allocation: AllocationId) -> socket.socket:
-        """Forget the allocation, and give its relay socket back."""
+    def release(self, allocation: AllocationId) -> tuple[socket.socket, ...]:
+        """Forget the allocation, and give its relay socket back, or its two."""
         ...
 
     def relay_from(self, client: Path, data: bytes, now: float) -> bool:
@@ -197,6 +203,10 @@ class RelayPlane(Protocol):
 
     def close(self, allocation: AllocationId) -> None:
         """Forget the allocation and close its socket; one that is not open is no error."""
+        ...
+
+    def close_one(self, allocation: AllocationId, relayed: Address) -> None:
+        """Of two relayed addresses close this one, with what is permitted and bound for it."""
         ...
 
     def counters(self, allocation: AllocationId) -> Counters:

@@ -28,11 +28,20 @@ class Permission:
 
 
 class Channel:
-    """A number that stands for a peer, and until when (RFC 8656 §12)."""
+    """A number that stands for a peer, and until when (RFC 8656 §12); ``owner`` leads there."""
 
-    __slots__ = ("number", "only_relayed", "peer", "until")
+    __slots__ = ("number", "only_relayed", "owner", "peer", "until")
 
-    def __init__(self, number: int, peer: bytes, until: float, *, only_relayed: bool) -> None:
+    def __init__(
+        self,
+        owner: "Allocation",
+        number: int,
+        peer: bytes,
+        until: float,
+        *,
+        only_relayed: bool,
+    ) -> None:
+        self.owner = owner
         self.number = number
         self.peer = peer
         self.until = until
@@ -64,6 +73,9 @@ class Allocation:
     ChannelData is padded for the client, as on every stream (RFC 8656 §12.5).  Dead
     permissions and channels are swept out whenever a new one comes, so that the tables never hold
     more than the machine lets live at once.
+
+    A dual allocation is two of these, each with its relay socket, and the permissions and channels
+    of its family.  They are each other's ``other`` and count in the same counters.
     """
 
     __slots__ = (
@@ -76,6 +88,7 @@ class Allocation:
         "expected",
         "identifier",
         "listener",
+        "other",
         "pads",
         "permissions",
         "relayed_name",
@@ -89,7 +102,7 @@ class Allocation:
         client: Path,
         relay_socket: socket.socket,
         until: float,
-        reached_by: Listener | Callable[[bytes], None],
+        reached_by: Listener | Callable[[bytes], None] | None,
     ) -> None:
         self.identifier = identifier
         self.expected: tuple[Listener, bytes] | None = None
@@ -101,6 +114,7 @@ class Allocation:
         self.channels: dict[int, Channel] = {}
         self.channels_by_peer: dict[bytes, Channel] = {}
         self.counters = Counters()
+        self.other: Allocation | None = None
 
     def reach(self, client: Path, reached_by: Listener | Callable[[bytes], None] | None) -> None:
         """The client is at ``client``, or was there and is nowhere now."""
@@ -114,6 +128,20 @@ class Allocation:
         else:
             self.write = reached_by
 
+    def pair_with(self, other: "Allocation") -> None:
+        """Become the second half of a dual allocation, whose first half is ``other``."""
+        self.other, other.other = other, self
+        self.counters = other.counters
+
+    def facing(self, name_size: int) -> "Allocation | None":
+        """The half that reaches peers whose socket addresses have ``name_size`` bytes."""
+        return self if self.endpoint.name_size == name_size else self.other
+
+    def other_living(self, now: float) -> "Allocation | None":
+        """The other half, if there is one and its time is not over."""
+        other = self.other
+        return other if other is not None and other.until > now else None
+
     def permit(self, host: bytes, until: float, now: float, *, only_relayed: bool) -> None:
         """Install the permission for ``host``, or replace it."""
         if host not in self.permissions:
@@ -125,6 +153,8 @@ class Allocation:
         self, number: int, peer: bytes, until: float, now: float, *, only_relayed: bool
     ) -> None:
         """Bind a channel, or replace what was bound to its number or its peer."""
+        if self.other is not None and number in self.other.channels:
+            self.other._unbind([self.other.channels[number]])  # noqa: SLF001 - one of two halves
         self._unbind(
             [
                 held
@@ -132,7 +162,7 @@ class Allocation:
                 if held.until <= now or held.number == number or held.peer == peer
             ]
         )
-        channel = Channel(number, peer, until, only_relayed=only_relayed)
+        channel = Channel(self, number, peer, until, only_relayed=only_relayed)
         self.channels[number] = self.channels_by_peer[peer] = channel
 
     def refuse(self, networks: Sequence[IPNetwork]) -> None:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 
-from natkit.address import Address, IPNetwork
+from natkit.address import Address, Family, IPNetwork
 from natkit.errors import MisuseError
 from natkit.machine import Path, RandomBytes, Transport
 from natkit.net import fragmentation, sockaddr
@@ -125,15 +125,29 @@ class UserspacePlane:
         way = self._way_to(client, write)
         opened = Allocation(allocation, client, relay_socket, until, way)
         self._attach(opened)
-        _ask_for_buffer(relay_socket, RELAY_BUFFER)
         self._allocations[allocation] = opened
-        self._relayed[opened.relayed_name] = opened
-        self._sources[opened.endpoint.descriptor] = opened
-        self._readiness.add(opened.endpoint.descriptor)
+        self._start_relaying(opened)
 
-    def extend(self, allocation: AllocationId, until: float) -> None:
-        """The allocation lives until ``until``."""
-        self._open(allocation).until = until
+    def open_second(
+        self, allocation: AllocationId, relay_socket: socket.socket, until: float
+    ) -> None:
+        """Relay from ``relay_socket`` too; MisuseError when the allocation has its family."""
+        first = self._open(allocation)
+        same_family = sockaddr.size_for(relay_socket.family) == first.endpoint.name_size
+        if first.other is not None or same_family:
+            raise MisuseError(f"allocation {allocation} has an address of that family")
+        way = first.write or first.listener
+        second = Allocation(allocation, first.client, relay_socket, until, way)
+        second.pair_with(first)
+        self._start_relaying(second)
+
+    def extend(self, allocation: AllocationId, until: float, family: Family | None = None) -> None:
+        """The allocation lives until ``until``, or its relayed address of ``family`` does."""
+        first = self._open(allocation)
+        size = None if family is None else sockaddr.size_for(family.socket_family)
+        for half in (first, first.other):
+            if half is not None and size in (None, half.endpoint.name_size):
+                half.until = until
 
     def permit(
         self,
@@ -145,7 +159,9 @@ class UserspacePlane:
     ) -> None:
         """Peers at ``peer_host`` may exchange data with the client."""
         host = Address(peer_host, 0).packed
-        self._open(allocation).permit(host, until, self._clock(), only_relayed=only_relayed)
+        name_size = sockaddr.IPV4_SIZE if len(host) == 4 else sockaddr.IPV6_SIZE
+        half = self._half(allocation, name_size)
+        half.permit(host, until, self._clock(), only_relayed=only_relayed)
 
     def bind_channel(
         self,
@@ -158,17 +174,19 @@ class UserspacePlane:
     ) -> None:
         """``channel`` stands for ``peer``."""
         name = sockaddr.pack(peer)
-        self._open(allocation).bind(channel, name, until, self._clock(), only_relayed=only_relayed)
+        half = self._half(allocation, len(name))
+        half.bind(channel, name, until, self._clock(), only_relayed=only_relayed)
 
     def refuse(self, networks: Sequence[IPNetwork]) -> None:
         """Drop the permissions and channels that lead into ``networks``."""
-        for allocation in self._allocations.values():
+        for allocation in self._relayed.values():
             allocation.refuse(networks)
 
     def close(self, allocation: AllocationId) -> None:
         """Forget the allocation and close its socket."""
         if allocation in self._allocations:
-            self.release(allocation).close()
+            for sock in self.release(allocation):
+                sock.close()
 
     def expect(self, allocation: AllocationId, client: Path | None) -> None:
         """Hand up what comes on ``client``, until the allocation moves there."""
@@ -193,19 +211,35 @@ class UserspacePlane:
         way = self._way_to(client, write) if client is not None else None
         self.expect(allocation, None)
         self._detach(moved)
-        moved.reach(client or moved.client, way)
+        for half in (moved, moved.other):
+            if half is not None:
+                half.reach(client or half.client, way)
         self._attach(moved)
 
-    def release(self, allocation: AllocationId) -> socket.socket:
-        """Forget the allocation; its socket is the caller's."""
+    def release(self, allocation: AllocationId) -> tuple[socket.socket, ...]:
+        """Forget the allocation; its sockets, one for each relayed address, are the caller's."""
         self.expect(allocation, None)
         closed = self._allocations.pop(allocation)
-        del self._relayed[closed.relayed_name]
         self._detach(closed)
-        del self._sources[closed.endpoint.descriptor]
-        self._readiness.remove(closed.endpoint.descriptor)
+        halves = (closed,) if closed.other is None else (closed, closed.other)
+        for half in halves:
+            self._stop_relaying(half)
         self._other.add(closed.counters)
-        return closed.endpoint.socket
+        return tuple(half.endpoint.socket for half in halves)
+
+    def close_one(self, allocation: AllocationId, relayed: Address) -> None:
+        """Of two relayed addresses close this one; MisuseError when there are not two."""
+        closed = self._relayed.get(sockaddr.pack(relayed))
+        left = closed.other if closed is not None else None
+        if closed is None or left is None or closed.identifier != allocation:
+            raise MisuseError(f"{relayed} is not one of two that allocation {allocation} has")
+        left.other = None
+        if closed.expected is not None:
+            left.expected = closed.expected
+        self._allocations[allocation] = left
+        self._attach(left)
+        self._stop_relaying(closed)
+        closed.endpoint.socket.close()
 
     def counters(self, allocation: AllocationId) -> Counters:
         """What became of the allocation's packets so far."""
@@ -248,7 +282,9 @@ class UserspacePlane:
     def relay_from(self, client: Path, data: bytes, now: float) -> bool:
         """Relay a message of a client with ``write``; False when it is for the machine."""
         allocation = self._streams.get(client)
-        if allocation is None or allocation.until <= now or len(data) < CHANNEL_HEADER_LENGTH:
+        if allocation is None or len(data) < CHANNEL_HEADER_LENGTH:
+            return False
+        if allocation.until <= now and allocation.other_living(now) is None:
             return False
         counters = allocation.counters
         number, size = CHANNEL_HEADER.unpack_from(data)
@@ -257,14 +293,16 @@ class UserspacePlane:
             channel = self._channel(allocation, head, len(data), now)
             if channel is None:
                 return True
-            name, start = channel.peer, CHANNEL_HEADER_LENGTH
+            half, name, start = channel.owner, channel.peer, CHANNEL_HEADER_LENGTH
         else:
             send = parse_send(data, 0, len(data))
-            if send is None or not self._may_send(allocation, send[0], now):
+            facing = self._sender(allocation, send, now)
+            if send is None or facing is None:
                 return False
+            half = facing
             name, start, size = send
         try:
-            allocation.endpoint.socket.sendto(data[start : start + size], sockaddr.to_python(name))
+            half.endpoint.socket.sendto(data[start : start + size], sockaddr.to_python(name))
         except OSError:
             counters.dropped_send_failed += 1
         else:
@@ -315,6 +353,22 @@ class UserspacePlane:
         ready = [sources[each] for each in descriptors if each in sources]
         return self._relay_to_clients(ready, self._clock())
 
+    def _half(self, allocation: AllocationId, name_size: int) -> Allocation:
+        """The half of an allocation that reaches peers of a family; its only one reaches all."""
+        first = self._open(allocation)
+        return first.facing(name_size) or first
+
+    def _start_relaying(self, opened: Allocation) -> None:
+        _ask_for_buffer(opened.endpoint.socket, RELAY_BUFFER)
+        self._relayed[opened.relayed_name] = opened
+        self._sources[opened.endpoint.descriptor] = opened
+        self._readiness.add(opened.endpoint.descriptor)
+
+    def _stop_relaying(self, closed: Allocation) -> None:
+        del self._relayed[closed.relayed_name]
+        del self._sources[closed.endpoint.descriptor]
+        self._readiness.remove(closed.endpoint.descriptor)
+
     def _listen(self, listener: Listener) -> None:
         """Serve a listener that is ready, as long as it gives full batches."""
         capacity = self._from_clients.capacity
@@ -346,29 +400,25 @@ class UserspacePlane:
                 if name in expected:
                     unhandled.append((name, buffer[start : start + length]))
                     continue
-                allocation = clients.get(name)
-                channel = self._channel(allocation, head, length, now)
-                if allocation is not None and channel is not None:
+                channel = self._channel(clients.get(name), head, length, now)
+                if channel is not None:
                     packet = (start + CHANNEL_HEADER_LENGTH, head & 0xFFFF, channel.peer)
-                    if allocation in to_peers:
-                        to_peers[allocation].append(packet)
+                    half = channel.owner
+                    if half in to_peers:
+                        to_peers[half].append(packet)
                     else:
-                        to_peers[allocation] = [packet]
+                        to_peers[half] = [packet]
                 continue
             if length == HEADER_LENGTH and head == BINDING_REQUEST_HEAD and cookie == MAGIC_COOKIE:
                 if answers_binding:
                     bindings.append((start, name))
                     continue
             elif head >> 16 == SEND_INDICATION:
-                allocation = clients.get(name)
                 send = parse_send(buffer, start, start + length)
-                if (
-                    send is not None
-                    and allocation is not None
-                    and self._may_send(allocation, send[0], now)
-                ):
+                facing = self._sender(clients.get(name), send, now)
+                if send is not None and facing is not None:
                     peer, payload, size = send
-                    to_peers.setdefault(allocation, []).append((payload, size, peer))
+                    to_peers.setdefault(facing, []).append((payload, size, peer))
                     continue
             unhandled.append((name, buffer[start : start + length]))
         if bindings:
@@ -413,12 +463,17 @@ class UserspacePlane:
     ) -> Channel | None:
         """Where ChannelData with ``head`` as its first word goes (RFC 8656 §12.6), or counts it."""
         if allocation is None or allocation.until <= now:
-            self._other.dropped_no_allocation += 1
-            return None
+            allocation = allocation.other_living(now) if allocation is not None else None
+            if allocation is None:
+                self._other.dropped_no_allocation += 1
+                return None
         if (head & 0xFFFF) + CHANNEL_HEADER_LENGTH > length:
             allocation.counters.dropped_malformed += 1
             return None
         channel = allocation.channels.get(head >> 16)
+        if channel is None:
+            other = allocation.other_living(now)
+            channel = other.channels.get(head >> 16) if other is not None else None
         if channel is None or channel.until <= now:
             allocation.counters.dropped_no_channel += 1
             return None
@@ -539,16 +594,24 @@ class UserspacePlane:
             allocation.counters.bytes_to_clients -= size
             allocation.counters.dropped_send_failed += 1
 
-    def _may_send(self, allocation: Allocation, peer: bytes, now: float) -> bool:
-        """Whether the plane relays a Send indication to ``peer`` (RFC 8656 §11.2)."""
-        if allocation.until <= now or len(peer) != allocation.endpoint.name_size:
-            return False
-        permission = allocation.permissions.get(sockaddr.host_bytes(peer))
-        return (
-            permission is not None
-            and permission.until > now
-            and not (permission.only_relayed and not self._relays(peer, now))
-        )
+    def _sender(
+        self, allocation: Allocation | None, send: tuple[bytes, int, int] | None, now: float
+    ) -> Allocation | None:
+        """The half that relays what parse_send read, if any does (RFC 8656 §11.2)."""
+        if allocation is None or send is None:
+            return None
+        peer = send[0]
+        facing = allocation.facing(len(peer))
+        if facing is None or facing.until <= now:
+            return None
+        permission = facing.permissions.get(sockaddr.host_bytes(peer))
+        if (
+            permission is None
+            or permission.until <= now
+            or (permission.only_relayed and not self._relays(peer, now))
+        ):
+            return None
+        return facing
 
     def _relays(self, name: bytes, now: float) -> bool:
         """Whether ``name`` is the relayed address of an allocation that lives."""

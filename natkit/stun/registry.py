@@ -151,11 +151,13 @@ class AttributeType(IntEnum):
 class DraftAttributeType(IntEnum):
     """Attribute types in use that IANA never assigned; each names its draft.
 
-    Either could come to mean something else.  IANA has since given 0xC001 to
+    Each could come to mean something else.  IANA has since given 0xC001 to
     ENF-FLOW-DESCRIPTION, which no ICE agent sends.
     """
 
     ORIGIN = 0x802F  # draft-johnston-tram-stun-origin
+    # draft-martinsen-tram-ssoda: what RFC 8656 §18.11 has as 0x8000; coturn and its clients use it.
+    SSODA_ADDITIONAL_ADDRESS_FAMILY = 0x8032
     NOMINATION = 0xC001  # draft-thatcher-ice-renomination
 
 

@@ -143,7 +143,8 @@ class OneProcess:
     def _allocation_counts(self) -> tuple[AllocationCount, ...]:
         counted: Counter[tuple[Transport, int]] = Counter()
         for allocation in self._parts.machine.allocations:
-            counted[allocation.client.transport, _FAMILIES[allocation.relayed.family]] += 1
+            for relayed in allocation.relayed_addresses:
+                counted[allocation.client.transport, _FAMILIES[relayed.family]] += 1
         return tuple(
             AllocationCount(transport, family, count)
             for (transport, family), count in sorted(counted.items())
@@ -165,9 +166,9 @@ class OneProcess:
             realm=self._parts.realms()[0],
             client=str(allocation.client.remote),
             transport=allocation.client.transport,
-            relayed=(str(allocation.relayed),),
+            relayed=tuple(map(str, allocation.relayed_addresses)),
             since=allocation.since + unix_offset,
-            expires=allocation.until + unix_offset,
+            expires=allocation.last_until + unix_offset,
             permissions=sum(each.until > now for each in allocation.permissions.values()),
             channels=sum(each.until > now for each in allocation.channels.values()),
             traffic=_traffic(self._parts.plane.counters(allocation.allocation_id)),

@@ -29,6 +29,7 @@ from stun_server.events import (
     PeerRefused,
     PermissionInstalled,
     PermissionRevoked,
+    RelayedAddressClosed,
     RequestRefused,
 )
 
@@ -48,6 +49,7 @@ Fact = (
     | AllocationRefreshed
     | AllocationClosed
     | Move
+    | RelayedAddressClosed
     | PermissionInstalled
     | ChannelBound
     | PermissionRevoked
@@ -62,6 +64,7 @@ _LEVELS: dict[type[Fact], int] = {
     AllocationMoved: logging.INFO,
     AllocationDetached: logging.INFO,
     AllocationGivenAway: logging.INFO,
+    RelayedAddressClosed: logging.INFO,
     AllocationRefreshed: logging.DEBUG,
     ClientExpected: logging.DEBUG,
     ClientUnexpected: logging.DEBUG,
@@ -142,6 +145,7 @@ class EventLog:
         match event:
             case AllocationOpened():
                 self.counts["allocations opened"] += 1
+                self.counts["dual allocations"] += event.second is not None
             case AllocationClosed():
                 self.counts[_CLOSED[event.reason]] += 1
             case AllocationMoved():
@@ -157,19 +161,13 @@ class EventLog:
 
     def _log(self, event: Fact, now: float) -> None:
         match event:
-            case AllocationOpened():
-                self._logger.info(
-                    "allocation opened",
-                    session=event.allocation_id,
-                    user=event.username,
-                    **_client(event.client),
-                    relayed=str(event.relayed),
-                    lifetime=round(event.until - now),
-                )
-            case AllocationClosed():
-                self._logger.info(
-                    "allocation closed", session=event.allocation_id, reason=str(event.reason)
-                )
+            case (
+                AllocationOpened()
+                | AllocationRefreshed()
+                | AllocationClosed()
+                | RelayedAddressClosed()
+            ):
+                self._log_life(event, now)
             case (
                 AllocationMoved()
                 | AllocationDetached()
@@ -178,12 +176,6 @@ class EventLog:
                 | ClientUnexpected()
             ):
                 self._log_move(event)
-            case AllocationRefreshed():
-                self._logger.debug(
-                    "allocation refreshed",
-                    session=event.allocation_id,
-                    lifetime=round(event.until - now),
-                )
             case PermissionInstalled():
                 self._logger.debug(
                     "peer permitted", session=event.allocation_id, peer=event.peer_host
@@ -265,6 +257,40 @@ class EventLog:
                 )
             case _:
                 assert_never(event)
+
+    def _log_life(
+        self,
+        event: AllocationOpened | AllocationRefreshed | AllocationClosed | RelayedAddressClosed,
+        now: float,
+    ) -> None:
+        match event:
+            case AllocationOpened():
+                self._logger.info(
+                    "allocation opened",
+                    session=event.allocation_id,
+                    user=event.username,
+                    **_client(event.client),
+                    relayed=str(event.relayed),
+                    **({} if event.second is None else {"second": str(event.second)}),
+                    lifetime=round(event.until - now),
+                )
+            case AllocationClosed():
+                self._logger.info(
+                    "allocation closed", session=event.allocation_id, reason=str(event.reason)
+                )
+            case RelayedAddressClosed():
+                self._logger.info(
+                    "relayed address closed",
+                    session=event.allocation_id,
+                    relayed=str(event.relayed),
+                    reason=str(event.reason),
+                )
+            case AllocationRefreshed():
+                self._logger.debug(
+                    "allocation refreshed",
+                    session=event.allocation_id,
+                    lifetime=round(event.until - now),
+                )
 
     def count_only(self, what: str) -> None:
         """Count something that has no line of its own."""

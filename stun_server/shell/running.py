@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import assert_never
 
-from natkit.address import Address
 from natkit.aio.driver import Driver
 from natkit.errors import ConfigError
 from natkit.machine import CloseSocket, Failure, OpenSocket, Path, Transport
@@ -38,6 +37,7 @@ from stun_server.events import (
     PeerRefused,
     PermissionInstalled,
     PermissionRevoked,
+    RelayedAddressClosed,
     RequestRefused,
     ServerEvent,
     TakeAllocation,
@@ -267,21 +267,14 @@ class RunningServer:
     def _follow(self, event: Fact) -> None:
         """Keep the plane, and whoever else wants to know, in step."""
         match event:
-            case AllocationOpened(number, client, relayed, _, until):
-                self._open_in_plane(number, client, relayed, until)
-                self._place.opened(relayed)
-            case AllocationRefreshed(number, until):
-                self._plane.extend(number, until)
-            case AllocationClosed(number, client, relayed):
-                self._plane.close(number)
-                self._place.closed(relayed)
-                self._homes.close(number, client)
-                self.draining.closed()
-            case AllocationGivenAway(number, client, relayed):
-                self._sockets.hold(relayed, self._plane.release(number))
-                self._place.closed(relayed)
-                self._homes.close(number, client)
-                self.draining.closed()
+            case (
+                AllocationOpened()
+                | AllocationRefreshed()
+                | RelayedAddressClosed()
+                | AllocationClosed()
+                | AllocationGivenAway()
+            ):
+                self._follow_life(event)
             case ClientExpected() | ClientUnexpected() | AllocationMoved() | AllocationDetached():
                 self._homes.follow(event)
             case PermissionInstalled(number, host, until, only_relayed):
@@ -298,9 +291,46 @@ class RunningServer:
             case _:
                 assert_never(event)
 
-    def _open_in_plane(self, number: int, client: Path, relayed: Address, until: float) -> None:
-        sock = self._sockets.take(relayed)
+    def _follow_life(
+        self,
+        event: AllocationOpened
+        | AllocationRefreshed
+        | RelayedAddressClosed
+        | AllocationClosed
+        | AllocationGivenAway,
+    ) -> None:
+        """An allocation or one of its addresses begins, goes on, or ends."""
+        match event:
+            case AllocationOpened():
+                self._open_in_plane(event)
+                for relayed in event.relayed_addresses:
+                    self._place.opened(relayed)
+            case AllocationRefreshed(number, until, family):
+                self._plane.extend(number, until, family)
+            case RelayedAddressClosed(number, relayed):
+                self._plane.close_one(number, relayed)
+                self._place.closed(relayed)
+            case AllocationClosed(number, client):
+                self._plane.close(number)
+                for relayed in event.relayed_addresses:
+                    self._place.closed(relayed)
+                self._homes.close(number, client)
+                self.draining.closed()
+            case AllocationGivenAway(number, client, addresses):
+                for relayed, sock in zip(addresses, self._plane.release(number), strict=True):
+                    self._sockets.hold(relayed, sock)
+                    self._place.closed(relayed)
+                self._homes.close(number, client)
+                self.draining.closed()
+            case _:
+                assert_never(event)
+
+    def _open_in_plane(self, opened: AllocationOpened) -> None:
+        number, client, until = opened.allocation_id, opened.client, opened.until
+        sock = self._sockets.take(opened.relayed)
         self._plane.open(number, client, sock, until, self._homes.open(number, client))
+        if opened.second is not None:
+            self._plane.open_second(number, self._sockets.take(opened.second), until)
 
     def _refuse_allocations(self) -> None:
         self._machine.is_draining = True

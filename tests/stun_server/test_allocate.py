@@ -7,7 +7,6 @@ import pytest
 from natkit.address import Address
 from natkit.machine import CloseSocket, Failure, Path, Transport
 from natkit.stun.attributes import (
-    AdditionalAddressFamily,
     Attribute,
     ChannelNumber,
     DontFragment,
@@ -179,12 +178,6 @@ def test_a_token_goes_with_no_wish_for_a_port_or_family(extra: Attribute) -> Non
 def test_a_token_that_names_nothing_is_insufficient_capacity() -> None:
     response = World().client().request(Method.ALLOCATE, UDP, ReservationToken(bytes(8)))
     assert code(response) == 508
-
-
-def test_additional_address_family_is_not_understood_and_ignored() -> None:
-    response = World().client().request(Method.ALLOCATE, UDP, AdditionalAddressFamily(2))
-    assert code(response) is None
-    assert len(response.get_all(XorRelayedAddress)) == 1
 
 
 # Step 7.

@@ -457,7 +457,8 @@ def test_an_allocation_goes_to_the_worker_where_its_client_turns_up() -> None:
     snapshot = owner.server.give_away(asked.ticket, Account(asked.username, asked.realm), owner.now)
     assert snapshot is not None
     owner.drain()
-    assert owner.take_events(AllocationGivenAway) == [AllocationGivenAway(1, client.path, relayed)]
+    given = AllocationGivenAway(1, client.path, (relayed,))
+    assert owner.take_events(AllocationGivenAway) == [given]
     assert owner.take_events(CloseSocket) == []
     assert len(owner.server.allocations) == 0
     owner.sockets.discard(relayed)

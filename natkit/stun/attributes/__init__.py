@@ -36,7 +36,7 @@ from natkit.stun.attributes.behaviour import (
     ResponsePort,
     SourceAddress,
 )
-from natkit.stun.attributes.drafts import Nomination, Origin
+from natkit.stun.attributes.drafts import Nomination, Origin, SsodaAdditionalAddressFamily
 from natkit.stun.attributes.ice import IceControlled, IceControlling, Priority, UseCandidate
 from natkit.stun.attributes.shapes import KnownAttribute
 from natkit.stun.attributes.turn import (
@@ -105,6 +105,7 @@ __all__ = [
     "ResponsePort",
     "Software",
     "SourceAddress",
+    "SsodaAdditionalAddressFamily",
     "ThirdPartyAuthorization",
     "UnknownAttribute",
     "UnknownAttributes",
@@ -182,5 +183,6 @@ KNOWN_ATTRIBUTES: tuple[type[KnownAttribute], ...] = (
     MobilityTicket,
     Origin,
     Nomination,
+    SsodaAdditionalAddressFamily,
 )
 """Every attribute class, in the order of the registry."""

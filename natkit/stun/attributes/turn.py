@@ -71,7 +71,9 @@ class Data(OpaqueAttribute):
 
 
 @dataclass(frozen=True, slots=True)
-class _FamilyAttribute(KnownAttribute):
+class FamilyAttribute(KnownAttribute):
+    """A base: an address family, by its number in STUN."""
+
     family: int
 
     @classmethod
@@ -87,7 +89,7 @@ class _FamilyAttribute(KnownAttribute):
 
 
 @dataclass(frozen=True, slots=True)
-class RequestedAddressFamily(_FamilyAttribute):
+class RequestedAddressFamily(FamilyAttribute):
     """The family of the relayed address that the client wants (RFC 8656 §18.6).
 
     ``family`` is any byte: a number that is no :class:`~natkit.address.Family` gets 440.
@@ -97,7 +99,7 @@ class RequestedAddressFamily(_FamilyAttribute):
 
 
 @dataclass(frozen=True, slots=True)
-class AdditionalAddressFamily(_FamilyAttribute):
+class AdditionalAddressFamily(FamilyAttribute):
     """A second relayed address of that family, besides the first (RFC 8656 §18.11)."""
 
     type = AttributeType.ADDITIONAL_ADDRESS_FAMILY

@@ -21,6 +21,7 @@ from stun_server.events import (
     ChannelBound,
     FindCredential,
     PermissionInstalled,
+    RelayedAddressClosed,
     ServerEvent,
 )
 from stun_server.service import Server
@@ -141,10 +142,13 @@ class MachineAlone(_Machine):
         self.relayed: set[Address] = set()
 
     def happened(self, event: ServerEvent) -> None:
-        if isinstance(event, AllocationOpened):
-            self.relayed.add(event.relayed)
-        elif isinstance(event, AllocationClosed):
-            self.relayed.remove(event.relayed)
+        match event:
+            case AllocationOpened():
+                self.relayed.update(event.relayed_addresses)
+            case CloseSocket():
+                self.relayed.discard(event.local)
+            case _:
+                pass
 
     def receive(self, data: bytes, path: Path, now: float) -> None:
         """Take one input, and whatever follows from it inside the server."""
@@ -193,18 +197,23 @@ class MachineBehindPlane(_Machine):
             case AllocationOpened(allocation, client, relayed, _, until):
                 write = None if client.transport is Transport.UDP else self._writer(client)
                 plane.open(allocation, client, self._held.pop(relayed), until, write)
-                self._relayed.add(relayed)
-            case AllocationRefreshed(allocation, until):
-                plane.extend(allocation, until)
-            case AllocationClosed(allocation, _, relayed, _):
+                if event.second is not None:
+                    plane.open_second(allocation, self._held.pop(event.second), until)
+                self._relayed.update(event.relayed_addresses)
+            case AllocationRefreshed(allocation, until, family):
+                plane.extend(allocation, until, family)
+            case AllocationClosed(allocation):
                 plane.close(allocation)
-                self._relayed.remove(relayed)
+            case RelayedAddressClosed(allocation, relayed):
+                plane.close_one(allocation, relayed)
             case PermissionInstalled(allocation, host, until, only_relayed):
                 plane.permit(allocation, host, until, only_relayed=only_relayed)
             case ChannelBound(allocation, channel, peer, until, only_relayed):
                 plane.bind_channel(allocation, channel, peer, until, only_relayed=only_relayed)
             case CloseSocket(local) if local in self._held:
                 self._held.pop(local).close()
+            case CloseSocket(local):
+                self._relayed.discard(local)
             case _:
                 pass
 

@@ -11,6 +11,7 @@ from natkit.address import Address, Family
 from natkit.machine import Path, Transport
 from natkit.net.libc import HAVE_MMSG
 from natkit.stun.attributes import (
+    AdditionalAddressFamily,
     Attribute,
     ChannelNumber,
     Data,
@@ -75,6 +76,7 @@ class Comparison:
         self.alone = MachineAlone(self.listener, seed, self.ports)
         self.behind.now = self.now
         self.kinds = Counter[str]()
+        self.dual = 0
         self.expected = {
             f"{what} to {whom}": 0 for whom in ("peers", "clients") for what in ("packets", "bytes")
         }
@@ -112,6 +114,7 @@ class Comparison:
     def compare(self) -> None:
         """Whatever left one server left the other, byte for byte; and was counted."""
         self.behind.turn()
+        self.dual += sum(each.second is not None for each in self.alone.server.allocations)
         behind = [
             Sent(Transport.UDP, source, address_of(sock), data)
             for sock in (*self.clients, *self.peers)
@@ -202,12 +205,20 @@ class Comparison:
 
     def _allocate(self) -> tuple[Method, tuple[Attribute, ...]]:
         attributes: tuple[Attribute, ...] = (RequestedTransport(UDP_PROTOCOL),)
-        if self.random.random() < 0.3:
+        wish = self.random.random()
+        if wish < 0.3:
             attributes += (RequestedAddressFamily(Family.IPV6),)
+        elif wish < 0.6:
+            attributes += (AdditionalAddressFamily(Family.IPV6),)
         return Method.ALLOCATE, attributes
 
     def _refresh(self) -> tuple[Method, tuple[Attribute, ...]]:
-        return Method.REFRESH, (Lifetime(self.random.choice((0, 600, 1_800, 3_600))),)
+        lifetime = Lifetime(self.random.choice((0, 600, 1_800, 3_600)))
+        family = self.random.choice((None, Family.IPV4, Family.IPV6))
+        return Method.REFRESH, (
+            lifetime,
+            *(() if family is None else (RequestedAddressFamily(family),)),
+        )
 
     def _create_permission(self) -> tuple[Method, tuple[Attribute, ...]]:
         count = self.random.randint(1, 2)
@@ -221,10 +232,18 @@ class Comparison:
 
     def some_peer(self) -> Address:
         """A peer's address, or a relayed one: live now, or not any more."""
-        relayed = [allocation.relayed for allocation in self.alone.server.allocations]
+        relayed = self.live_addresses()
         if relayed and self.random.random() < 0.3:
             return self.random.choice(relayed)
         return address_of(self.random.choice(self.peers))
+
+    def live_addresses(self) -> list[Address]:
+        """The relayed addresses of all allocations."""
+        return [
+            address
+            for allocation in self.alone.server.allocations
+            for address in allocation.relayed_addresses
+        ]
 
     def some_data(self) -> bytes:
         return self.random.randbytes(self.random.choice((0, 1, 2, 3, 4, 20, 172, 1_200, 20_000)))
@@ -252,7 +271,7 @@ class Comparison:
         self.from_client(self.random.randrange(len(self.paths)), data)
 
     def data_of_a_peer(self) -> None:
-        relayed = [allocation.relayed for allocation in self.alone.server.allocations]
+        relayed = self.live_addresses()
         peer = self.random.choice(self.peers)
         same_family = [each for each in relayed if each.family is address_of(peer).family]
         if same_family:
@@ -299,6 +318,7 @@ def _compare(seed: int, *, portable: bool) -> None:
         comparison.close()
     # Not vacuous: everything happened, and data went both ways.
     assert len(comparison.kinds) == 7
+    assert comparison.dual > 20
     totals = comparison.behind.plane.totals()
     assert totals.packets_to_peers > 20
     assert totals.packets_to_clients > 20

@@ -133,7 +133,7 @@ def test_nobody_is_moved_to_where_another_allocation_is(rig: Rig) -> None:
 
 def test_a_relay_socket_that_is_given_back_is_open(rig: Rig) -> None:
     moving = Moving(rig)
-    sock = rig.plane.release(moving.number)
+    (sock,) = rig.plane.release(moving.number)
     moving.peer.sendto(b"data", moving.relayed)
     assert [data for data, _ in received(sock)] == [b"data"]
     assert rig.plane.totals().packets_to_clients == 0

@@ -48,6 +48,7 @@ from natkit.stun.attributes import (
     ResponsePort,
     Software,
     SourceAddress,
+    SsodaAdditionalAddressFamily,
     ThirdPartyAuthorization,
     UnknownAttribute,
     UnknownAttributes,
@@ -136,6 +137,7 @@ ATTRIBUTES: dict[type[KnownAttribute], st.SearchStrategy[KnownAttribute]] = {
     MobilityTicket: st.builds(MobilityTicket, st.binary(max_size=80)),
     Origin: st.builds(Origin, text),
     Nomination: st.builds(Nomination, u32),
+    SsodaAdditionalAddressFamily: st.builds(SsodaAdditionalAddressFamily, u8),
 }
 """One strategy for every class; a test asserts that none is missing."""
 
