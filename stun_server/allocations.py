@@ -19,7 +19,7 @@ from stun_server.events import (
     RelayedAddressClosed,
 )
 from stun_server.outcome import Refusal
-from stun_server.settings import Settings
+from stun_server.settings import PortRange, Settings
 from stun_server.sharing import Sharing
 from stun_server.tickets import Mobile
 
@@ -35,10 +35,11 @@ RESERVATION_LIFETIME = 30.0
 
 @dataclass(slots=True)
 class Permission:
-    """Data may pass between the client and a host; ``only_relayed`` as in PermissionInstalled."""
+    """Data may pass between the client and a host; the rest as in PermissionInstalled."""
 
     until: float
     only_relayed: bool
+    ports: tuple[PortRange, ...] = ()
 
 
 @dataclass(slots=True)
@@ -363,15 +364,21 @@ class Allocations:
         return len(permissions) + len(new) <= limit
 
     def permit(
-        self, allocation: Allocation, host: str, until: float, *, only_relayed: bool
+        self,
+        allocation: Allocation,
+        host: str,
+        until: float,
+        *,
+        only_relayed: bool,
+        ports: tuple[PortRange, ...] = (),
     ) -> Permission:
         """Install or extend a permission; a longer one, of a channel, is never cut short."""
         permission = allocation.permissions.get(host)
         if permission is None:
-            permission = allocation.permissions[host] = Permission(until, only_relayed)
+            permission = allocation.permissions[host] = Permission(until, only_relayed, ports)
         else:
             permission.until = max(until, permission.until)
-            permission.only_relayed = only_relayed
+            permission.only_relayed, permission.ports = only_relayed, ports
         return permission
 
     def has_room_for_channel(
@@ -422,7 +429,11 @@ class Allocations:
         permission = allocation.permissions.get(peer.host)
         if permission is None or permission.until <= now:
             return False
-        return not permission.only_relayed or self.is_relayed(peer)
+        return (
+            not permission.only_relayed
+            or any(first <= peer.port <= last for first, last in permission.ports)
+            or self.is_relayed(peer)
+        )
 
 
 def _family(host: str) -> Family:

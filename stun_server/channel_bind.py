@@ -52,11 +52,11 @@ def channel_bind(
     if allocation.relayed_of(peer.family) is None:
         return Refusal(StunError.PEER_ADDRESS_FAMILY_MISMATCH, "a peer of the other family")
     # The restrictions on peers.
-    rule = policy.refusal(peer.host)
+    rule = policy.refusal(peer)
     if rule is not None and not allocations.is_relayed(peer):
         return Refusal(
             StunError.FORBIDDEN,
-            f"peer {peer.host} is in {rule}",
+            f"peer {peer} is in {rule}",
             events=(PeerRefused(allocation.allocation_id, peer, rule),),
         )
     # The capacity limits.
@@ -71,12 +71,15 @@ def channel_bind(
     only_relayed = rule is not None
     until = now + CHANNEL_LIFETIME
     permitted = now + PERMISSION_LIFETIME if settings.strict_permissions else until
-    permission = allocations.permit(allocation, peer.host, permitted, only_relayed=only_relayed)
+    limited, ports = policy.reach(peer.host)
+    permission = allocations.permit(
+        allocation, peer.host, permitted, only_relayed=limited, ports=ports
+    )
     allocations.bind(allocation, channel, peer, until, only_relayed=only_relayed)
     return Success(
         events=(
             PermissionInstalled(
-                allocation.allocation_id, peer.host, permission.until, only_relayed
+                allocation.allocation_id, peer.host, permission.until, limited, ports
             ),
             ChannelBound(allocation.allocation_id, channel, peer, until, only_relayed),
         )

@@ -21,7 +21,7 @@ from natkit.server.stores.opening import KINDS, STORES
 from natkit.stun.credentials import opaque_string
 from natkit.stun.registry import PasswordAlgorithmNumber
 from natkit.turn.credentials import Digest
-from stun_server.settings import PortRange, Settings
+from stun_server.settings import ALL_PORTS, PeerRange, PortRange, Settings
 from stun_server.shell.connections import ConnectionLimits
 from stun_server.shell.listening import ListenAddress
 
@@ -73,6 +73,18 @@ def _network(value: object) -> IPNetwork:
         return ipaddress.ip_network(text)
     except ValueError as error:
         raise MisuseError(f"{error}; a network is written like 192.0.2.0/24") from None
+
+
+def _peer_range(value: object) -> PeerRange:
+    text = _text(value, "a network like 192.0.2.0/24")
+    network, space, ports = text.partition(" port ")
+    if not space:
+        return PeerRange(_network(text))
+    first, dash, last = ports.partition("-")
+    last = last if dash else first
+    if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) <= ALL_PORTS.last):
+        raise MisuseError(f"{text!r} ends in no ports like 5060 or 5000-6000")
+    return PeerRange(_network(network), PortRange(int(first), int(last)))
 
 
 def _port_range(value: object) -> PortRange:
@@ -191,6 +203,7 @@ def _why(error: Exception) -> str:
 Listen = Annotated[ListenAddress, BeforeValidator(_listen_address)]
 AlternateAddress = Annotated[Address, BeforeValidator(_alternate_address)]
 Network = Annotated[IPNetwork, BeforeValidator(_network)]
+Peers = Annotated[PeerRange, BeforeValidator(_peer_range)]
 Ports = Annotated[PortRange, BeforeValidator(_port_range)]
 Algorithm = Annotated[PasswordAlgorithmNumber, BeforeValidator(_algorithm)]
 IPv4Host = Annotated[str, BeforeValidator(_ipv4_host)]
@@ -275,7 +288,12 @@ class Policy(_Table):
     """Networks that clients may come from; when any is named, others are not served."""
     deny_client: tuple[Network, ...] = ()
     """Networks whose clients are not served; the narrowest network that is named decides."""
-    allow_peer: tuple[Network, ...] = ()
+    allow_peer: tuple[Peers, ...] = ()
+    """Networks whose peers may be reached though they are of special purpose, or this server's
+    hosts; ``192.0.2.0/24 port 5000-6000`` means some ports alone."""
+    deny_peer: tuple[Peers, ...] = ()
+    """Networks whose peers may not be reached; the narrowest network that is named decides, of one
+    network the narrowest range of ports, of these ``deny_peer``."""
     default_lifetime: Seconds = _DEFAULT.default_lifetime
     maximum_lifetime: Seconds = _DEFAULT.maximum_lifetime
     strict_channels: Switch = _DEFAULT.strict_channels
@@ -344,6 +362,7 @@ class Config(_Table):
             relay_ports=self.listeners.relay_ports,
             dont_fragment=dont_fragment,
             allowed_peers=self.policy.allow_peer,
+            denied_peers=self.policy.deny_peer,
             allowed_clients=self.policy.allow_client,
             denied_clients=self.policy.deny_client,
             packets_per_source=self.limits.packets_per_source,

@@ -6,7 +6,7 @@ from natkit.stun.registry import StunError
 from stun_server.allocations import PERMISSION_LIFETIME, Allocation, Allocations
 from stun_server.events import PeerRefused, PermissionInstalled
 from stun_server.outcome import Outcome, Refusal, Success
-from stun_server.policy import PeerPolicy
+from stun_server.policy import NOTHING, PeerPolicy, Reach
 from stun_server.settings import Settings
 
 
@@ -27,9 +27,10 @@ def create_permission(
     if any(allocation.relayed_of(peer.family) is None for peer in peers):
         return Refusal(StunError.PEER_ADDRESS_FAMILY_MISMATCH, "a peer of the other family")
     # The restrictions on peers.
-    hosts: dict[str, bool] = {}
+    hosts: dict[str, Reach] = {}
     for peer in peers:
-        rule = policy.refusal(peer.host)
+        reach = hosts[peer.host] = policy.reach(peer.host)
+        rule = policy.refusal(peer) if reach == NOTHING else None
         # A permission for relayed addresses is refreshed for its host, as the port does not count:
         # the client may name one that has closed since, while others on the host live.
         if (
@@ -39,10 +40,9 @@ def create_permission(
         ):
             return Refusal(
                 StunError.FORBIDDEN,
-                f"peer {peer.host} is in {rule}",
+                f"peer {peer} is in {rule}",
                 events=(PeerRefused(allocation.allocation_id, peer, rule),),
             )
-        hosts[peer.host] = rule is not None
     # The capacity limits.
     limit = settings.permissions_per_allocation
     if not allocations.has_room_for_permissions(allocation, hosts, limit, now):
@@ -50,9 +50,13 @@ def create_permission(
     # RFC 8656 §9: installed or refreshed.
     until = now + PERMISSION_LIFETIME
     events = []
-    for host, only_relayed in hosts.items():
-        permission = allocations.permit(allocation, host, until, only_relayed=only_relayed)
+    for host, (only_relayed, ports) in hosts.items():
+        permission = allocations.permit(
+            allocation, host, until, only_relayed=only_relayed, ports=ports
+        )
         events.append(
-            PermissionInstalled(allocation.allocation_id, host, permission.until, only_relayed)
+            PermissionInstalled(
+                allocation.allocation_id, host, permission.until, only_relayed, ports
+            )
         )
     return Success(events=tuple(events))

@@ -12,6 +12,7 @@ from enum import StrEnum
 from natkit.address import Address, Family
 from natkit.machine import CloseSocket, OpenSocket, Path, Request, Transmit
 from stun_server.policy import Rule
+from stun_server.settings import PortRange
 
 
 class CloseReason(StrEnum):
@@ -141,6 +142,7 @@ class PermissionInstalled:
     ``only_relayed``: policy refuses this host, and the permission rests on one of this server's own
     relayed addresses there.  Data then passes, both ways, only while the peer's address and port
     are a live relayed address of this server: the permission must not open the host's other ports.
+    Where policy refuses a host but for some ``ports``, data passes from and to these as well.
     A later event for the same host replaces an earlier one.
     """
 
@@ -148,6 +150,7 @@ class PermissionInstalled:
     peer_host: str
     until: float
     only_relayed: bool
+    ports: tuple[PortRange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from stun_server.events import (
     PermissionInstalled,
     ServerEvent,
 )
+from stun_server.settings import PortRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class PermissionSnapshot:
     host: str
     until: float
     only_relayed: bool
+    ports: tuple[PortRange, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Snapshot:
             allocation.until,
             (second.address, second.until) if second is not None else None,
             tuple(
-                PermissionSnapshot(host, kept.until, kept.only_relayed)
+                PermissionSnapshot(host, kept.until, kept.only_relayed, kept.ports)
                 for host, kept in allocation.permissions.items()
             ),
             tuple(
@@ -119,8 +121,12 @@ def adopt(
         allocations.refresh(allocation, second_until, second.family)
         events.append(AllocationRefreshed(number, second_until, second.family))
     for host in snapshot.permissions:
-        allocations.permit(allocation, host.host, host.until, only_relayed=host.only_relayed)
-        events.append(PermissionInstalled(number, host.host, host.until, host.only_relayed))
+        allocations.permit(
+            allocation, host.host, host.until, only_relayed=host.only_relayed, ports=host.ports
+        )
+        events.append(
+            PermissionInstalled(number, host.host, host.until, host.only_relayed, host.ports)
+        )
     for bound in snapshot.channels:
         allocations.bind(
             allocation, bound.number, bound.peer, bound.until, only_relayed=bound.only_relayed

@@ -26,7 +26,7 @@ class Realm:
         self.name = settings.realm
         self.settings = settings
         self.authentication = Authentication(settings, unix_offset)
-        self.policy = PeerPolicy(settings.allowed_peers)
+        self.policy = PeerPolicy.of(settings)
 
 
 class Realms:

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
+from natkit.address import Address
 from stun_server.allocations import Allocation, Allocations
 from stun_server.events import ChannelBound, ChannelRevoked, PermissionInstalled, PermissionRevoked
-from stun_server.policy import PeerPolicy
+from stun_server.policy import EVERYTHING, NOTHING, PeerPolicy
 
 Revocation = PermissionRevoked | ChannelRevoked | PermissionInstalled | ChannelBound
 
@@ -24,21 +25,22 @@ def revoke(
     Where such a peer is a live relayed address of this server, what leads to it stays, and leads
     to nothing else on that host (RFC 8656 §9 as in PermissionInstalled's ``only_relayed``).
     """
-    relaying = {each.relayed.host for each in allocations}
     for host, permission in tuple(allocation.permissions.items()):
-        rule = policy.refusal(host)
-        if rule is None or permission.only_relayed:
+        reach = policy.reach(host)
+        if reach in (EVERYTHING, (permission.only_relayed, permission.ports)):
             continue
-        if host in relaying and permission.until > now:
-            permission.only_relayed = True
+        if (reach != NOTHING or host in relaying) and permission.until > now:
+            permission.only_relayed, permission.ports = reach
             yield PermissionInstalled(
-                allocation.allocation_id, host, permission.until, only_relayed=True
+                allocation.allocation_id, host, permission.until, reach.only_relayed, reach.ports
             )
             continue
         del allocation.permissions[host]
-        yield PermissionRevoked(allocation.allocation_id, host, rule)
+        rule = policy.refusal(Address(host, 0))
+        if rule is not None:
+            yield PermissionRevoked(allocation.allocation_id, host, rule)
     for channel in tuple(allocation.channels.values()):
-        if channel.only_relayed or policy.refusal(channel.peer.host) is None:
+        if channel.only_relayed or policy.refusal(channel.peer) is None:
             continue
         if allocations.is_relayed(channel.peer) and channel.until > now:
             channel.only_relayed = True

@@ -18,10 +18,26 @@ LAST_WORKER = 255
 
 
 class PortRange(NamedTuple):
-    """The ports, both ends included, from which relayed addresses are taken."""
+    """Ports, both ends included."""
 
     first: int
     last: int
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+ALL_PORTS = PortRange(0, 65535)
+
+
+class PeerRange(NamedTuple):
+    """The peers in a network whose ports are in a range."""
+
+    network: IPNetwork
+    ports: PortRange = ALL_PORTS
+
+    def __str__(self) -> str:
+        return str(self.network) if self.ports == ALL_PORTS else f"{self.network} port {self.ports}"
 
 
 DYNAMIC_PORTS = PortRange(49152, 65535)
@@ -79,8 +95,11 @@ class Settings:
     ``strict_expiry`` ends an allocation's requests when the credential that opened it expires.
     ``allocations`` are those of the realm; those of the default realm are those of all realms.
     ``realms`` are further ones, and ``alternates`` rules, in the order in which they are tried.
-    ``allowed_clients`` and ``denied_clients`` as in :class:`~stun_server.strangers.ClientPolicy`,
-    ``packets_per_source`` a second and ``answer_burst`` bytes as in :mod:`natkit.server.limits`.
+    ``allowed_peers`` and ``denied_peers`` as in :class:`~stun_server.policy.PeerPolicy`, a network
+    alone with all its ports; ``own_addresses`` are those of this server that are no more a peer
+    than its listeners are.  ``allowed_clients`` and ``denied_clients`` as in
+    :class:`~stun_server.strangers.ClientPolicy`, ``packets_per_source`` a second and
+    ``answer_burst`` bytes as in :mod:`natkit.server.limits`.
     ``mobility`` lets clients take their allocations along to other addresses (RFC 8016).
     ``dont_fragment`` says that the shell honours :class:`~stun_server.events.UnfragmentedTransmit`.
     ``worker`` is the number of this process among those that share the listeners: what it hands to
@@ -97,7 +116,9 @@ class Settings:
     relay_ipv6: str | None = None
     relay_ports: PortRange = DYNAMIC_PORTS
     dont_fragment: bool = False
-    allowed_peers: tuple[IPNetwork, ...] = ()
+    allowed_peers: tuple[PeerRange | IPNetwork, ...] = ()
+    denied_peers: tuple[PeerRange | IPNetwork, ...] = ()
+    own_addresses: tuple[Address, ...] = ()
 
     password_algorithms: tuple[PasswordAlgorithmNumber, ...] = (
         PasswordAlgorithmNumber.SHA_256,

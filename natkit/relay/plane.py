@@ -19,10 +19,13 @@ from typing import Protocol
 from natkit.address import Address, Family, IPNetwork
 from natkit.machine import Path
 
-__all__ = ["AllocationId", "BindingPolicy", "Counters", "Gate", "RelayPlane", "Unhandled"]
+__all__ = ["AllocationId", "BindingPolicy", "Counters", "Gate", "Ports", "RelayPlane", "Unhandled"]
 
 AllocationId = int
 """Chosen by the machine, and never used twice in its lifetime."""
+
+Ports = Sequence[tuple[int, int]]
+"""Ranges of ports, both ends included."""
 
 Unhandled = Callable[[bytes, Path, float], None]
 """Takes a datagram that is not the plane's, the path it came on, and the time: ``receive``."""
@@ -138,10 +141,12 @@ class RelayPlane(Protocol):
         until: float,
         *,
         only_relayed: bool = False,
+        ports: Ports = (),
     ) -> None:
         """Peers at ``peer_host`` may exchange data with the client, in place of what held before.
 
-        ``only_relayed``: only from and to addresses that this plane relays at that moment.
+        ``only_relayed``: only from and to addresses that this plane relays at that moment, and
+        those with one of ``ports``.
         """
         ...
 

@@ -12,7 +12,7 @@ from natkit.address import Address, IPNetwork
 from natkit.machine import Path
 from natkit.net import sockaddr
 from natkit.net.batch import Endpoint
-from natkit.relay.plane import AllocationId, BindingPolicy, Counters
+from natkit.relay.plane import AllocationId, BindingPolicy, Counters, Ports
 
 __all__ = ["Allocation", "Channel", "Listener", "Permission"]
 
@@ -20,11 +20,12 @@ __all__ = ["Allocation", "Channel", "Listener", "Permission"]
 class Permission:
     """Who may exchange data with the client, and until when (RFC 8656 §9)."""
 
-    __slots__ = ("only_relayed", "until")
+    __slots__ = ("only_relayed", "ports", "until")
 
-    def __init__(self, until: float, *, only_relayed: bool) -> None:
+    def __init__(self, until: float, *, only_relayed: bool, ports: Ports) -> None:
         self.until = until
         self.only_relayed = only_relayed
+        self.ports = ports
 
 
 class Channel:
@@ -142,12 +143,14 @@ class Allocation:
         other = self.other
         return other if other is not None and other.until > now else None
 
-    def permit(self, host: bytes, until: float, now: float, *, only_relayed: bool) -> None:
+    def permit(
+        self, host: bytes, until: float, now: float, *, only_relayed: bool, ports: Ports
+    ) -> None:
         """Install the permission for ``host``, or replace it."""
         if host not in self.permissions:
             for dead in [key for key, held in self.permissions.items() if held.until <= now]:
                 del self.permissions[dead]
-        self.permissions[host] = Permission(until, only_relayed=only_relayed)
+        self.permissions[host] = Permission(until, only_relayed=only_relayed, ports=ports)
 
     def bind(
         self, number: int, peer: bytes, until: float, now: float, *, only_relayed: bool

@@ -35,9 +35,9 @@ from natkit.relay.packets import (
     two_words,
     write_channel_header,
 )
-from natkit.relay.plane import AllocationId, BindingPolicy, Counters, Unhandled
+from natkit.relay.plane import AllocationId, BindingPolicy, Counters, Ports, Unhandled
 from natkit.relay.readiness import PASSES, Reactor, watch
-from natkit.relay.tables import Allocation, Channel, Listener
+from natkit.relay.tables import Allocation, Channel, Listener, Permission
 from natkit.stun.registry import HEADER_LENGTH, MAGIC_COOKIE, TRANSACTION_ID_LENGTH
 
 __all__ = ["UserspacePlane"]
@@ -156,12 +156,13 @@ class UserspacePlane:
         until: float,
         *,
         only_relayed: bool = False,
+        ports: Ports = (),
     ) -> None:
         """Peers at ``peer_host`` may exchange data with the client."""
         host = Address(peer_host, 0).packed
         name_size = sockaddr.IPV4_SIZE if len(host) == 4 else sockaddr.IPV6_SIZE
         half = self._half(allocation, name_size)
-        half.permit(host, until, self._clock(), only_relayed=only_relayed)
+        half.permit(host, until, self._clock(), only_relayed=only_relayed, ports=ports)
 
     def bind_channel(
         self,
@@ -551,7 +552,7 @@ class UserspacePlane:
             if (
                 permission is None
                 or permission.until <= now
-                or (permission.only_relayed and not self._relays(name, now))
+                or (permission.only_relayed and not self._admits(permission, name, now))
             ):
                 counters.dropped_no_permission += 1
                 continue
@@ -608,10 +609,18 @@ class UserspacePlane:
         if (
             permission is None
             or permission.until <= now
-            or (permission.only_relayed and not self._relays(peer, now))
+            or (permission.only_relayed and not self._admits(permission, peer, now))
         ):
             return None
         return facing
+
+    def _admits(self, permission: Permission, name: bytes, now: float) -> bool:
+        """Whether a permission that is not for every port is for the peer ``name``."""
+        port = sockaddr.port_of(name)
+        for first, last in permission.ports:
+            if first <= port <= last:
+                return True
+        return self._relays(name, now)
 
     def _relays(self, name: bytes, now: float) -> bool:
         """Whether ``name`` is the relayed address of an allocation that lives."""

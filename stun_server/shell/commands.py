@@ -70,9 +70,17 @@ def serve(
     allow_peer: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="CIDR",
+            metavar="CIDR[ port PORTS]",
             help="Let clients reach peers in this special-purpose network; repeatable. "
             "Private, loopback and other such ranges are refused otherwise.",
+        ),
+    ] = None,
+    deny_peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CIDR[ port PORTS]",
+            help="Let no client reach peers in this network; repeatable. "
+            "Of two networks that hold a peer the narrower one decides.",
         ),
     ] = None,
     relay_ports: Annotated[
@@ -124,6 +132,7 @@ def serve(
         ("--key", ("listeners", "key"), key),
         ("--realm", ("users", "realm"), realm),
         ("--allow-peer", ("policy", "allow_peer"), allow_peer),
+        ("--deny-peer", ("policy", "deny_peer"), deny_peer),
         ("--relay-ports", ("listeners", "relay_ports"), relay_ports),
         ("--relay-plane", ("listeners", "relay_plane"), relay_plane),
         ("--strict-channels", ("policy", "strict_channels"), strict_channels),

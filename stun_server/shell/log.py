@@ -215,7 +215,7 @@ class EventLog:
                         session=event.allocation_id,
                         peer=str(event.peer),
                         rule=str(event.rule),
-                        to_allow=f"--allow-peer {event.rule.network}",
+                        to_allow=event.rule.to_allow,
                     )
             case RequestRefused():
                 # A nonce that ran out is every client's routine.

@@ -277,8 +277,8 @@ class RunningServer:
                 self._follow_life(event)
             case ClientExpected() | ClientUnexpected() | AllocationMoved() | AllocationDetached():
                 self._homes.follow(event)
-            case PermissionInstalled(number, host, until, only_relayed):
-                self._plane.permit(number, host, until, only_relayed=only_relayed)
+            case PermissionInstalled(number, host, until, only_relayed, ports):
+                self._plane.permit(number, host, until, only_relayed=only_relayed, ports=ports)
             case ChannelBound(number, channel, peer, until, only_relayed):
                 self._plane.bind_channel(number, channel, peer, until, only_relayed=only_relayed)
             case PermissionRevoked(number, host):

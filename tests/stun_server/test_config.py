@@ -11,7 +11,7 @@ from natkit.machine import Transport
 from natkit.stun.registry import PasswordAlgorithmNumber
 from natkit.turn.credentials import Digest
 from stun_server.config import Config, Flag, ReadyKeys, load
-from stun_server.settings import PortRange, Settings
+from stun_server.settings import PeerRange, PortRange, Settings
 from stun_server.shell.listening import ListenAddress
 
 WHOLE = """
@@ -85,7 +85,7 @@ def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
         relay_ipv6="2001:db8::7",
         relay_ports=PortRange(50000, 50999),
         dont_fragment=True,
-        allowed_peers=(ip_network("10.0.0.0/8"), ip_network("fd00::/8")),
+        allowed_peers=tuple(PeerRange(ip_network(each)) for each in ("10.0.0.0/8", "fd00::/8")),
         password_algorithms=(PasswordAlgorithmNumber.SHA_256,),
         username_anonymity=False,
         nonce_lifetime=60.0,
@@ -137,7 +137,7 @@ def test_a_flag_beats_the_file_and_adds_users(file: Path) -> None:
         Flag("--user", ("users", "passwords", "bob"), "new"),
     )
     assert config.users.realm == "other.example"
-    assert config.policy.allow_peer == (ip_network("127.0.0.0/8"),)
+    assert config.policy.allow_peer == (PeerRange(ip_network("127.0.0.0/8")),)
     assert dict(config.users.passwords) == {"ann": "changed", "bob": "new"}
 
 
@@ -248,6 +248,12 @@ def test_keys_may_stand_in_place_of_a_password(file: Path) -> None:
         ("users = 3", "users: input should be a valid dictionary"),
         ("[policy]\nallow_peer = ['10/8']", "policy.allow_peer.0: '10/8' does not appear to be"),
         ("[policy]\nallow_peer = ['10.0.0.1/8']", "10.0.0.1/8 has host bits set; a network is"),
+        ("[policy]\ndeny_peer = ['10.0.0.0/8 port']", "policy.deny_peer.0: '10.0.0.0/8 port' does"),
+        ("[policy]\ndeny_peer = ['10.0.0.0/8 port x']", "ends in no ports like 5060 or 5000-6000"),
+        ("[policy]\ndeny_peer = ['10.0.0.0/8 port 9-1']", "ends in no ports like 5060 or 5000-"),
+        ("[policy]\ndeny_peer = ['10.0.0.0/8 port 65536']", "ends in no ports like 5060 or 5000"),
+        ("[policy]\nallow_client = ['10/8']", "policy.allow_client.0: '10/8' does not appear"),
+        ("[limits]\nanswer_burst = 0", "limits.answer_burst: input should be greater than or"),
         ("[policy]\nstrict_channels = 'no'", "policy.strict_channels: input should be a valid bo"),
         ("[policy]\ndefault_lifetime = 7200", "policy: default_lifetime is above maximum_lifetime"),
         ("[limits]\nallocations = 0", "limits.allocations: input should be greater than or equal"),

@@ -25,7 +25,7 @@ from stun_server.events import (
     ServerEvent,
 )
 from stun_server.service import Server
-from stun_server.settings import Settings
+from stun_server.settings import PeerRange, PortRange, Settings
 from tests.natkit.relay.rig import HandReactor, address_of
 
 REALM, USERNAME, PASSWORD = "example.org", "alice", "secret"
@@ -56,6 +56,8 @@ def settings(listener: Address) -> Settings:
         listeners=(listener,),
         relay_ipv4=RELAY_HOST,
         relay_ipv6=RELAY_HOST6,
+        # Some of the ports that the system chooses for the peers there.
+        denied_peers=(PeerRange(ipaddress.ip_network("127.0.0.2/32"), PortRange(0, 46_000)),),
         allowed_peers=tuple(ipaddress.ip_network(network) for network in ALLOWED),
     )
 
@@ -206,8 +208,8 @@ class MachineBehindPlane(_Machine):
                 plane.close(allocation)
             case RelayedAddressClosed(allocation, relayed):
                 plane.close_one(allocation, relayed)
-            case PermissionInstalled(allocation, host, until, only_relayed):
-                plane.permit(allocation, host, until, only_relayed=only_relayed)
+            case PermissionInstalled(allocation, host, until, only_relayed, ports):
+                plane.permit(allocation, host, until, only_relayed=only_relayed, ports=ports)
             case ChannelBound(allocation, channel, peer, until, only_relayed):
                 plane.bind_channel(allocation, channel, peer, until, only_relayed=only_relayed)
             case CloseSocket(local) if local in self._held:

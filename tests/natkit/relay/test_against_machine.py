@@ -231,10 +231,12 @@ class Comparison:
         return Method.CHANNEL_BIND, (ChannelNumber(number), XorPeerAddress(self.some_peer()))
 
     def some_peer(self) -> Address:
-        """A peer's address, or a relayed one: live now, or not any more."""
+        """A peer's address, or a relayed one: live now, or not any more; or the server's own."""
         relayed = self.live_addresses()
         if relayed and self.random.random() < 0.3:
             return self.random.choice(relayed)
+        if self.random.random() < 0.05:
+            return self.listener
         return address_of(self.random.choice(self.peers))
 
     def live_addresses(self) -> list[Address]:

@@ -71,7 +71,7 @@ def test_a_stale_nonce_is_routine_and_only_counted() -> None:
 
 
 def test_a_refused_peer_says_the_rule_and_how_to_allow_it() -> None:
-    rule = PeerPolicy(()).refusal("10.1.2.3")
+    rule = PeerPolicy(()).refusal(Address("10.1.2.3", 80))
     assert rule is not None
     with capture_logs() as lines:
         events = EventLog(structlog.get_logger())
