@@ -7,9 +7,10 @@ string, ``{env = "NAME"}`` or ``{file = "PATH"}``.
 
 import ipaddress
 import os
+import re
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
@@ -17,11 +18,19 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from natkit.address import Address, Family, IPNetwork
 from natkit.errors import ConfigError, MisuseError
+from natkit.machine import Transport
 from natkit.server.stores.opening import KINDS, STORES
 from natkit.stun.credentials import opaque_string
 from natkit.stun.registry import PasswordAlgorithmNumber
 from natkit.turn.credentials import Digest
-from stun_server.settings import ALL_PORTS, PeerRange, PortRange, Settings
+from stun_server.settings import (
+    ALL_PORTS,
+    Alternate,
+    AlternateWhen,
+    PeerRange,
+    PortRange,
+    Settings,
+)
 from stun_server.shell.connections import ConnectionLimits
 from stun_server.shell.listening import ListenAddress
 
@@ -113,6 +122,21 @@ def _realm(value: object) -> str:
     if prepared != text:
         raise MisuseError(f"{text!r} is not as RFC 8265 prepares it, which is {prepared!r}")
     return text
+
+
+def _origin(value: object) -> str:
+    text = _text(value, "a web origin like https://shop.example")
+    # RFC 6454 §6.2: what browsers send is in lower case and has no path.
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s?#A-Z]+", text):
+        raise MisuseError(f"{text!r} is no web origin like https://shop.example, in lower case")
+    return text
+
+
+def _server_address(value: object) -> Address:
+    address = Address.parse(_text(value, "ADDRESS:PORT"))
+    if not address.port or address.ip.is_unspecified:
+        raise MisuseError(f"{address} is nowhere that a client could go")
+    return address
 
 
 def _host(family: Family, value: object) -> str:
@@ -211,6 +235,11 @@ IPv6Host = Annotated[str, BeforeValidator(_ipv6_host)]
 Secret = Annotated[str, BeforeValidator(_secret)]
 Password = Annotated[str | ReadyKeys, BeforeValidator(_password)]
 StoreUrl = Annotated[str, BeforeValidator(_store)]
+RealmName = Annotated[str, BeforeValidator(_realm)]
+Origin = Annotated[str, BeforeValidator(_origin)]
+ServerAddress = Annotated[Address, BeforeValidator(_server_address)]
+Bound = Callable[[Sequence[ListenAddress]], frozenset[tuple[Transport, Address]]]
+"""Gives what was bound for some of listeners.listen."""
 Count = Annotated[int, Field(ge=1, strict=True)]
 Seconds = Annotated[int, Field(ge=1, strict=True)]
 Switch = Annotated[bool, Field(strict=True)]
@@ -264,10 +293,9 @@ class Listeners(_Table):
         return self
 
 
-class Users(_Table):
-    """Who may allocate."""
+class UserOptions(_Table):
+    """Who may allocate in a realm."""
 
-    realm: Annotated[str, BeforeValidator(_realm)] = _DEFAULT.realm
     passwords: Mapping[str, Password] = Field(default_factory=dict)
     store: StoreUrl = "sqlite"
     """Where more users and secrets are; ``sqlite`` alone is a file in the data directory."""
@@ -279,6 +307,13 @@ class Users(_Table):
     password_algorithms: tuple[Algorithm, ...] = _DEFAULT.password_algorithms
     username_anonymity: Switch = _DEFAULT.username_anonymity
     nonce_lifetime: Seconds = int(_DEFAULT.nonce_lifetime)
+
+
+class Users(UserOptions):
+    """Who may allocate."""
+
+    realm: RealmName = _DEFAULT.realm
+    """The realm of these users; in it are all clients that no further realm takes."""
 
 
 class Policy(_Table):
@@ -308,13 +343,18 @@ class Policy(_Table):
         return self
 
 
-class Limits(_Table):
-    """How many of everything."""
+class RealmLimits(_Table):
+    """How many of everything a realm's users may have."""
 
     allocations: Count = _DEFAULT.allocations
     allocations_per_user: Count = _DEFAULT.allocations_per_user
     permissions_per_allocation: Count = _DEFAULT.permissions_per_allocation
     channels_per_allocation: Count = _DEFAULT.channels_per_allocation
+
+
+class Limits(RealmLimits):
+    """How many of everything."""
+
     packets_per_source: Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)] = (
         _DEFAULT.packets_per_source
     )
@@ -328,8 +368,75 @@ class Limits(_Table):
     connections: Count = 5_000
     connections_per_source: Count = 256
     connection_idle: Seconds = 30
-    drain: Seconds = 60
+    drain: Annotated[int, Field(ge=0, strict=True)] = 60
     """Seconds that allocations are given to end by themselves when the server is to stop."""
+
+
+class RealmPolicy(Policy):
+    """What an allocation of a realm may do; what is not said here is as in [policy]."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        # The values that count are those of both tables, so they are checked together.
+        return self
+
+
+class Realm(_Table):
+    """A realm besides that of [users], whose clients come to its listeners or from its origins."""
+
+    listeners: tuple[Listen, ...] = ()
+    """Which of listeners.listen lead to this realm; none: all do."""
+    origins: tuple[Origin, ...] = ()
+    """The web origins whose pages lead to this realm, like "https://shop.example"; none: all do,
+    and clients that send no ORIGIN too."""
+    users: UserOptions = UserOptions()
+    policy: RealmPolicy = RealmPolicy()
+    limits: RealmLimits = RealmLimits()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not (self.listeners or self.origins):
+            raise MisuseError("no client would come to this realm: give it listeners or origins")
+        return self
+
+
+class Redirect(_Table):
+    """Clients that are sent to another server by ALTERNATE-SERVER (RFC 8489 §10)."""
+
+    servers: Annotated[tuple[ServerAddress, ...], Field(min_length=1, max_length=2)]
+    """The other server's ADDRESS:PORT, one of each family at most; it is reached by the transport
+    that the client used here."""
+    domain: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}$")] | None = None
+    """The name on the other server's certificate, where that is not the name of this server."""
+    clients: tuple[Network, ...] = ()
+    """The networks of the clients that are meant; none: all clients."""
+    listeners: tuple[Listen, ...] = ()
+    """Which of listeners.listen the rule is for; none: all of them."""
+    when: AlternateWhen = AlternateWhen.ALWAYS
+    """Whether the rule holds "always", or only while this server is "draining"."""
+    above: Annotated[int, Field(ge=0, strict=True)] = 0
+    """How many allocations must live here for the rule to hold."""
+    share: Annotated[int, Field(ge=1, le=100, strict=True)] = 100
+    """The percentage of the clients that are sent away, chosen by their addresses; while this
+    server drains it is all of them."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len({each.family for each in self.servers}) < len(self.servers):
+            raise MisuseError("servers are the addresses of one server, one of each family")
+        return self
+
+    def rule(self, bound: Bound) -> Alternate:
+        """What the machine is told."""
+        return Alternate(
+            self.servers,
+            self.domain,
+            self.clients,
+            bound(self.listeners),
+            self.when,
+            self.above,
+            self.share,
+        )
 
 
 class Log(_Table):
@@ -348,12 +455,65 @@ class Config(_Table):
     policy: Policy = Policy()
     limits: Limits = Limits()
     log: Log = Log()
+    realms: Mapping[RealmName, Realm] = Field(default_factory=dict)
+    """Further realms by their names, in the order in which they are tried."""
+    redirects: tuple[Redirect, ...] = ()
+    """Rules about other servers, of which the first that suits a client decides."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        listen = self.listeners.listen or ()
+        for name, realm in self.realms.items():
+            if name == self.users.realm:
+                raise MisuseError(f"realms.{name}: this is the realm of [users]")
+            for each in realm.listeners:
+                if each not in listen:
+                    raise MisuseError(f"realms.{name}: {each} is not in listeners.listen")
+            policy = self.policy_of(name)
+            if policy.default_lifetime > policy.maximum_lifetime:
+                raise MisuseError(f"realms.{name}: default_lifetime is above maximum_lifetime")
+        for number, redirect in enumerate(self.redirects):
+            for each in redirect.listeners:
+                if each not in listen:
+                    raise MisuseError(f"redirects.{number}: {each} is not in listeners.listen")
+            for server in redirect.servers:
+                if any(server == each.address for each in listen):
+                    raise MisuseError(f"redirects.{number}: {server} is this server's own")
+        return self
+
+    def users_of(self, realm: str) -> Users:
+        """The users of a realm; what a further one does not say is as in [users], but for who."""
+        if realm == self.users.realm:
+            return self.users
+        own = self.realms[realm].users
+        said = {name: getattr(own, name) for name in own.model_fields_set}
+        return self.users.model_copy(
+            update={"realm": realm, "passwords": {}, "secrets": (), **said}
+        )
+
+    def policy_of(self, realm: str) -> Policy:
+        """The policy of a realm; what a further one does not say is as in [policy]."""
+        if realm == self.users.realm:
+            return self.policy
+        own = self.realms[realm].policy
+        return self.policy.model_copy(
+            update={name: getattr(own, name) for name in own.model_fields_set}
+        )
+
+    def limits_of(self, realm: str) -> RealmLimits:
+        """The limits of a realm; what a further one does not say is as in [limits]."""
+        if realm == self.users.realm:
+            return self.limits
+        own = self.realms[realm].limits
+        return self.limits.model_copy(
+            update={name: getattr(own, name) for name in own.model_fields_set}
+        )
 
     def settings(
         self, listeners: tuple[Address, ...], nonce_key: bytes, *, dont_fragment: bool
     ) -> Settings:
-        """What the machine is told, once the listeners are bound."""
-        return Settings(
+        """What the machine is told, once the listeners are bound, of the realm of [users]."""
+        settings = Settings(
             realm=self.users.realm,
             nonce_key=nonce_key,
             listeners=listeners,
@@ -361,25 +521,34 @@ class Config(_Table):
             relay_ipv6=self.listeners.relay_ipv6,
             relay_ports=self.listeners.relay_ports,
             dont_fragment=dont_fragment,
-            allowed_peers=self.policy.allow_peer,
-            denied_peers=self.policy.deny_peer,
             allowed_clients=self.policy.allow_client,
             denied_clients=self.policy.deny_client,
             packets_per_source=self.limits.packets_per_source,
             answer_burst=self.limits.answer_burst,
-            password_algorithms=self.users.password_algorithms,
-            username_anonymity=self.users.username_anonymity,
-            nonce_lifetime=float(self.users.nonce_lifetime),
-            strict_expiry=self.users.strict_expiry,
-            default_lifetime=self.policy.default_lifetime,
-            maximum_lifetime=self.policy.maximum_lifetime,
-            strict_channels=self.policy.strict_channels,
-            strict_permissions=self.policy.strict_permissions,
-            mobility=self.policy.mobility,
-            allocations=self.limits.allocations,
-            allocations_per_user=self.limits.allocations_per_user,
-            permissions_per_allocation=self.limits.permissions_per_allocation,
-            channels_per_allocation=self.limits.channels_per_allocation,
+        )
+        return self.settings_of(self.users.realm, settings)
+
+    def settings_of(self, realm: str, server: Settings) -> Settings:
+        """What the machine is told of a realm; ``server`` has what holds for all realms."""
+        users, policy, limits = self.users_of(realm), self.policy_of(realm), self.limits_of(realm)
+        return replace(
+            server,
+            realm=realm,
+            allowed_peers=policy.allow_peer,
+            denied_peers=policy.deny_peer,
+            password_algorithms=users.password_algorithms,
+            username_anonymity=users.username_anonymity,
+            nonce_lifetime=float(users.nonce_lifetime),
+            strict_expiry=users.strict_expiry,
+            default_lifetime=policy.default_lifetime,
+            maximum_lifetime=policy.maximum_lifetime,
+            strict_channels=policy.strict_channels,
+            strict_permissions=policy.strict_permissions,
+            mobility=policy.mobility,
+            allocations=limits.allocations,
+            allocations_per_user=limits.allocations_per_user,
+            permissions_per_allocation=limits.permissions_per_allocation,
+            channels_per_allocation=limits.channels_per_allocation,
         )
 
     def connection_limits(self) -> ConnectionLimits:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -120,7 +121,8 @@ def _running(
         _wait_for(server, process, directory / f"{name}.log")
         yield server
     finally:
-        process.terminate()
+        # SIGTERM would have ours wait for allocations that a client left behind.
+        process.send_signal(signal.SIGINT)
         process.wait(timeout=PATIENCE)
 
 

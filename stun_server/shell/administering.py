@@ -6,7 +6,7 @@ import re
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path as FilePath
@@ -34,9 +34,9 @@ from stun_server.administration import (
 from stun_server.allocations import Allocation
 from stun_server.service import Server
 from stun_server.shell.certificates import Certificates
+from stun_server.shell.directory import Directory
 from stun_server.shell.draining import Draining
 from stun_server.shell.listening import Listener
-from stun_server.shell.users import Users
 
 __all__ = ["OneProcess", "Parts"]
 
@@ -56,15 +56,14 @@ class Parts:
     plane: RelayPlane
     plane_name: str
     plane_reason: str
-    users: Users
+    users: Callable[[], Directory]
     listeners: tuple[Listener, ...]
     certificates: Callable[[], Certificates | None]
     connections: Callable[[], int]
     counts: Callable[[], Counter[str]]
-    realms: Callable[[], tuple[str, ...]]
     draining: Draining
     run: Callable[[Callable[[float], bool]], bool]
-    reload: Callable[[], Reload]
+    reload: Callable[[], Awaitable[Reload]]
 
 
 class OneProcess:
@@ -92,7 +91,7 @@ class OneProcess:
             plane=parts.plane_name,
             plane_reason=parts.plane_reason,
             event_loop=type(self._loop).__module__.partition(".")[0],
-            realms=parts.realms(),
+            realms=parts.users().realms,
             listeners=tuple(
                 ListenerStatus(each.transport, str(each.address)) for each in parts.listeners
             ),
@@ -106,7 +105,7 @@ class OneProcess:
             dropped=_dropped(totals),
             counts=counts,
             connections=parts.connections(),
-            store=StoreStatus(parts.users.store_name, parts.users.store_failure),
+            store=StoreStatus(parts.users().store_name, parts.users().store_failure),
             certificates=self._certificates(),
             drain=parts.draining.drain,
         )
@@ -129,7 +128,7 @@ class OneProcess:
 
     async def reload(self) -> Reload:
         """Read the configuration again."""
-        return self._parts.reload()
+        return await self._parts.reload()
 
     def _worker(self) -> WorkerStatus:
         return WorkerStatus(
@@ -163,7 +162,7 @@ class OneProcess:
         return Session(
             id=session_id(self._parts.worker, allocation.allocation_id),
             user=allocation.credential.username,
-            realm=self._parts.realms()[0],
+            realm=allocation.credential.realm,
             client=str(allocation.client.remote),
             transport=allocation.client.transport,
             relayed=tuple(map(str, allocation.relayed_addresses)),

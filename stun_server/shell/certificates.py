@@ -30,15 +30,10 @@ class Contexts:
 
 
 class Certificates:
-    """The certificate in use.  Handshakes that begin after :meth:`reload` get the new one."""
+    """The certificate in use, ``current``; handshakes that begin after it was set get it."""
 
     def __init__(self, chain: Path, key: Path) -> None:
         self.current = load_contexts(chain, key)
-        self._files = chain, key
-
-    def reload(self) -> None:
-        """Read the files again; ConfigError when they are wrong, and then nothing changes."""
-        self.current = load_contexts(*self._files)
 
 
 def load_contexts(chain: Path, key: Path) -> Contexts:

@@ -11,7 +11,7 @@ from natkit.cli.entry import VersionOption, application, console
 from natkit.errors import ConfigError
 from natkit.stun.registry import DEFAULT_PORT
 from stun_server.config import Flag, load
-from stun_server.shell import accounts, log, quickstart, running, state, users
+from stun_server.shell import accounts, directory, log, quickstart, running, state
 
 try:
     import uvloop
@@ -54,7 +54,7 @@ def serve(
         typer.Option(
             metavar="FILE",
             help="The certificate for TLS and DTLS with those above it, in PEM. "
-            "SIGHUP has it read again.",
+            "A reload reads it again.",
         ),
     ] = None,
     key: Annotated[
@@ -125,7 +125,7 @@ def serve(
     ] = None,
     _version: VersionOption = False,
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C."""
+    """Serve until SIGTERM, which lets allocations end, or Ctrl-C. SIGHUP reloads."""
     given = (
         ("--listen", ("listeners", "listen"), listen),
         ("--certificate", ("listeners", "certificate"), certificate),
@@ -148,7 +148,7 @@ def serve(
     flags += [_user_flag(each) for each in user or ()]
     options = load(config, flags)
     running.check_plane(options.listeners.relay_plane)
-    users.check(options.users)
+    directory.check_users(options)
     running.open_certificates(options)
     if check_config:
         typer.echo(f"{config or 'the flags'}: good")
@@ -156,7 +156,9 @@ def serve(
     data = options.data_dir or state.default_data_dir()
     keys = state.load_keys(data)
     logger = log.configure(options.log.level, as_json=options.log.as_json)
-    _run_loop(running.serve(options, keys, logger, data_dir=data))
+    _run_loop(
+        running.serve(options, keys, logger, data_dir=data, reread=lambda: load(config, flags))
+    )
 
 
 @app.command("quickstart")

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,13 +46,13 @@ class Admission:
         self.limits = limits
         self.declined = 0
         self.denied = 0
-        self._policy = policy
+        self.policy = policy
         self._open = open_by_source or OwnCounts()
         self._own = 0
 
     def admit(self, path: Path) -> bool:
         """Whether a new connection may stay; counts it if so."""
-        if self._policy and not self._policy.admits(path.remote.packed):
+        if self.policy and not self.policy.admits(path.remote.packed):
             self.denied += 1
             return False
         source = _source(path.remote)
@@ -93,13 +94,13 @@ class Closable(Protocol):
 
 
 async def close_idle(
-    connections: Closable, allocated: set[Path] | dict[Path, int], idle: float
+    connections: Closable, allocated: set[Path] | dict[Path, int], idle: Callable[[], float]
 ) -> None:
-    """For ever: close connections that have no allocation and were silent for ``idle`` seconds."""
+    """For ever: close connections without an allocation that were silent for ``idle()`` seconds."""
     loop = asyncio.get_running_loop()
     while True:
-        await asyncio.sleep(idle / 4)
-        oldest = loop.time() - idle
+        await asyncio.sleep(idle() / 4)
+        oldest = loop.time() - idle()
         for path, last in connections.last_messages().items():
             if last <= oldest and path not in allocated:
                 connections.close_path(path)

@@ -58,6 +58,13 @@ class Draining:
         self.closed()
         return drain
 
+    def begin_or_end(self) -> None:
+        """What SIGTERM asks for: the first time to drain, the second time to end at once."""
+        if self._timer is None:
+            self.begin()
+        else:
+            self.over.set()
+
     def closed(self) -> None:
         """A session ended: see whether it was the last."""
         if self._timer is not None and not self._sessions() and not self.over.is_set():

@@ -53,6 +53,16 @@ class ListenAddress:
         """Whether a proxy can stand before it."""
         return not set(_SHARES_WITH).isdisjoint(self.transports)
 
+    def stands_for(self, transport: Transport, address: Address) -> bool:
+        """Whether a listener on this exact address was opened because of it."""
+        own = self.address
+        return (
+            transport in self.transports
+            and own.family is address.family
+            and (own.host == address.host or own.ip.is_unspecified)
+            and own.port in (0, address.port)
+        )
+
     def __str__(self) -> str:
         prefix = f"{self.transports[0]}:" if len(self.transports) == 1 else ""
         return f"{prefix}{self.address}"

@@ -33,7 +33,7 @@ from stun_server.events import (
     RequestRefused,
 )
 
-__all__ = ["EventLog", "Fact", "Logger", "configure"]
+__all__ = ["EventLog", "Fact", "Logger", "configure", "set_level"]
 
 REFUSALS_PER_SECOND = 20
 """Lines a second about what strangers were refused; the rest is counted, so that nobody fills the
@@ -81,23 +81,53 @@ _CLOSED = {reason: f"allocations {reason}" for reason in CloseReason}
 Logger = structlog.typing.FilteringBoundLogger
 
 
+# "exception" is an error with a traceback.
+_NUMBERS = {name.lower(): level for name, level in logging.getLevelNamesMapping().items()} | {
+    "exception": logging.ERROR
+}
+
+
+class _Threshold:
+    """Drops what is below the level, which may change while loggers are in use everywhere."""
+
+    def __init__(self) -> None:
+        self.level = logging.NOTSET
+
+    def __call__(
+        self, _: object, method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        if _NUMBERS[method] < self.level:
+            raise structlog.DropEvent
+        return event
+
+
+_threshold = _Threshold()
+
+
+def set_level(level: str) -> None:
+    """Log what is of this level or above from now on."""
+    _threshold.level = getattr(logging, level.upper())
+    logging.getLogger().setLevel(_threshold.level)
+
+
 def configure(level: str, *, as_json: bool) -> Logger:
     """Set up structlog, and the logging module, by which the libraries log, on top of it."""
+    set_level(level)
     # Past the logging module a line costs a third, which shows in allocations a second.
     structlog.configure(
         processors=[
+            _threshold,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *_renderers(as_json=as_json),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
     logger: Logger = structlog.get_logger()
     root = logging.getLogger()
     root.handlers[:] = [_Forward(logger)]
-    root.setLevel(level.upper())
     return logger
 
 
@@ -138,7 +168,12 @@ class EventLog:
         self._lines = 0
         self._suppressed = 0
         # Known once, so that an event whose line nobody reads costs no more than its count.
-        self._shown = tuple(kind for kind, level in _LEVELS.items() if logger.is_enabled_for(level))
+        self._shown: tuple[type[Fact], ...] = ()
+        self.follow_level()
+
+    def follow_level(self) -> None:
+        """Take up the level that :func:`set_level` set."""
+        self._shown = tuple(kind for kind, level in _LEVELS.items() if level >= _threshold.level)
 
     def write(self, event: Fact, now: float) -> None:
         """Log and count one event."""

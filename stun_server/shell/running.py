@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path as FilePath
 from typing import assert_never
@@ -17,10 +16,9 @@ from typing import assert_never
 from natkit.aio.driver import Driver
 from natkit.errors import ConfigError
 from natkit.machine import CloseSocket, Failure, OpenSocket, Path, Transport
-from natkit.net import fragmentation
 from natkit.relay.plane import BindingPolicy, Counters, RelayPlane
 from natkit.relay.userspace import UserspacePlane
-from stun_server.administration import Reload
+from stun_server.authentication import Credential
 from stun_server.config import Config
 from stun_server.events import (
     AllocationClosed,
@@ -42,19 +40,21 @@ from stun_server.events import (
     ServerEvent,
     TakeAllocation,
 )
-from stun_server.service import Server, ServerResult
+from stun_server.service import PENDING_LIFETIME, Server, ServerResult
 from stun_server.shell.administering import OneProcess, Parts
 from stun_server.shell.certificates import Certificates
 from stun_server.shell.client_homes import ClientHomes
 from stun_server.shell.clients import Clients
 from stun_server.shell.connections import Admission, close_idle
+from stun_server.shell.directory import Directory, Retirements, check_users
 from stun_server.shell.draining import Draining
 from stun_server.shell.listening import Listener, everywhere, open_listeners
-from stun_server.shell.log import EventLog, Fact, Logger
+from stun_server.shell.log import EventLog, Fact, Logger, set_level
 from stun_server.shell.place import Place
 from stun_server.shell.relaying import PlaneSockets
+from stun_server.shell.reloading import Reloading
 from stun_server.shell.state import Keys
-from stun_server.shell.users import Users
+from stun_server.shell.telling import machine_settings
 from stun_server.strangers import ClientPolicy
 
 __all__ = [
@@ -84,22 +84,29 @@ class RunningServer:
         self,
         config: Config,
         keys: Keys,
-        users: Users,
+        users: Directory,
         listeners: tuple[Listener, ...],
         certificates: Certificates | None,
         logger: Logger,
         place: Place,
+        *,
+        data_dir: FilePath | None = None,
+        reread: Callable[[], Config] | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._config = config
         self._place = place
+        self._keys = keys
+        self._data_dir = data_dir
+        self.reloading = Reloading(config, reread, self._apply, logger)
+        self._retirements = Retirements(PENDING_LIFETIME)
         self.logger = logger
         self.listeners = listeners
         self.users = users
         self.events = EventLog(logger)
         self.admission = Admission(
             config.connection_limits(),
-            ClientPolicy(config.policy.allow_client, config.policy.deny_client),
+            _client_policy(config),
             place.connections,
         )
         self._loop = loop
@@ -115,24 +122,10 @@ class RunningServer:
         self._certificates = certificates
         self._streams = Clients(self.admission, certificates)
         self._machine = Server(
-            replace(
-                config.settings(
-                    tuple(dict.fromkeys(each.address for each in listeners)),
-                    keys.nonce,
-                    dont_fragment=fragmentation.CAN_FORBID,
-                ),
-                others=tuple(
-                    (each.transport, each.address, each.other)
-                    for each in listeners
-                    if each.other is not None
-                ),
-                worker=place.worker,
-                password_algorithms=users.offer.password_algorithms,
-                username_anonymity=users.offer.username_anonymity,
-            ),
+            machine_settings(config, keys, listeners, users, place.worker),
             random=os.urandom,
             unix_offset=time.time() - loop.time(),
-            at_hand=lambda _, username: users.at_hand(username),
+            at_hand=self._at_hand,
         )
         self.draining = Draining(
             float(config.limits.drain),
@@ -158,15 +151,14 @@ class RunningServer:
                 plane=self._plane,
                 plane_name="userspace",
                 plane_reason=check_plane(config.listeners.relay_plane),
-                users=users,
+                users=lambda: self.users,
                 listeners=listeners,
                 certificates=lambda: self._certificates,
                 connections=lambda: len(self.admission),
                 counts=self.counts,
-                realms=lambda: (config.users.realm,),
                 draining=self.draining,
                 run=self._driver.run,
-                reload=self.reload,
+                reload=self.reloading.reload,
             )
         )
 
@@ -180,23 +172,36 @@ class RunningServer:
         self._streams.listen(
             [each for each in self.listeners if each.transport is not Transport.UDP]
         )
-        idle = self.admission.limits.idle
         self._sweeper = self._loop.create_task(
-            close_idle(self._streams, self._homes.on_streams, idle)
+            close_idle(self._streams, self._homes.on_streams, lambda: self.admission.limits.idle)
         )
 
-    def reload(self) -> Reload:
-        """Read the certificate again, for new handshakes; a wrong one changes nothing."""
-        if self._certificates is None:
-            return Reload()
+    async def _apply(self, config: Config) -> None:
+        """Check all that can be wrong, then swap; ConfigError, MisuseError before anything did."""
+        check_users(config)
+        renewed = open_certificates(config)
+        users = await self.users.reopened(config, self._data_dir, self.logger, self._loop.time)
         try:
-            self._certificates.reload()
-        except ConfigError as error:
-            self.logger.warning("certificate not reloaded", reason=str(error))
-            return Reload(str(error))
-        self._streams.renew()
-        self.log_certificate()
-        return Reload()
+            settings = machine_settings(
+                config, self._keys, self.listeners, users, self._place.worker
+            )
+        except BaseException:
+            await users.retire(self.users)
+            raise
+        relevelled = config.log.level != self._config.log.level
+        retired, self.users, self._config = self.users, users, config
+        self._driver.run(lambda now: self._machine.configure(settings, now))
+        if self._certificates is not None and renewed is not None:
+            self._certificates.current = renewed.current
+            self._streams.renew()
+            self.log_certificate()
+        self.admission.limits = config.connection_limits()
+        self.admission.policy = _client_policy(config)
+        self.draining.limit = float(config.limits.drain)
+        if relevelled:
+            set_level(config.log.level)
+            self.events.follow_level()
+        self._retirements.begin(retired, users)
 
     @property
     def introduction(self) -> dict[str, str | int]:
@@ -239,10 +244,12 @@ class RunningServer:
         """Stop serving and close everything; the log gets the totals."""
         totals = self.totals()
         self.draining.cancel()
+        await self.reloading.aclose()
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
         await self._driver.aclose()
+        await self._retirements.aclose()
         await self.users.aclose()
         self.logger.info(
             "stopped",
@@ -332,6 +339,9 @@ class RunningServer:
         if opened.second is not None:
             self._plane.open_second(number, self._sockets.take(opened.second), until)
 
+    def _at_hand(self, realm: str, username: str) -> Credential | None:
+        return self.users.at_hand(realm, username)
+
     def _refuse_allocations(self) -> None:
         self._machine.is_draining = True
 
@@ -379,6 +389,10 @@ def open_certificates(config: Config) -> Certificates | None:
     return Certificates(chain, key) if chain is not None and key is not None else None
 
 
+def _client_policy(config: Config) -> ClientPolicy:
+    return ClientPolicy(config.policy.allow_client, config.policy.deny_client)
+
+
 def check_plane(name: str) -> str:
     """Why the user-space plane is used; ConfigError when another was asked for."""
     match name:
@@ -407,13 +421,15 @@ async def start(
     logger: Logger,
     data_dir: FilePath | None = None,
     place: Place | None = None,
+    reread: Callable[[], Config] | None = None,
 ) -> RunningServer:
     """Open the listeners and serve on them; ConfigError when that can't be.
 
     Without ``data_dir`` nothing is kept: there is no SQLite store.  Without ``place`` the process
-    serves alone, and says in the log what an operator wants to know of the start.
+    serves alone, and says in the log what an operator wants to know of the start.  ``reread`` gives
+    what a reload applies, or raises ConfigError; without it that is the certificate alone.
     """
-    server = await _start(config, keys, logger, data_dir, place or Place())
+    server = await _start(config, keys, logger, data_dir, place or Place(), reread)
     if place is None:
         announce(server, config)
         log_listeners(server.listeners, logger)
@@ -422,16 +438,31 @@ async def start(
 
 
 async def _start(
-    config: Config, keys: Keys, logger: Logger, data_dir: FilePath | None, place: Place
+    config: Config,
+    keys: Keys,
+    logger: Logger,
+    data_dir: FilePath | None,
+    place: Place,
+    reread: Callable[[], Config] | None,
 ) -> RunningServer:
     check_plane(config.listeners.relay_plane)
     raise_descriptor_limit()
     clock = asyncio.get_running_loop().time
-    users = await Users.open(config.users, data_dir, logger, clock)
+    users = await Directory.open(config, data_dir, logger, clock)
     try:
         certificates = open_certificates(config)
         listeners = place.listeners or open_configured(config)
-        server = RunningServer(config, keys, users, listeners, certificates, logger, place)
+        server = RunningServer(
+            config,
+            keys,
+            users,
+            listeners,
+            certificates,
+            logger,
+            place,
+            data_dir=data_dir,
+            reread=reread,
+        )
         server.open()
     except BaseException:
         await users.aclose()
@@ -488,21 +519,30 @@ async def serve(
     on_ready: Callable[[RunningServer], None] = lambda _: None,
     data_dir: FilePath | None = None,
     place: Place | None = None,
+    reread: Callable[[], Config] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; SIGHUP has the certificate read again."""
+    """Serve until SIGINT, or until the drain that SIGTERM begins is over; SIGHUP reloads.
+
+    A second SIGTERM ends at once.  ``reread`` as in :func:`start`.
+    """
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+    early = asyncio.Event()
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, early.set)
     try:
-        server = await start(config, keys, logger, data_dir, place)
+        server = await start(config, keys, logger, data_dir, place, reread)
+        over = server.draining.over
         loop.set_exception_handler(partial(_on_loop_error, server))
         try:
-            loop.add_signal_handler(signal.SIGHUP, server.reload)
+            loop.add_signal_handler(signal.SIGTERM, server.draining.begin_or_end)
+            loop.add_signal_handler(signal.SIGINT, over.set)
+            loop.add_signal_handler(signal.SIGHUP, server.reloading.soon)
+            if early.is_set():
+                over.set()
             on_ready(server)
             _spare_the_collector()
-            await stop.wait()
+            await over.wait()
         finally:
             await server.aclose()
     finally:

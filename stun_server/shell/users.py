@@ -77,7 +77,8 @@ class Users:
         self._static = StaticStore(table.realm, configured)
         # By name too, which is how most clients ask: no hash, and no credential made anew.
         self._by_name = {
-            user.username: Credential(user.username, user.md5, user.sha256) for user in configured
+            user.username: Credential(user.username, user.md5, user.sha256, realm=table.realm)
+            for user in configured
         }
         self._store = store
         self._logger = logger
@@ -101,7 +102,8 @@ class Users:
             clock=clock,
         )
         self._total = 0
-        self._offer = Offer(table.password_algorithms, table.username_anonymity)
+        self._wanted = Offer(table.password_algorithms, table.username_anonymity)
+        self._offer = self._wanted
         self._told: set[str] = set()
 
     @classmethod
@@ -127,7 +129,7 @@ class Users:
 
     @property
     def offer(self) -> Offer:
-        """What clients are offered while this server runs."""
+        """What clients are offered until :meth:`consider` finds that another offer is due."""
         return self._offer
 
     @property
@@ -200,22 +202,35 @@ class Users:
         self._total = sum(each.users for each in summaries)
         self._decide(summaries)
 
+    async def consider(self) -> None:
+        """Decide again what clients are offered; while the store is down that stays as it is."""
+        summaries = [self._static.summarize(self._realm)]
+        if self._store is not None:
+            try:
+                summaries.append(await self._store.summary(self._realm))
+            except StoreFailure as failure:
+                self._condition.failed(failure)
+                return
+        self._total = sum(each.users for each in summaries)
+        self._told.clear()
+        self._decide(summaries)
+
     def _decide(self, summaries: list[Summary]) -> None:
         """Offer only what every user's keys serve, and USERHASH only where users are listed."""
         lacking = {
             PasswordAlgorithmNumber.MD5: sum(each.without_md5 for each in summaries),
             PasswordAlgorithmNumber.SHA_256: sum(each.without_sha256 for each in summaries),
         }
-        for number in self._offer.password_algorithms:
+        for number in self._wanted.password_algorithms:
             if lacking[number]:
                 self._logger.warning(
                     "password algorithm not offered",
                     algorithm=_NAMES[number],
                     users_without_key=lacking[number],
                 )
-        offered = tuple(each for each in self._offer.password_algorithms if not lacking[each])
+        offered = tuple(each for each in self._wanted.password_algorithms if not lacking[each])
         # Whose names follow from a secret cannot be found by their hash.
-        anonymity = self._offer.username_anonymity and not self._secrets.current
+        anonymity = self._wanted.username_anonymity and not self._secrets.current
         self._offer = Offer(offered, anonymity)
 
     def _time_limited(
@@ -224,7 +239,7 @@ class Users:
         if self._offer.username_anonymity:
             self._tell_once(
                 "time-limited credentials since the start",
-                to_do="restart, so that USERHASH is offered no more: it cannot name them",
+                to_do="reload, so that USERHASH is offered no more: it cannot name them",
             )
         first, *others = [self._derive(username, limited, secret) for secret in secrets]
         return replace(first, alternatives=tuple(others)) if others else first
@@ -238,6 +253,7 @@ class Users:
             keys.sha256,
             sent_as=username,
             expires=float(limited.expires),
+            realm=self._realm,
         )
 
     def _found(self, answer: Answer) -> Found:
@@ -245,13 +261,13 @@ class Users:
             return None
         if isinstance(answer, StoreFailure):
             return Failure(str(answer))
-        credential = Credential(answer.username, answer.md5, answer.sha256)
+        credential = Credential(answer.username, answer.md5, answer.sha256, realm=self._realm)
         for number in self._offer.password_algorithms:
             if credential.key(number) is None:
                 self._tell_once(
                     f"a user without a key for {_NAMES[number]}",
                     user=answer.username,
-                    to_do="restart, so that it is offered no more, or give the user a password",
+                    to_do="reload, so that it is offered no more, or give the user a password",
                 )
         return credential
 

@@ -89,8 +89,8 @@ class StunServerProcess:
             else:
                 raise AssertionError(f"ended with {self.process.returncode}:\n{self.log}")
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Stop it by a signal; its exit status."""
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Stop it by a signal, without it at once; its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(LIMIT)

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from natkit.address import Address
 from natkit.aio.stun import binding
 from natkit.aio.turn import allocate
 from natkit.cli.entry import run
-from natkit.errors import ErrorResponse
+from natkit.errors import ErrorResponse, UnreachableError
 from natkit.net.interfaces import expand_wildcard
 from natkit.stun.attributes import (
     Nonce,
@@ -36,6 +37,7 @@ from natkit.stun.message import Message
 from natkit.stun.registry import Integrity, MessageClass, Method, PasswordAlgorithmNumber
 from stun_server.shell.commands import app
 from tests.stun_server.process import (
+    LIMIT,
     LOOPBACK_PEERS,
     PASSWORD,
     USER,
@@ -89,6 +91,35 @@ def test_a_signal_is_a_clean_stop(launch: type[Launch], number: signal.Signals) 
     server.wait_until(lambda: server.lines("ready"))
     assert server.stop(number) == 0
     assert [line["event"] for line in map(json.loads, server.log.splitlines())][-1] == "stopped"
+
+
+async def test_sigterm_lets_allocations_end_and_refuses_new_ones(launch: type[Launch]) -> None:
+    server = launch("--listen", "127.0.0.1:0", "--user", f"{USER}:{PASSWORD}", "--log-json")
+    server.wait_until(lambda: server.lines("ready"))
+    uri = f"turn:{server.address}?transport=udp"
+    async with allocate(uri, username=USER, password=PASSWORD):
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_until(lambda: server.lines("draining"))
+        with pytest.raises(ErrorResponse) as refused:
+            async with allocate(uri, username=USER, password=PASSWORD):
+                pass
+        assert refused.value.code == 508
+    assert server.process.wait(LIMIT) == 0
+    assert server.lines("drained")
+
+
+async def test_a_second_sigterm_ends_at_once(launch: type[Launch]) -> None:
+    server = launch("--listen", "127.0.0.1:0", "--user", f"{USER}:{PASSWORD}", "--log-json")
+    server.wait_until(lambda: server.lines("ready"))
+    uri = f"turn:{server.address}?transport=tcp"
+    # The connection ends below the client.
+    with suppress(UnreachableError):
+        async with allocate(uri, username=USER, password=PASSWORD):
+            for _ in range(2):
+                server.process.send_signal(signal.SIGTERM)
+                server.wait_until(lambda: server.lines("draining"))
+            assert server.process.wait(LIMIT) == 0
+    assert not server.lines("drained")
 
 
 def test_port_0_is_one_port_for_udp_and_tcp_and_is_printed(tmp_path: Path) -> None:

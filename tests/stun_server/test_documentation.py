@@ -53,4 +53,4 @@ def test_the_page_shows_every_option_and_its_default(
     assert read["passwords"] == {"alice": "secret", "bob": "his", "carol": "hers"}
     keys = tomllib.loads(shown())
     flat = {name for table in keys.values() if isinstance(table, dict) for name in table}
-    assert flat | {"data_dir"} == set(default)
+    assert flat | {"data_dir", "realms", "redirects"} == set(default)

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from natkit.errors import ConfigError
-from stun_server.shell.certificates import Certificates, load_contexts
+from stun_server.shell.certificates import load_contexts
 from tests.certificates import Authority
 
 
@@ -66,16 +66,3 @@ def test_files_that_are_missing_or_something_else_are_named(
         with pytest.raises(ConfigError) as caught:
             load_contexts(*files)
         assert str(caught.value) == line
-
-
-def test_a_reload_that_fails_changes_nothing(authority: Authority) -> None:
-    issued = authority.issue("a.example.org")
-    certificates = Certificates(*issued.files)
-    first = certificates.current
-    issued.key.write_text("")
-    with pytest.raises(ConfigError):
-        certificates.reload()
-    assert certificates.current is first
-    authority.issue("new.example.org")
-    certificates.reload()
-    assert certificates.current.names == "new.example.org"

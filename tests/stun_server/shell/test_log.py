@@ -126,11 +126,29 @@ def test_an_internal_error_is_logged_with_its_place(
 
 
 def test_below_the_level_events_are_counted_without_a_line() -> None:
-    quiet = structlog.make_filtering_bound_logger("warning")
+    log.set_level("warning")
     with capture_logs() as lines:
-        events = EventLog(structlog.wrap_logger(None, wrapper_class=quiet))
+        events = EventLog(structlog.get_logger())
         for _ in range(2 * REFUSALS_PER_SECOND):
             events.write(refused(), 10.5)
         events.write(refused(), 11.0)
     assert lines == []
     assert events.counts["requests refused with 401"] == 2 * REFUSALS_PER_SECOND + 1
+
+
+def test_the_level_changes_for_loggers_that_are_in_use(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = log.configure("info", as_json=True)
+    events = EventLog(logger)
+    logger.info("first")
+    log.set_level("error")
+    events.follow_level()
+    logger.warning("unseen")
+    logging.getLogger("natkit").warning("unseen")
+    events.write(refused(), 1.0)
+    log.set_level("debug")
+    events.follow_level()
+    logger.debug("second")
+    events.write(refused(), 2.0)
+    seen = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    assert seen == ["first", "second", "request refused"]
+    assert events.counts["requests refused with 401"] == 2

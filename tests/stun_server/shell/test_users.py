@@ -77,6 +77,7 @@ async def test_a_user_is_found_by_name_and_by_hash_with_a_key_for_each_algorithm
             "ann",
             long_term_key("ann", REALM, "secret"),
             long_term_key("ann", REALM, "secret", SHA_256),
+            realm=REALM,
         )
         assert found == rig.at_once(userhash=user_hash("ann", REALM))
         assert len(rig.users) == 1
@@ -126,7 +127,7 @@ def test_checking_finds_what_starting_would(monkeypatch: pytest.MonkeyPatch) -> 
 async def test_a_user_may_be_configured_by_keys() -> None:
     keys = {"md5": hexadecimal(ANN.md5), "sha256": hexadecimal(ANN.sha256)}
     async with opened(passwords={"ann": keys}) as rig:
-        assert rig.at_once("ann") == Credential("ann", ANN.md5, ANN.sha256)
+        assert rig.at_once("ann") == Credential("ann", ANN.md5, ANN.sha256, realm=REALM)
         assert rig.users.offer.password_algorithms == (SHA_256, MD5)
 
 
@@ -160,7 +161,7 @@ async def test_a_user_added_later_without_an_offered_key_is_named_in_the_log_onc
     async with opened(tmp_path) as rig:
         await store.put(REALM, UserKeys("old", ANN.md5, None))
         await store.put(REALM, UserKeys("older", ANN.md5, None))
-        assert await rig.ask("old") == Credential("old", ANN.md5, None)
+        assert await rig.ask("old") == Credential("old", ANN.md5, None, realm=REALM)
         await rig.ask("older")
         (line,) = rig.log
         assert (line["event"], line["user"]) == ("a user without a key for sha-256", "old")
@@ -178,7 +179,7 @@ async def test_a_time_limited_credential_has_the_keys_of_its_password(digest: Di
         assert not rig.users.is_nobody
         # Whether it has expired is for the machine to say.
         assert rig.at_once(made.username) == Credential(
-            "ann", keys.md5, keys.sha256, sent_as=made.username, expires=NOW + 60
+            "ann", keys.md5, keys.sha256, sent_as=made.username, expires=NOW + 60, realm=REALM
         )
 
 
@@ -259,7 +260,7 @@ async def test_users_of_the_store_are_found_beside_those_of_the_configuration(
     async with opened(tmp_path, passwords={"ann": "secret"}) as rig:
         assert len(rig.users) == 2
         assert rig.at_once("ann") is not None
-        expected = Credential("bob", bob.md5, bob.sha256)
+        expected = Credential("bob", bob.md5, bob.sha256, realm=REALM)
         assert await rig.ask("bob") == expected
         # Known now, by either name.
         assert rig.at_once("bob") == expected
@@ -267,7 +268,7 @@ async def test_users_of_the_store_are_found_beside_those_of_the_configuration(
         assert await rig.ask("eve") is None
         # The configuration comes first.
         await store.put(REALM, UserKeys.derive("ann", REALM, "of the store"))
-        assert rig.at_once("ann") == Credential("ann", ANN.md5, ANN.sha256)
+        assert rig.at_once("ann") == Credential("ann", ANN.md5, ANN.sha256, realm=REALM)
     await store.aclose()
 
 
