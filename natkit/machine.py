@@ -12,7 +12,7 @@ offset from ``now`` to Unix time at construction, and randomness as a ``Callable
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from natkit.address import Address
 
@@ -167,4 +167,22 @@ class StreamFraming(Protocol):
 
         Raises MalformedMessage when the stream can no longer be framed; the shell then closes it.
         """
+        ...
+
+
+@runtime_checkable
+class HoldingFraming(StreamFraming, Protocol):
+    """A framing of a protocol in which a message may turn its connection over to something else.
+
+    After such a message ``is_held`` is set, and nothing more is cut until :meth:`resume`.
+    """
+
+    is_held: bool
+
+    def resume(self) -> Sequence[bytes]:
+        """What follows is messages after all: those that are complete.  Raises as ``receive``."""
+        ...
+
+    def take_rest(self) -> bytes:
+        """Take what follows, which is no message's."""
         ...

@@ -7,7 +7,7 @@ bound, or two next to each other, or one of each family, or too many ports were 
 from dataclasses import dataclass, field
 
 from natkit.address import Address, Family
-from natkit.machine import CloseSocket, Failure, Path, RandomBytes
+from natkit.machine import CloseSocket, Failure, Path, RandomBytes, Transport
 from natkit.stun.attributes import (
     AdditionalAddressFamily,
     AddressErrorCode,
@@ -16,6 +16,7 @@ from natkit.stun.attributes import (
     ErrorCode,
     EvenPort,
     Lifetime,
+    MobilityTicket,
     RequestedAddressFamily,
     RequestedTransport,
     ReservationToken,
@@ -26,9 +27,10 @@ from natkit.stun.attributes import (
 )
 from natkit.stun.attributes.turn import RESERVATION_TOKEN_LENGTH
 from natkit.stun.message import Message
-from natkit.stun.registry import UDP_PROTOCOL, AttributeType, StunError
+from natkit.stun.registry import TCP_PROTOCOL, UDP_PROTOCOL, AttributeType, StunError
 from stun_server.allocations import Allocations
 from stun_server.authentication import Proof
+from stun_server.connection_events import StopListening
 from stun_server.events import AllocationOpened
 from stun_server.mobility import Mobility
 from stun_server.outcome import Outcome, Refusal, Success
@@ -51,7 +53,8 @@ class Opening:
 
     ``additional`` is the host of the other family, of which a socket is asked for next.  ``first``
     is bound already: the even port of a pair, or the first address of a dual allocation.
-    ``errors`` tell why a family is missing.  ``held`` sockets count in the user's quota.
+    ``errors`` tell why a family is missing.  ``held`` sockets count in the user's quota.  ``peers``
+    tells how peers are spoken to.
     """
 
     request: Message
@@ -63,6 +66,7 @@ class Opening:
     additional: str | None
     errors: tuple[AddressErrorCode, ...]
     held: int
+    peers: Transport
     wanted: Address = field(init=False)
     tries: int = 1
     first: Address | None = None
@@ -98,7 +102,13 @@ class Allocate:
         transport = request.get(RequestedTransport)
         if transport is None:
             return Refusal(StunError.BAD_REQUEST, "no REQUESTED-TRANSPORT")
-        if transport.protocol != UDP_PROTOCOL:
+        peers = Transport.UDP
+        if transport.protocol == TCP_PROTOCOL and proof.realm.tcp_relaying:
+            peers = Transport.TCP
+            refusal = _tcp_refusal(request, path)
+            if refusal is not None:
+                return refusal
+        elif transport.protocol != UDP_PROTOCOL:
             return Refusal(
                 StunError.UNSUPPORTED_TRANSPORT_PROTOCOL, f"protocol {transport.protocol}"
             )
@@ -126,10 +136,16 @@ class Allocate:
         wanted = _wanted_families(request)
         if isinstance(wanted, Refusal):
             return wanted
-        return self._begin_opening(wanted, request, path, proof, now)
+        return self._begin_opening(wanted, peers, request, path, proof, now)
 
     def _begin_opening(
-        self, families: tuple[int, ...], request: Message, path: Path, proof: Proof, now: float
+        self,
+        families: tuple[int, ...],
+        peers: Transport,
+        request: Message,
+        path: Path,
+        proof: Proof,
+        now: float,
     ) -> Opening | Outcome:
         # Step 7, and the families of step 9: what one of two lacks is told beside the other.
         hosts = [self._settings.relay_host(family, path.local) for family in families]
@@ -172,6 +188,7 @@ class Allocate:
             additional=found[1] if len(found) == 2 else None,
             errors=tuple(errors),
             held=count,
+            peers=peers,
         )
         if self._choose_port(opening):
             return opening
@@ -224,10 +241,14 @@ class Allocate:
             raise AssertionError("neither family is bound")
         return self._grant(opening, first, now)
 
-    def abandon(self, opening: Opening) -> CloseSocket | None:
+    def abandon(self, opening: Opening) -> CloseSocket | StopListening | None:
         """Give up an opening whose client is gone or whose socket never came."""
         self._release(opening)
-        return CloseSocket(opening.first) if opening.first is not None else None
+        if opening.first is None:
+            return None
+        if opening.peers is Transport.TCP:
+            return StopListening(opening.first)
+        return CloseSocket(opening.first)
 
     def _release(self, opening: Opening) -> None:
         self._allocations.release(opening.proof.credential.account, opening.held)
@@ -265,9 +286,13 @@ class Allocate:
     def _grant(self, opening: Opening, bound: Address, now: float) -> Success:
         request, path, proof = opening.request, opening.path, opening.proof
         if opening.first is None:
-            return self._create(request, path, proof, bound, now, *opening.errors)
+            return self._create(
+                request, path, proof, bound, now, *opening.errors, peers=opening.peers
+            )
         if not opening.pair:
-            return self._create(request, path, proof, opening.first, now, second=bound)
+            return self._create(
+                request, path, proof, opening.first, now, second=bound, peers=opening.peers
+            )
         # Its first byte tells who has the port (the rest cannot be guessed: 56 random bits).
         token = bytes((self._settings.worker,)) + self._random(RESERVATION_TOKEN_LENGTH - 1)
         self._allocations.reserve(token, bound, proof.credential.account, now)
@@ -282,12 +307,13 @@ class Allocate:
         now: float,
         *attributes: Attribute,
         second: Address | None = None,
+        peers: Transport = Transport.UDP,
     ) -> Success:
         """Create the allocation once all checks passed (RFC 8656 §7.2, after step 11)."""
         # A lifetime of zero means nothing here: the default is used.
         lifetime = desired_lifetime(request, proof.realm) or proof.realm.default_lifetime
         until = now + lifetime
-        allocation = self._allocations.open(path, relayed, proof.credential, until, second)
+        allocation = self._allocations.open(path, relayed, proof.credential, until, second, peers)
         allocation.since = now
         return Success(
             (
@@ -305,9 +331,22 @@ class Allocate:
                     proof.credential.username,
                     until,
                     second,
+                    peers,
                 ),
             ),
         )
+
+
+def _tcp_refusal(request: Message, path: Path) -> Refusal | None:
+    """Why this request cannot have a relayed TCP address (RFC 6062 §5.1)."""
+    if path.transport not in (Transport.TCP, Transport.TLS):
+        return Refusal(StunError.BAD_REQUEST, f"TCP relaying over {path.transport.upper()}")
+    if request.get(MobilityTicket) is not None:
+        return Refusal(StunError.MOBILITY_FORBIDDEN, "a TCP allocation does not move")
+    for unwanted in (DontFragment, EvenPort, ReservationToken):
+        if request.get(unwanted) is not None:
+            return Refusal(StunError.BAD_REQUEST, f"TCP relaying with {unwanted.__name__}")
+    return None
 
 
 def _wanted_families(request: Message) -> tuple[int, ...] | Refusal:

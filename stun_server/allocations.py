@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from natkit.address import Address, Family
-from natkit.machine import CloseSocket, Path
+from natkit.machine import CloseSocket, Path, Transport
 from natkit.stun.registry import StunError
 from natkit.timers import TimerQueue
 from stun_server.answers import Answer, Answers
 from stun_server.authentication import Account, Credential
+from stun_server.connection_events import ConnectionEvent, StopListening
 from stun_server.events import (
     AllocationClosed,
     AllocationRefreshed,
@@ -19,6 +20,7 @@ from stun_server.events import (
     RelayedAddressClosed,
 )
 from stun_server.outcome import Refusal
+from stun_server.peer_connections import PeerConnections
 from stun_server.settings import PortRange, Settings
 from stun_server.sharing import Sharing
 from stun_server.tickets import Mobile
@@ -79,6 +81,7 @@ class Allocation:
     since: float = 0.0
     mobile: Mobile | None = None
     second: SecondRelayed | None = None
+    peers: Transport = Transport.UDP
 
     @property
     def relayed_addresses(self) -> tuple[Address, ...]:
@@ -109,16 +112,22 @@ class Reservation:
     account: Account
 
 
+Ending = AllocationClosed | RelayedAddressClosed | CloseSocket | ConnectionEvent
+"""What the shell is told when something ends."""
+
+
 class Allocations:
     """Finds allocations by client and by relayed address, and keeps the limits of Settings."""
 
     def __init__(self, settings: Settings, sharing: Sharing | None = None) -> None:
         self.answers = Answers()
+        self.connections = PeerConnections(settings)
         self._settings = settings
         self._by_id: dict[int, Allocation] = {}
         # One that moves stands here twice (RFC 8016 §3.2), one that lost its client not at all.
         self._by_client: dict[Path, Allocation] = {}
         self._by_relayed: dict[Address, Allocation] = {}
+        self._by_tcp_relayed: dict[Address, Allocation] = {}
         self._reservations: dict[bytes, Reservation] = {}
         self._reserved: set[Address] = set()
         self._sharing = sharing or Sharing()
@@ -131,6 +140,7 @@ class Allocations:
     def configure(self, settings: Settings) -> None:
         """Keep other limits from now on; what is beyond them already stays."""
         self._settings = settings
+        self.connections.configure(settings)
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -147,20 +157,34 @@ class Allocations:
         return self._by_client.get(path)
 
     def of_relayed(self, address: Address) -> Allocation | None:
-        """The allocation that owns a relayed address."""
+        """The allocation that owns a relayed UDP address."""
         return self._by_relayed.get(address)
 
-    def is_relayed(self, address: Address) -> bool:
-        """Whether this is a live relayed address of the server, at whichever of its workers."""
+    def of_tcp_relayed(self, address: Address) -> Allocation | None:
+        """The allocation that owns a relayed TCP address (RFC 6062)."""
+        return self._by_tcp_relayed.get(address)
+
+    def is_relayed(self, address: Address, transport: Transport = Transport.UDP) -> bool:
+        """Whether this is a live relayed address of the server, at whichever of its workers.
+
+        ``transport`` is how peers speak to it.  TCP is known of this worker's alone.
+        """
+        if transport is Transport.TCP:
+            return address in self._by_tcp_relayed
         return address in self._by_relayed or self._sharing.relays_elsewhere(address)
 
     def relayed_hosts(self) -> set[str]:
         """The hosts that have live relayed addresses."""
-        return {address.host for address in self._by_relayed}
+        return {address.host for address in (*self._by_relayed, *self._by_tcp_relayed)}
+
+    def _relayed(self, transport: Transport) -> dict[Address, Allocation]:
+        return self._by_tcp_relayed if transport is Transport.TCP else self._by_relayed
 
     def is_taken(self, address: Address) -> bool:
         """Whether a relayed address is in use or reserved."""
-        return address in self._reserved or self.is_relayed(address)
+        return (
+            address in self._reserved or address in self._by_tcp_relayed or self.is_relayed(address)
+        )
 
     # Quotas: what is being opened, open or reserved counts.
 
@@ -201,16 +225,18 @@ class Allocations:
         credential: Credential,
         until: float,
         second: Address | None = None,
+        peers: Transport = Transport.UDP,
     ) -> Allocation:
         """Create the allocation that was held for this user; each address was held."""
         self._last_id += 1
         allocation = Allocation(self._last_id, client, relayed, credential, until, {}, {}, {}, [])
+        allocation.peers = peers
         self._by_id[self._last_id] = allocation
         self._by_client[client] = allocation
-        self._by_relayed[relayed] = allocation
+        self._relayed(peers)[relayed] = allocation
         if second is not None:
             allocation.second = SecondRelayed(second, until)
-            self._by_relayed[second] = allocation
+            self._relayed(peers)[second] = allocation
         self._expiry.set(allocation, until)
         return allocation
 
@@ -240,9 +266,7 @@ class Allocations:
         if self._by_client.get(path) is allocation:
             del self._by_client[path]
 
-    def close(
-        self, allocation: Allocation, reason: CloseReason, now: float
-    ) -> tuple[AllocationClosed | CloseSocket, ...]:
+    def close(self, allocation: Allocation, reason: CloseReason, now: float) -> tuple[Ending, ...]:
         """Forget it with all that belongs to it, except for what its requests were answered."""
         self.forget(allocation, now)
         addresses = allocation.relayed_addresses
@@ -250,15 +274,16 @@ class Allocations:
         closed = AllocationClosed(
             allocation.allocation_id, allocation.client, addresses[0], reason, second
         )
-        return closed, *map(CloseSocket, addresses)
+        connections = self.connections.end_all(allocation.allocation_id, addresses)
+        return *connections, closed, *(_closing(allocation, each) for each in addresses)
 
     def close_family(
         self, allocation: Allocation, family: int, reason: CloseReason, now: float
-    ) -> tuple[AllocationClosed | RelayedAddressClosed | CloseSocket, ...]:
+    ) -> tuple[Ending, ...]:
         """End the relayed address of one family, and the allocation if it has no other.
 
-        Its permissions and channels end with it; those of the other family are not touched (RFC
-        8656 §8.1).
+        Its permissions, channels and connections end with it; those of the other family are not
+        touched (RFC 8656 §8.1).
         """
         second = allocation.second
         if second is None:
@@ -268,7 +293,7 @@ class Allocations:
             ended = allocation.relayed
             allocation.relayed, allocation.until = second.address, second.until
         allocation.second = None
-        del self._by_relayed[ended]
+        del self._relayed(allocation.peers)[ended]
         self._expire_in_time(allocation)
         self.release(allocation.credential.account)
         for channel in [
@@ -278,8 +303,9 @@ class Allocations:
         for host in [host for host in allocation.permissions if _family(host) == family]:
             del allocation.permissions[host]
         return (
+            *self.connections.end_all(allocation.allocation_id, (ended,)),
             RelayedAddressClosed(allocation.allocation_id, ended, reason),
-            CloseSocket(ended),
+            _closing(allocation, ended),
         )
 
     def _expire_in_time(self, allocation: Allocation) -> None:
@@ -295,28 +321,25 @@ class Allocations:
             self.unreach(allocation, allocation.mobile.arriving)
         addresses = allocation.relayed_addresses
         for address in addresses:
-            del self._by_relayed[address]
+            del self._relayed(allocation.peers)[address]
         self._expiry.cancel(allocation)
         self.release(allocation.credential.account, len(addresses))
         self.answers.outlive(allocation.client, allocation.answers, now)
 
     def may_expire(self, now: float) -> bool:
         """Whether there may be something for :meth:`close_expired`: a quick look."""
-        return self._expiry.may_be_due(now)
+        return self._expiry.may_be_due(now) or self.connections.may_expire(now)
 
-    def close_expired(
-        self, now: float
-    ) -> Iterator[AllocationClosed | RelayedAddressClosed | CloseSocket]:
-        """Close the allocations and the reserved ports whose time is over."""
+    def close_expired(self, now: float) -> Iterator[Ending]:
+        """Close the allocations, the reserved ports and the connections whose time is over."""
+        yield from self.connections.end_unbound(now)
         for key in self._expiry.pop_due(now):
             if isinstance(key, Allocation):
                 yield from self._close_what_expired(key, now)
             else:
                 yield CloseSocket(self.redeem(key))
 
-    def _close_what_expired(
-        self, allocation: Allocation, now: float
-    ) -> Iterable[AllocationClosed | RelayedAddressClosed | CloseSocket]:
+    def _close_what_expired(self, allocation: Allocation, now: float) -> tuple[Ending, ...]:
         """Close it, or the one of its two addresses whose time is over."""
         if allocation.last_until <= now:
             return self.close(allocation, CloseReason.EXPIRED, now)
@@ -346,7 +369,10 @@ class Allocations:
 
     def next_deadline(self) -> float | None:
         """When something expires next."""
-        return self._expiry.next_deadline()
+        expiry, unbound = self._expiry.next_deadline(), self.connections.next_deadline()
+        if unbound is None:
+            return expiry
+        return unbound if expiry is None else min(expiry, unbound)
 
     # Permissions and channels.  Expired ones stay until they are in the way of new ones.
 
@@ -432,9 +458,15 @@ class Allocations:
         return (
             not permission.only_relayed
             or any(first <= peer.port <= last for first, last in permission.ports)
-            or self.is_relayed(peer)
+            or self.is_relayed(peer, allocation.peers)
         )
 
 
 def _family(host: str) -> Family:
     return Address(host, 0).family
+
+
+def _closing(allocation: Allocation, relayed: Address) -> CloseSocket | StopListening:
+    if allocation.peers is Transport.TCP:
+        return StopListening(relayed)
+    return CloseSocket(relayed)

@@ -1,5 +1,6 @@
 """ChannelBind: a number that stands for a peer (RFC 8656 §12)."""
 
+from natkit.machine import Transport
 from natkit.stun.attributes import ChannelNumber, XorPeerAddress
 from natkit.stun.message import Message
 from natkit.stun.registry import (
@@ -29,6 +30,8 @@ def channel_bind(
     now: float,
 ) -> Outcome:
     """Bind a channel to a peer, or extend it, and with it the permission for the peer's host."""
+    if allocation.peers is not Transport.UDP:
+        return Refusal(StunError.BAD_REQUEST, "a channel of a TCP allocation")
     # RFC 8656 §12.2, first check.
     number, address = request.get(ChannelNumber), request.get(XorPeerAddress)
     if number is None or address is None:

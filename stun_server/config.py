@@ -335,6 +335,8 @@ class Policy(_Table):
     strict_permissions: Switch = _DEFAULT.strict_permissions
     mobility: Switch = _DEFAULT.mobility
     """Whether clients take their allocations along to other addresses (RFC 8016)."""
+    tcp_relaying: Switch = _DEFAULT.tcp_relaying
+    """Whether clients on TCP and TLS may have TCP allocations (RFC 6062)."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -350,6 +352,12 @@ class RealmLimits(_Table):
     allocations_per_user: Count = _DEFAULT.allocations_per_user
     permissions_per_allocation: Count = _DEFAULT.permissions_per_allocation
     channels_per_allocation: Count = _DEFAULT.channels_per_allocation
+    peer_connections_per_user: Count = _DEFAULT.peer_connections_per_user
+    """TCP connections between relayed addresses and peers (RFC 6062) of one user."""
+    peer_connections_per_allocation: Count = _DEFAULT.peer_connections_per_allocation
+    """Such connections of one allocation."""
+    unbound_connections_per_allocation: Count = _DEFAULT.unbound_connections_per_allocation
+    """Such connections of one allocation that the client has not bound yet."""
 
 
 class Limits(RealmLimits):
@@ -368,6 +376,10 @@ class Limits(RealmLimits):
     connections: Count = 5_000
     connections_per_source: Count = 256
     connection_idle: Seconds = 30
+    peer_connections: Count = _DEFAULT.peer_connections
+    """TCP connections between relayed addresses and peers (RFC 6062), in all."""
+    peer_connection_idle: Seconds = 3_600
+    """Seconds after which a TCP connection of a peer is cut if nothing passed on it."""
     drain: Annotated[int, Field(ge=0, strict=True)] = 60
     """Seconds that allocations are given to end by themselves when the server is to stop."""
 
@@ -545,6 +557,11 @@ class Config(_Table):
             strict_channels=policy.strict_channels,
             strict_permissions=policy.strict_permissions,
             mobility=policy.mobility,
+            tcp_relaying=policy.tcp_relaying,
+            peer_connections=self.limits.peer_connections,
+            peer_connections_per_user=limits.peer_connections_per_user,
+            peer_connections_per_allocation=limits.peer_connections_per_allocation,
+            unbound_connections_per_allocation=limits.unbound_connections_per_allocation,
             allocations=limits.allocations,
             allocations_per_user=limits.allocations_per_user,
             permissions_per_allocation=limits.permissions_per_allocation,

@@ -35,7 +35,7 @@ def create_permission(
         # the client may name one that has closed since, while others on the host live.
         if (
             rule is not None
-            and not allocations.is_relayed(peer)
+            and not allocations.is_relayed(peer, allocation.peers)
             and not allocations.is_permitted(allocation, peer.host, now)
         ):
             return Refusal(

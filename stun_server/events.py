@@ -1,16 +1,17 @@
 """What the server machine tells its shell: facts to log and to pass to the plane, and requests.
 
-Requests: :class:`~natkit.machine.OpenSocket` (the bound Address, or Failure) and
-:class:`FindCredential`.  :class:`~natkit.machine.CloseSocket` follows every
-:class:`AllocationClosed` and :class:`RelayedAddressClosed`, and ends a reserved port that nobody
-came for.
+Requests: :class:`~natkit.machine.OpenSocket` (the bound Address, or Failure),
+:class:`FindCredential`, and those of :mod:`stun_server.connection_events`.
+:class:`~natkit.machine.CloseSocket`, or StopListening, follows every :class:`AllocationClosed` and
+:class:`RelayedAddressClosed`, and ends a reserved port that nobody came for.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 from natkit.address import Address, Family
-from natkit.machine import CloseSocket, OpenSocket, Path, Request, Transmit
+from natkit.machine import CloseSocket, OpenSocket, Path, Request, Transmit, Transport
+from stun_server.connection_events import ConnectionEvent
 from stun_server.policy import Rule
 from stun_server.settings import PortRange
 
@@ -26,7 +27,10 @@ class CloseReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AllocationOpened:
-    """A client owns ``relayed`` until ``until``; ``allocation_id`` is never used again."""
+    """A client owns ``relayed`` until ``until``; ``allocation_id`` is never used again.
+
+    ``peers`` is how it exchanges data with them: by UDP, or by TCP connections (RFC 6062).
+    """
 
     allocation_id: int
     client: Path
@@ -35,6 +39,7 @@ class AllocationOpened:
     until: float
     second: Address | None = None
     """The relayed address of the other family, of a dual allocation (RFC 8656 §7.2)."""
+    peers: Transport = Transport.UDP
 
     @property
     def relayed_addresses(self) -> tuple[Address, ...]:
@@ -258,4 +263,5 @@ ServerEvent = (
     | FindCredential
     | OpenSocket
     | CloseSocket
+    | ConnectionEvent
 )

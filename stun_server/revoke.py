@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
 from natkit.address import Address
+from natkit.machine import Transport
 from stun_server.allocations import Allocation, Allocations
+from stun_server.connection_events import ConnectionEvent
 from stun_server.events import ChannelBound, ChannelRevoked, PermissionInstalled, PermissionRevoked
 from stun_server.policy import EVERYTHING, NOTHING, PeerPolicy
 
@@ -54,3 +56,13 @@ def revoke(
             continue
         allocations.unbind(allocation, channel)
         yield ChannelRevoked(allocation.allocation_id, channel.number, channel.peer)
+
+
+def revoke_connections(
+    allocation: Allocation, allocations: Allocations, policy: PeerPolicy
+) -> Iterator[ConnectionEvent]:
+    """End the TCP connections with peers that ``policy`` refuses (RFC 6062)."""
+    for connection in allocations.connections.of_allocation(allocation.allocation_id):
+        peer = connection.path.remote
+        if policy.refusal(peer) and not allocations.is_relayed(peer, Transport.TCP):
+            yield from allocations.connections.end(connection)

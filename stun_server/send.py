@@ -25,6 +25,8 @@ def from_send(
     now: float,
 ) -> Transmit | None:
     """The datagram for a peer that a Send indication asks for, if it may pass."""
+    if allocation.peers is not Transport.UDP:
+        return None
     # RFC 8656 §11.2: both attributes.
     peer, data = indication.get(XorPeerAddress), indication.get(Data)
     if peer is None or data is None:

@@ -45,6 +45,9 @@ from stun_server.answers import ANSWER_LIFETIME, Answer
 from stun_server.authentication import Account, Claim, Credential, Proof
 from stun_server.binding import binding
 from stun_server.channel_bind import channel_bind
+from stun_server.connect import Connecting
+from stun_server.connection_bind import Binding
+from stun_server.connection_events import ListenForPeers, Listening, Taken
 from stun_server.create_permission import create_permission
 from stun_server.events import (
     CloseReason,
@@ -59,13 +62,14 @@ from stun_server.outcome import Outcome, Refusal, Success
 from stun_server.plain_allocate import is_plain
 from stun_server.realms import Realm, Realms
 from stun_server.refresh import refresh
-from stun_server.revoke import revoke
+from stun_server.revoke import revoke, revoke_connections
 from stun_server.send import from_channel_data, from_peer, from_send
 from stun_server.settings import Settings
 from stun_server.sharing import Sharing
 from stun_server.strangers import Strangers
+from stun_server.tcp_allocations import Concluded, TcpAllocations
 
-ServerResult = Address | Credential | Snapshot | None
+ServerResult = Address | Path | Listening | Taken | Credential | Snapshot | None
 
 # Requests that wait for a credential or a socket: each holds its message, so they are bounded; a
 # shell that answers at once needs one.  Beyond them lookups are dropped, for clients retransmit,
@@ -76,7 +80,14 @@ PENDING_LIFETIME = 5.0
 """Seconds that a request waits for the shell: by then a client has retransmitted it four times."""
 
 _TURN_REQUESTS = frozenset(
-    {Method.ALLOCATE, Method.REFRESH, Method.CREATE_PERMISSION, Method.CHANNEL_BIND}
+    {
+        Method.ALLOCATE,
+        Method.REFRESH,
+        Method.CREATE_PERMISSION,
+        Method.CHANNEL_BIND,
+        Method.CONNECT,
+        Method.CONNECTION_BIND,
+    }
 )
 
 # The comprehension-required attributes that TURN's requests may carry (RFC 8489 §14, RFC 8656 §18).
@@ -98,6 +109,7 @@ _UNDERSTOOD = frozenset(
         AttributeType.REQUESTED_TRANSPORT,
         AttributeType.DONT_FRAGMENT,
         AttributeType.RESERVATION_TOKEN,
+        AttributeType.CONNECTION_ID,
     }
 )
 
@@ -124,6 +136,9 @@ class _Lookup(NamedTuple):
     malformed: bool
 
 
+_Unfinished = Opening | Taking | Connecting | Binding
+
+
 class _Waiting(NamedTuple):
     """What waits for the shell's answer, and until when."""
 
@@ -139,7 +154,7 @@ class Server:
     anywhere; for whom it gives None, FindCredential asks.
 
     Results: an Address for OpenSocket, a Credential or None for FindCredential, a Snapshot for
-    TakeAllocation.  ``malformed``
+    TakeAllocation, and what :mod:`stun_server.connection_events` says.  ``malformed``
     counts the messages that did not parse, and those with a malformed attribute, ``bindings`` the
     Binding requests; ``strangers`` are those who have no allocation.  While ``is_draining`` no
     allocation is granted, and those that live go on.
@@ -162,6 +177,7 @@ class Server:
         self._random = random
         self._unix_offset = unix_offset
         self._mobility = Mobility(settings, self.allocations, random)
+        self._tcp = TcpAllocations(settings, self.allocations, random)
         self._allocate = Allocate(settings, self.allocations, random, self._mobility)
         self._at_hand = at_hand
         self._adopt(settings)
@@ -183,11 +199,13 @@ class Server:
         self.strangers.configure(settings)
         self.allocations.configure(settings)
         self._allocate.configure(settings)
+        self._tcp.configure(settings)
         self._adopt(settings)
         relaying = self.allocations.relayed_hosts()
         for allocation in self.allocations:
             policy = self._realms.named(allocation.credential.realm).policy
             self._events += revoke(allocation, self.allocations, policy, relaying, now)
+            self._events += revoke_connections(allocation, self.allocations, policy)
 
     def _adopt(self, settings: Settings) -> None:
         self._settings = settings
@@ -246,12 +264,41 @@ class Server:
     def disconnected(self, path: Path, now: float) -> None:
         """A client's connection ended; so does its allocation, unless it can move."""
         self.handle_timer(now)
-        for request_id, (pending, _) in tuple(self._pending.items()):
-            if pending.path == path:
-                self._give_up(request_id, pending)
+        self._forget_requests(path)
+        self._events += self._tcp.ended(path)
         allocation = self.allocations.of_client(path)
         if allocation is not None:
             self._events += self._mobility.disconnected(allocation, path, now)
+
+    def accepted(self, path: Path, now: float) -> None:
+        """A peer connected to a relayed address, where ListenForPeers was asked for."""
+        self.handle_timer(now)
+        allocation = self.allocations.of_tcp_relayed(path.local)
+        realm = self._realms.named("" if allocation is None else allocation.credential.realm)
+        indication, events = self._tcp.accepted(path, realm.settings, now)
+        self._relay(indication)
+        self._events += events
+
+    def give_connection(
+        self, connection_id: int, account: Account, transport: Transport, now: float
+    ) -> Path | None:
+        """Let the worker that asks by TakeConnection have a pending connection, unread.
+
+        None when ``account`` may not bind it over ``transport``.  It counts here until the other
+        worker returns it, and ends there when ConnectionRevoked says so.
+        """
+        self.handle_timer(now)
+        return self._tcp.give(connection_id, account, transport)
+
+    def connection_returned(self, connection_id: int, now: float) -> None:
+        """A connection that was given away is over: ConnectionReturned at the other worker."""
+        self.handle_timer(now)
+        self._events += self._tcp.end(connection_id, given=True)
+
+    def connection_revoked(self, connection_id: int, now: float) -> None:
+        """A connection that was taken must end: ConnectionRevoked at its owner."""
+        self.handle_timer(now)
+        self._events += self._tcp.end(connection_id, given=False)
 
     def give_away(self, ticket: bytes, account: Account, now: float) -> Snapshot | None:
         """Let another worker have the allocation of ``ticket``; None where there is none.
@@ -272,17 +319,16 @@ class Server:
         pending = waiting.pending if waiting is not None else None
         match pending:
             case None:
-                if isinstance(result, Address):
-                    self._events.append(CloseSocket(result))
-                elif isinstance(result, Snapshot):
-                    self._events += map(CloseSocket, result.relayed_addresses)
+                self._answered_alone(request_id, result, now)
             case _Lookup():
-                if isinstance(result, Address | Snapshot):
+                if not isinstance(result, Credential | Failure | None):
                     raise MisuseError("FindCredential is answered by a Credential or None")
                 self._forget_pending(request_id, pending)
                 self._found(pending, result, now)
             case Opening():
-                if not isinstance(result, Address | Failure):
+                if isinstance(result, Listening):
+                    result = result.local
+                elif not isinstance(result, Address | Failure):
                     raise MisuseError("OpenSocket is answered by an Address or a Failure")
                 self._forget_pending(request_id, pending)
                 self._opened(pending, result, now)
@@ -299,6 +345,9 @@ class Server:
         """End what has expired, and the waiting for a shell that does not answer."""
         if self._pending:
             self._lose_patience(now)
+        if self._tcp.may_be_overdue(now):
+            for concluded in self._tcp.overdue(now):
+                self._respond(*concluded, now)
         if self.allocations.may_expire(now):
             self._events += self.allocations.close_expired(now)
 
@@ -322,11 +371,10 @@ class Server:
 
     def next_deadline(self) -> float | None:
         """When something expires next."""
-        expiry = self.allocations.next_deadline()
-        if not self._pending:
-            return expiry
-        patience = next(iter(self._pending.values())).until
-        return patience if expiry is None else min(expiry, patience)
+        deadlines = [self.allocations.next_deadline(), self._tcp.next_deadline()]
+        if self._pending:
+            deadlines.append(next(iter(self._pending.values())).until)
+        return min((each for each in deadlines if each is not None), default=None)
 
     def transmits(self) -> Sequence[Transmit]:
         """Take everything that is to be sent."""
@@ -460,9 +508,7 @@ class Server:
         unknown = request.unknown_required(_UNDERSTOOD)
         if lookup.malformed:
             # RFC 8656 §7.2 step 3, §10.2; only a user is told, strangers' garbage is dropped.
-            outcome: Opening | Taking | Outcome = Refusal(
-                StunError.BAD_REQUEST, "a malformed attribute"
-            )
+            outcome: _Unfinished | Outcome = Refusal(StunError.BAD_REQUEST, "a malformed attribute")
         elif unknown:
             outcome = Refusal(
                 StunError.UNKNOWN_ATTRIBUTE, "unknown attributes", (UnknownAttributes(unknown),)
@@ -490,7 +536,13 @@ class Server:
             return Refusal(StunError.INSUFFICIENT_CAPACITY, "too many sockets are being opened")
         return self._allocate.begin(request, path, proof, now)
 
-    def _handle(self, request: Message, path: Path, proof: Proof, now: float) -> Taking | Outcome:
+    def _handle(
+        self, request: Message, path: Path, proof: Proof, now: float
+    ) -> _Unfinished | Outcome:
+        if request.method == Method.CONNECTION_BIND:
+            if path in self._opening:
+                return Refusal(StunError.BAD_REQUEST, "the connection waits for an allocation")
+            return self._tcp.bind(request, path, proof)
         if request.method == Method.REFRESH and request.get(MobilityTicket) is not None:
             if path in self._opening:
                 return Refusal(StunError.ALLOCATION_MISMATCH, "the 5-tuple waits for an allocation")
@@ -510,6 +562,8 @@ class Server:
             return refresh(request, allocation, allocations, realm, now)
         if request.method == Method.CREATE_PERMISSION:
             return create_permission(request, allocation, allocations, policy, realm, now)
+        if request.method == Method.CONNECT:
+            return self._tcp.connect(request, proof, allocation, policy)
         return channel_bind(request, allocation, allocations, policy, realm, now)
 
     def _opened(self, opening: Opening, result: Address | Failure, now: float) -> None:
@@ -520,22 +574,44 @@ class Server:
 
     def _conclude(
         self,
-        outcome: Opening | Taking | Outcome,
+        outcome: _Unfinished | Outcome,
         request: Message,
         path: Path,
         proof: Proof,
         now: float,
     ) -> None:
-        if not isinstance(outcome, Opening | Taking):
-            self._respond(request, path, proof, outcome, now)
-            return
-        request_id = self._await(outcome, now)
-        self._opening[path] = outcome
-        if isinstance(outcome, Opening):
-            self._events.append(OpenSocket(request_id, outcome.wanted))
-        else:
-            account = proof.credential.account
-            self._events.append(TakeAllocation(request_id, outcome.owner, outcome.ticket, *account))
+        match outcome:
+            case Opening(wanted=wanted, peers=peers):
+                asking = ListenForPeers if peers is Transport.TCP else OpenSocket
+                self._events.append(asking(self._await(outcome, now), wanted))
+                self._opening[path] = outcome
+            case Taking(owner=owner, ticket=ticket):
+                account = proof.credential.account
+                self._events.append(
+                    TakeAllocation(self._await(outcome, now), owner, ticket, *account)
+                )
+                self._opening[path] = outcome
+            case Connecting() | Binding():
+                self._last_request_id += 1
+                self._events.append(self._tcp.wait(self._last_request_id, outcome, now))
+            case _:
+                self._respond(request, path, proof, outcome, now)
+
+    def _answered_alone(
+        self, request_id: RequestId, result: ServerResult | Failure, now: float
+    ) -> None:
+        """The answer to what waits for a connection, or one that came too late."""
+        match result:
+            case Address():
+                self._events.append(CloseSocket(result))
+            case Snapshot():
+                self._events += map(CloseSocket, result.relayed_addresses)
+            case Path() | Listening() | Taken() | Failure():
+                concluded = self._tcp.answered(request_id, result, now)
+                if isinstance(concluded, Concluded):
+                    self._respond(*concluded, now)
+                else:
+                    self._events += concluded
 
     def _respond(
         self,
@@ -551,6 +627,9 @@ class Server:
 
         ``unproven`` is the size of a request of which nobody knows whether its source is forged.
         """
+        if request.method == Method.CONNECTION_BIND and isinstance(outcome, Success):
+            # What else was asked for there is answered no more: it would be data.
+            self._forget_requests(path)
         allocation = self.allocations.of_client(path)
         attributes = outcome.attributes
         if proof is not None and request.method in (Method.ALLOCATE, Method.REFRESH):
@@ -581,6 +660,13 @@ class Server:
         self._last_request_id += 1
         self._pending[self._last_request_id] = _Waiting(pending, now + PENDING_LIFETIME)
         return self._last_request_id
+
+    def _forget_requests(self, path: Path) -> None:
+        """Forget the requests of ``path`` that wait."""
+        for request_id, (pending, _) in tuple(self._pending.items()):
+            if pending.path == path:
+                self._give_up(request_id, pending)
+        self._tcp.forget(path)
 
     def _forget_pending(self, request_id: RequestId, pending: _Lookup | Opening | Taking) -> None:
         del self._pending[request_id]

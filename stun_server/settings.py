@@ -104,6 +104,8 @@ class Settings:
     ``dont_fragment`` says that the shell honours :class:`~stun_server.events.UnfragmentedTransmit`.
     ``worker`` is the number of this process among those that share the listeners: what it hands to
     clients for a later request carries it, since the request may reach another one.
+    ``tcp_relaying`` grants TCP allocations (RFC 6062), whose connections the ``peer_connections``
+    bound.
     """
 
     realm: str
@@ -148,6 +150,12 @@ class Settings:
     allocations_per_user: int = 5_000
     permissions_per_allocation: int = 128
     channels_per_allocation: int = 128
+
+    tcp_relaying: bool = True
+    peer_connections: int = 2_000
+    peer_connections_per_user: int = 1_000
+    peer_connections_per_allocation: int = 64
+    unbound_connections_per_allocation: int = 16
 
     realms: tuple[RealmChoice, ...] = ()
     alternates: tuple[Alternate, ...] = ()

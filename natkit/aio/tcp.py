@@ -10,20 +10,22 @@ relayed datagrams above all, are given to :meth:`StreamConnections.offer`, which
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, TypeVar, cast
 
 from natkit.address import Address
 from natkit.aio.driver import Inputs
 from natkit.aio.system_errors import unreachable
 from natkit.errors import MalformedMessage, UnreachableError
-from natkit.machine import Path, StreamFraming, Transmit, Transport
+from natkit.machine import HoldingFraming, Path, StreamFraming, Transmit, Transport
 from natkit.net import sockaddr
 
 __all__ = [
     "DROP_ABOVE",
     "LARGEST_BACKLOG",
     "PAUSE_READING_ABOVE",
+    "Detached",
     "StreamConnections",
     "bind_tcp",
 ]
@@ -51,6 +53,19 @@ BACKLOG = 1024
 """Connections that the system completes before they are accepted."""
 
 
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """A connection that carries messages no longer; it is not read from.
+
+    ``rest`` is what was read after the last message.  Whoever takes it sets ``lost`` when it is
+    over, for those who count connections.
+    """
+
+    transport: asyncio.Transport
+    rest: bytes
+    lost: asyncio.Future[None]
+
+
 class _Connection(asyncio.Protocol):
     """One connection: of a listener, which has an ``accept``, or made by us.
 
@@ -71,6 +86,7 @@ class _Connection(asyncio.Protocol):
         self._owner = owner
         self._accept = accept
         self._framing = owner.framing()
+        self._holding = self._framing if isinstance(self._framing, HoldingFraming) else None
         self.transport: asyncio.Transport
 
     @property
@@ -87,13 +103,18 @@ class _Connection(asyncio.Protocol):
             transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        self._deliver(lambda: self._framing.receive(data))
+
+    def _deliver(self, cut: Callable[[], Sequence[bytes]]) -> None:
         try:
-            messages = self._framing.receive(data)
+            messages = cut()
         except MalformedMessage as error:
             self._owner.unframeable += 1
             _log.debug("stream of %s cut: %s", self.path, error)
             self.transport.abort()
             return
+        if self.is_held and self.transport.is_reading():
+            self.transport.pause_reading()
         inputs = self._owner.inputs
         if not messages or self.path is None or inputs is None:
             return
@@ -110,8 +131,28 @@ class _Connection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        if self.started and self.is_open and not self.transport.is_reading():
+        if self.started and self.is_open and not (self.is_held or self.transport.is_reading()):
             self.transport.resume_reading()
+
+    @property
+    def is_held(self) -> bool:
+        return self._holding is not None and self._holding.is_held
+
+    def resume(self) -> None:
+        """The request that could have turned the connection over was answered, and did not."""
+        if self._holding is None or not self._holding.is_held or not self.is_open:
+            return
+        self._deliver(self._holding.resume)
+        if not self.is_held and self.transport.get_write_buffer_size() <= PAUSE_READING_ABOVE:
+            self.resume_writing()
+
+    def take_rest(self) -> bytes:
+        """What was read and is no message's."""
+        if self._holding is None:
+            return b""
+        rest = self._holding.take_rest()
+        self._holding = None
+        return rest
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's signature
         self.lost.set_result(None)
@@ -266,6 +307,27 @@ class StreamConnections:
             connection.transport.abort()
             return
         connection.transport.write(transmit.data)
+        if connection.is_held:
+            # Later: what was sent may be followed by `detach`.
+            self.loop.call_soon(self._resume, connection)
+
+    def _resume(self, connection: _Connection) -> None:
+        if connection.path is not None and self._connections.get(connection.path) is connection:
+            connection.resume()
+
+    def detach(self, path: Path) -> Detached | None:
+        """Give a connection away; None when it is not there, or is ending.
+
+        Nobody is told of its end any more.  What was sent on it has been written before anything
+        that the taker writes.
+        """
+        connection = self._connections.get(path)
+        if connection is None or not connection.is_open or not connection.started:
+            return None
+        del self._connections[path]
+        if connection.transport.is_reading():
+            connection.transport.pause_reading()
+        return Detached(connection.transport, connection.take_rest(), connection.lost)
 
     def offer(self, path: Path, data: bytes) -> bool:
         """Write a message that may be lost, unless the peer is behind with reading."""

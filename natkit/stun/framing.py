@@ -3,7 +3,7 @@
 RFC 8489 §6.2.2, RFC 8656 §12.5.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from natkit.errors import MalformedMessage, MisuseError
 from natkit.stun.demux import STUN_LAST_FIRST_BYTE
@@ -31,14 +31,22 @@ class StunFraming:
 
     Satisfies :class:`~natkit.machine.StreamFraming`.  ``limit`` is the longest message that will be
     waited for, in bytes: a server may allow less than the format does.
+
+    After a message of a type in ``hold_after`` nothing more is cut, for what follows may be no
+    message (RFC 6062 §4.5): :meth:`resume` goes on, :meth:`take_rest` gives it as it is.
     """
 
-    def __init__(self, limit: int = LONGEST_MESSAGE) -> None:
+    def __init__(
+        self, limit: int = LONGEST_MESSAGE, *, hold_after: Collection[int] = frozenset()
+    ) -> None:
         if not HEADER_LENGTH <= limit <= LONGEST_MESSAGE:
             raise MisuseError(f"a limit of {limit} bytes can't frame STUN")
         self._limit = limit
         self._buffer = bytearray()
         self._failure: MalformedMessage | None = None
+        self._hold_after = frozenset(each.to_bytes(2, "big") for each in hold_after)
+        self.is_held = False
+        """Whether what follows waits for :meth:`resume` or :meth:`take_rest`."""
 
     @property
     def buffered(self) -> int:
@@ -56,6 +64,8 @@ class StunFraming:
             raise self._failure
         buffer = self._buffer
         buffer += data
+        if self.is_held:
+            return []
         messages: list[bytes] = []
         start = 0
         while start < len(buffer):
@@ -74,8 +84,22 @@ class StunFraming:
                 break
             messages.append(bytes(buffer[start : start + size]))
             start += padded_size
+            if self._hold_after and messages[-1][:2] in self._hold_after:
+                self.is_held = True
+                break
         del buffer[:start]
         return messages
+
+    def resume(self) -> Sequence[bytes]:
+        """What follows is messages after all: those that are complete."""
+        self.is_held = False
+        return self.receive(b"")
+
+    def take_rest(self) -> bytes:
+        """Take what follows, which is no message's."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest
 
     def _sizes(self, start: int) -> tuple[int, int] | None:
         """Bytes of the message at ``start`` without and with padding; None: not known yet."""

@@ -14,7 +14,7 @@ from pathlib import Path as FilePath
 import natkit
 from natkit.address import Family
 from natkit.machine import Transport
-from natkit.relay.plane import Counters, RelayPlane
+from natkit.relay.plane import Counters
 from stun_server.administration import (
     AllocationCount,
     CertificateStatus,
@@ -37,6 +37,7 @@ from stun_server.shell.certificates import Certificates
 from stun_server.shell.directory import Directory
 from stun_server.shell.draining import Draining
 from stun_server.shell.listening import Listener
+from stun_server.shell.tcp_relaying import Relayed
 
 __all__ = ["OneProcess", "Parts"]
 
@@ -53,7 +54,7 @@ class Parts:
 
     worker: int
     machine: Server
-    plane: RelayPlane
+    relayed: Relayed
     plane_name: str
     plane_reason: str
     users: Callable[[], Directory]
@@ -77,7 +78,7 @@ class OneProcess:
     async def status(self) -> Status:
         """How the server fares now."""
         parts = self._parts
-        totals = parts.plane.totals()
+        totals = parts.relayed.totals()
         counts = parts.counts()
         refusals = {
             int(match[1]): counts.pop(name)
@@ -170,7 +171,7 @@ class OneProcess:
             expires=allocation.last_until + unix_offset,
             permissions=sum(each.until > now for each in allocation.permissions.values()),
             channels=sum(each.until > now for each in allocation.channels.values()),
-            traffic=_traffic(self._parts.plane.counters(allocation.allocation_id)),
+            traffic=_traffic(self._parts.relayed.counters(allocation.allocation_id)),
         )
 
 

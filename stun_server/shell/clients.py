@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Sequence
+from functools import partial
 
 from OpenSSL import SSL
 
@@ -11,29 +12,35 @@ from natkit.aio.accepting import StreamListener
 from natkit.aio.driver import Inputs
 from natkit.aio.dtls import DtlsAssociations
 from natkit.aio.dtls_listener import DtlsListener
-from natkit.aio.tcp import StreamConnections
+from natkit.aio.tcp import Detached, StreamConnections
 from natkit.aio.tls import TlsConnections
 from natkit.errors import MisuseError, UnreachableError
 from natkit.machine import Path, Transmit, Transport
 from natkit.stun.framing import StunFraming
+from natkit.stun.registry import MessageClass, Method, message_type
 from stun_server.shell.certificates import Certificates
 from stun_server.shell.connections import Admission
 from stun_server.shell.listening import Listener
 
 __all__ = ["Clients"]
 
+_CONNECTION_BIND = message_type(Method.CONNECTION_BIND, MessageClass.REQUEST)
+
 
 class Clients:
     """A :class:`~natkit.aio.driver.StreamCarrier` that keeps each transport's clients apart.
 
-    ``certificates`` are needed for listeners of TLS and DTLS.
+    ``certificates`` are needed for listeners of TLS and DTLS.  A connection on TCP or TLS may
+    become a client data connection (RFC 6062), which :meth:`detach` gives away.
     """
 
     def __init__(self, admission: Admission, certificates: Certificates | None) -> None:
         self._admission = admission
         self._certificates = certificates
-        self._tcp = StreamConnections(StunFraming)
-        self._tls = TlsConnections(StunFraming)
+        # What follows a ConnectionBind request may be data.
+        framing = partial(StunFraming, hold_after=(_CONNECTION_BIND,))
+        self._tcp = StreamConnections(framing)
+        self._tls = TlsConnections(framing)
         self._dtls = DtlsAssociations()
         self._carriers: dict[Transport, StreamConnections | DtlsAssociations] = {
             Transport.TCP: self._tcp,
@@ -127,6 +134,11 @@ class Clients:
     def offer(self, path: Path, data: bytes) -> bool:
         """Send a message that may be lost, unless the client is behind with reading."""
         return self._carriers[path.transport].offer(path, data)
+
+    def detach(self, path: Path) -> Detached | None:
+        """Give away a connection on TCP or TLS; None when it is gone."""
+        carrier = self._tls if path.transport is Transport.TLS else self._tcp
+        return carrier.detach(path)
 
     def close_path(self, path: Path) -> None:
         """Close that connection, if it is there."""

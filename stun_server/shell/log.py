@@ -14,6 +14,11 @@ import structlog
 
 from natkit.machine import Path
 from natkit.stun.registry import Method, StunError
+from stun_server.connection_events import (
+    PeerConnected,
+    PeerConnectionClosed,
+    PeerConnectionRefused,
+)
 from stun_server.events import (
     AllocationClosed,
     AllocationDetached,
@@ -44,7 +49,9 @@ Move = (
 )
 """What happens to an allocation whose client goes elsewhere."""
 
-Fact = (
+ConnectionFact = PeerConnected | PeerConnectionRefused | PeerConnectionClosed
+
+AllocationFact = (
     AllocationOpened
     | AllocationRefreshed
     | AllocationClosed
@@ -57,6 +64,8 @@ Fact = (
     | PeerRefused
     | RequestRefused
 )
+
+Fact = AllocationFact | ConnectionFact
 
 _LEVELS: dict[type[Fact], int] = {
     AllocationOpened: logging.INFO,
@@ -74,6 +83,9 @@ _LEVELS: dict[type[Fact], int] = {
     ChannelRevoked: logging.DEBUG,
     PeerRefused: logging.WARNING,
     RequestRefused: logging.INFO,
+    PeerConnected: logging.DEBUG,
+    PeerConnectionRefused: logging.DEBUG,
+    PeerConnectionClosed: logging.DEBUG,
 }
 
 _CLOSED = {reason: f"allocations {reason}" for reason in CloseReason}
@@ -191,10 +203,20 @@ class EventLog:
                 self.counts["peers refused"] += 1
             case RequestRefused():
                 self.counts[f"requests refused with {event.code}"] += 1
-        if isinstance(event, self._shown):
+            case PeerConnected():
+                self.counts["peer connections opened"] += 1
+            case PeerConnectionRefused():
+                self.counts["peer connections refused"] += 1
+            case PeerConnectionClosed(bound=False):
+                self.counts["peer connections never bound"] += 1
+        if not isinstance(event, self._shown):
+            return
+        if isinstance(event, ConnectionFact):
+            self._log_connection(event)
+        else:
             self._log(event, now)
 
-    def _log(self, event: Fact, now: float) -> None:
+    def _log(self, event: AllocationFact, now: float) -> None:
         match event:
             case (
                 AllocationOpened()
@@ -292,6 +314,26 @@ class EventLog:
                 )
             case _:
                 assert_never(event)
+
+    def _log_connection(self, event: ConnectionFact) -> None:
+        fields = {"session": event.allocation_id, "peer": str(event.peer)}
+        match event:
+            case PeerConnected():
+                self._logger.debug(
+                    "peer connected",
+                    **fields,
+                    connection=f"{event.connection_id:#010x}",
+                    attempted=event.attempted,
+                )
+            case PeerConnectionRefused():
+                self._logger.debug("peer connection refused", **fields, reason=event.reason)
+            case PeerConnectionClosed():
+                self._logger.debug(
+                    "peer connection closed",
+                    **fields,
+                    connection=f"{event.connection_id:#010x}",
+                    bound=event.bound,
+                )
 
     def _log_life(
         self,

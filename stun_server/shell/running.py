@@ -20,6 +20,11 @@ from natkit.relay.plane import BindingPolicy, Counters, RelayPlane
 from natkit.relay.userspace import UserspacePlane
 from stun_server.authentication import Credential
 from stun_server.config import Config
+from stun_server.connection_events import (
+    PeerConnected,
+    PeerConnectionClosed,
+    PeerConnectionRefused,
+)
 from stun_server.events import (
     AllocationClosed,
     AllocationDetached,
@@ -54,6 +59,7 @@ from stun_server.shell.place import Place
 from stun_server.shell.relaying import PlaneSockets
 from stun_server.shell.reloading import Reloading
 from stun_server.shell.state import Keys
+from stun_server.shell.tcp_relaying import AllocationEvent, ConnectionRequest, Relayed, TcpRelaying
 from stun_server.shell.telling import machine_settings
 from stun_server.strangers import ClientPolicy
 
@@ -121,6 +127,8 @@ class RunningServer:
         self._sockets.use(self._plane)
         self._certificates = certificates
         self._streams = Clients(self.admission, certificates)
+        self._tcp = TcpRelaying(self._streams, float(config.limits.peer_connection_idle))
+        self._relayed = Relayed(self._plane, self._tcp)
         self._machine = Server(
             machine_settings(config, keys, listeners, users, place.worker),
             random=os.urandom,
@@ -140,6 +148,7 @@ class RunningServer:
             streams=self._streams,
             on_defect=self._on_defect,
         )
+        self._tcp.use(self._machine, self._driver)
         # Messages of connections pass the plane on their way to the driver.
         self._streams.attach(_PlaneFirst(self._plane, self._driver, loop.time))
         self._homes = ClientHomes(self._plane, self._write)
@@ -148,7 +157,7 @@ class RunningServer:
             Parts(
                 worker=place.worker,
                 machine=self._machine,
-                plane=self._plane,
+                relayed=self._relayed,
                 plane_name="userspace",
                 plane_reason=check_plane(config.listeners.relay_plane),
                 users=lambda: self.users,
@@ -197,6 +206,7 @@ class RunningServer:
             self.log_certificate()
         self.admission.limits = config.connection_limits()
         self.admission.policy = _client_policy(config)
+        self._tcp.idle = float(config.limits.peer_connection_idle)
         self.draining.limit = float(config.limits.drain)
         if relevelled:
             set_level(config.log.level)
@@ -222,8 +232,8 @@ class RunningServer:
             self.logger.info("certificate", names=current.names, until=current.until.isoformat())
 
     def totals(self) -> Counters:
-        """What the plane relayed and dropped."""
-        return self._plane.totals()
+        """What was relayed and dropped."""
+        return self._relayed.totals()
 
     def counts(self) -> Counter[str]:
         """What happened besides, by name."""
@@ -248,6 +258,7 @@ class RunningServer:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
+        await self._tcp.aclose()
         await self._driver.aclose()
         await self._retirements.aclose()
         await self.users.aclose()
@@ -255,10 +266,22 @@ class RunningServer:
             "stopped",
             to_peers=totals.packets_to_peers,
             to_clients=totals.packets_to_clients,
+            bytes_to_peers=totals.bytes_to_peers,
+            bytes_to_clients=totals.bytes_to_clients,
             **{name.replace(" ", "_"): count for name, count in self.counts().items()},
         )
 
     def _on_event(self, event: ServerEvent) -> None:
+        if isinstance(event, ConnectionRequest):
+            self._tcp.fulfil(event)
+        elif self._tcp.concerns(event):
+            self._on_tcp_event(event)
+        else:
+            self._on_plain_event(event)
+
+    def _on_plain_event(
+        self, event: Fact | FindCredential | TakeAllocation | OpenSocket | CloseSocket
+    ) -> None:
         match event:
             case FindCredential(request_id):
                 self.users.find(event, partial(self._driver.answer, request_id))
@@ -293,10 +316,26 @@ class RunningServer:
                 self._plane.permit(number, host, self._loop.time())
             case ChannelRevoked(number, channel, peer):
                 self._plane.bind_channel(number, channel, peer, self._loop.time())
-            case PeerRefused() | RequestRefused():
+            case (
+                PeerRefused()
+                | RequestRefused()
+                | PeerConnected()
+                | PeerConnectionRefused()
+                | PeerConnectionClosed()
+            ):
                 pass
             case _:
                 assert_never(event)
+
+    def _on_tcp_event(self, event: AllocationEvent) -> None:
+        """What a TCP allocation's event means, of which the plane hears nothing."""
+        match event:
+            case AllocationOpened(number, client):
+                self._homes.open(number, client)
+            case AllocationClosed(number, client):
+                self._homes.close(number, client)
+                self.draining.closed()
+        self.events.write(event, self._loop.time())
 
     def _follow_life(
         self,
@@ -496,7 +535,10 @@ def announce(server: RunningServer, config: Config) -> None:
     logger = server.logger
     server.log_certificate()
     descriptors = raise_descriptor_limit()
-    wanted = config.limits.allocations + config.limits.connections + _SPARE_DESCRIPTORS
+    limits = config.limits
+    wanted = limits.allocations + limits.connections + _SPARE_DESCRIPTORS
+    if config.policy.tcp_relaying:
+        wanted += limits.peer_connections
     if descriptors != resource.RLIM_INFINITY and descriptors < wanted:
         logger.warning(
             "few descriptors",

@@ -137,9 +137,11 @@ def test_a_second_allocate_while_the_first_waits_for_its_socket_is_a_mismatch() 
 
 @pytest.mark.parametrize(
     ("attributes", "expected"),
-    [((), 400), ((TCP,), 442), ((RequestedTransport(0),), 442), ((UDP, TCP), None)],
+    [((), 400), ((TCP,), 400), ((RequestedTransport(0),), 442), ((UDP, TCP), None)],
 )
-def test_the_transport_must_be_udp(attributes: tuple[Attribute, ...], expected: int | None) -> None:
+def test_over_udp_the_transport_must_be_udp(
+    attributes: tuple[Attribute, ...], expected: int | None
+) -> None:
     assert code(World().client().request(Method.ALLOCATE, *attributes)) == expected
 
 

@@ -92,7 +92,7 @@ def test_an_unknown_request_id_is_dropped() -> None:
 
 @pytest.mark.parametrize(
     "method",
-    [Method.SEND, Method.DATA, Method.CONNECT, Method.CONNECTION_BIND, 0x002, 0x100, 0xFFF],
+    [Method.SEND, Method.DATA, Method.CONNECTION_ATTEMPT, 0x002, 0x100, 0xFFF],
 )
 def test_methods_that_are_not_supported_get_no_answer(method: int) -> None:
     world = World()

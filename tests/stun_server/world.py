@@ -25,6 +25,7 @@ from natkit.stun.integrity import IntegrityKey
 from natkit.stun.message import Message
 from natkit.stun.registry import Integrity, Method, PasswordAlgorithmNumber
 from stun_server.authentication import Credential
+from stun_server.connection_events import ConnectPeer, ListenForPeers, Listening, StopListening
 from stun_server.events import FindCredential, ServerEvent
 from stun_server.service import Server
 from stun_server.settings import Settings
@@ -60,7 +61,8 @@ def credential(username: str, password: str, realm: str = REALM) -> Credential:
 class World:
     """The machine, its clock, its sockets and its users; requests are answered at once.
 
-    ``hold_sockets`` and ``hold_lookups`` leave them for the test to answer.
+    ``hold_sockets`` and ``hold_lookups`` leave them for the test to answer.  Connections to peers
+    are the test's to answer always.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class World:
         self.hold_sockets = False
         self.hold_lookups = False
         self.store_failure: Failure | None = None
-        self.opened: list[OpenSocket] = []
+        self.opened: list[OpenSocket | ListenForPeers] = []
         self.lookups: list[FindCredential] = []
         self.events: list[ServerEvent] = []
 
@@ -119,7 +121,7 @@ class World:
         sent = list(self.server.transmits())
         while (event := self.server.next_event()) is not None:
             match event:
-                case OpenSocket():
+                case OpenSocket() | ListenForPeers():
                     self.opened.append(event)
                     if not self.hold_sockets:
                         self.answer_socket(event)
@@ -127,7 +129,7 @@ class World:
                     self.lookups.append(event)
                     if not self.hold_lookups:
                         self.answer_lookup(event)
-                case CloseSocket():
+                case CloseSocket() | StopListening():
                     self.sockets.remove(event.local)
                     self.events.append(event)
                 case _:
@@ -135,9 +137,11 @@ class World:
             sent += self.server.transmits()
         return sent
 
-    def answer_socket(self, request: OpenSocket) -> None:
+    def answer_socket(self, request: OpenSocket | ListenForPeers) -> None:
         """Bind what was asked for, unless it is taken."""
-        result: Address | Failure = request.local
+        result: Address | Listening | Failure = request.local
+        if isinstance(request, ListenForPeers):
+            result = Listening(request.local)
         if self.refuse_sockets is not None:
             result = self.refuse_sockets
         elif request.local in self.sockets | self.foreign_sockets:
@@ -145,6 +149,14 @@ class World:
         else:
             self.sockets.add(request.local)
         self.server.answer(request.request_id, result, self.now)
+
+    def answer_connect(
+        self, request: ConnectPeer, failure: Failure | None = None
+    ) -> list[Transmit]:
+        """The peer was reached, or was not; what the machine sends."""
+        path = Path(Transport.TCP, request.local, request.peer)
+        self.server.answer(request.request_id, failure or path, self.now)
+        return self.drain()
 
     def answer_lookup(self, request: FindCredential) -> None:
         """Look the user up."""
