@@ -4,7 +4,7 @@ Everything that changes an allocation goes through :class:`Allocations`.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from natkit.address import Address, Family
 from natkit.machine import CloseSocket, Path, Transport
@@ -55,6 +55,21 @@ class Channel:
 
 
 @dataclass(slots=True)
+class PerSecond:
+    """How often something was done in the second that goes on."""
+
+    second: int = 0
+    count: int = 0
+
+    def may_tell(self, now: float, limit: int) -> bool:
+        """Whether it may be done once more, of ``limit`` times in a second; it counts as done."""
+        if int(now) != self.second:
+            self.second, self.count = int(now), 0
+        self.count += 1
+        return self.count <= limit
+
+
+@dataclass(slots=True)
 class SecondRelayed:
     """The address of the other family that makes an allocation a dual one (RFC 8656 §7.2)."""
 
@@ -80,6 +95,7 @@ class Allocation:
     answers: list[Answer]
     since: float = 0.0
     mobile: Mobile | None = None
+    icmp_told: PerSecond = field(default_factory=PerSecond)
     second: SecondRelayed | None = None
     peers: Transport = Transport.UDP
 

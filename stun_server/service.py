@@ -23,6 +23,7 @@ from natkit.machine import (
 from natkit.stun.attributes import (
     KNOWN_ATTRIBUTES,
     ErrorCode,
+    Icmp,
     MobilityTicket,
     Software,
     UnknownAttributes,
@@ -57,6 +58,7 @@ from stun_server.events import (
     TakeAllocation,
 )
 from stun_server.handover import Snapshot
+from stun_server.icmp import from_icmp
 from stun_server.mobility import Mobility, Taking
 from stun_server.outcome import Outcome, Refusal, Success
 from stun_server.plain_allocate import is_plain
@@ -260,6 +262,13 @@ class Server:
                 pass
             case _:
                 assert_never(message.message_class)
+
+    def icmp_received(self, icmp: Icmp, path: Path, now: float) -> None:
+        """An ICMP error met what left a relayed address, ``path.local``, for ``path.remote``."""
+        self.handle_timer(now)
+        relaying = self.allocations.of_relayed(path.local)
+        if relaying is not None:
+            self._relay(from_icmp(icmp, path, relaying, self.allocations, self._random, now))
 
     def disconnected(self, path: Path, now: float) -> None:
         """A client's connection ended; so does its allocation, unless it can move."""

@@ -176,6 +176,10 @@ class Driver(Generic[E, R]):
         """A datagram, or one whole message of a stream, arrived."""
         self._input(self._machine.receive, data, path)
 
+    def tell(self, action: Callable[[*Ts, float], None], *arguments: *Ts) -> None:
+        """An input that only this machine knows, by ``action`` of the machine's, with the time."""
+        self._input(action, *arguments)
+
     def disconnected(self, path: Path) -> None:
         """The stream of ``path`` ended."""
         self._input(self._machine.disconnected, path)

@@ -54,6 +54,9 @@ __all__ = ["Allocation", "allocate"]
 RECEIVE_QUEUE: Final = 1024
 """Datagrams that wait for ``receive``: a second of a busy stream; then the oldest is dropped."""
 
+ICMP_QUEUE: Final = 64
+"""ICMP errors that wait for ``receive_icmp``; then the oldest is dropped."""
+
 MAX_REDIRECTS: Final = 3
 """Servers that one ``allocate`` lets itself be sent on to by 300 (Try Alternate)."""
 
@@ -83,6 +86,7 @@ class Allocation:
         self._granted: asyncio.Future[Allocated] = self._loop.create_future()
         self._gone = asyncio.Event()
         self._received: deque[tuple[bytes, Address]] = deque()
+        self._icmp: deque[IcmpReceived] = deque(maxlen=ICMP_QUEUE)
         self._arrival = asyncio.Event()
         self._permissions: dict[str, set[asyncio.Future[None]]] = {}
         self._channels: dict[Address, set[asyncio.Future[int]]] = {}
@@ -185,11 +189,24 @@ class Allocation:
 
         What arrived before the allocation ended is received first; then its end is raised.
         """
-        while not self._received:
+        return await self._next(self._received)
+
+    async def receive_icmp(self) -> IcmpReceived:
+        """The next ICMP error that met a datagram of ours behind the server (RFC 8656 §11.6).
+
+        For who wants to know that a peer is not there, or that data with Don't Fragment was too
+        long; what nobody asks for is forgotten after the latest ICMP_QUEUE.  Raises as
+        :meth:`receive`.
+        """
+        return await self._next(self._icmp)
+
+    async def _next(self, queue: deque[T]) -> T:
+        while not queue:
             self._check()
+            # Of both queues: whoever waits looks again.
             self._arrival.clear()
             await self._arrival.wait()
-        return self._received.popleft()
+        return queue.popleft()
 
     async def open(self) -> None:
         """Ask for it; for :func:`allocate`.  Raises what the server or the path had against it."""
@@ -219,8 +236,9 @@ class Allocation:
         match event:
             case DataReceived(data, peer):
                 self._keep(data, peer)
-            case IcmpReceived(peer, icmp_type, icmp_code):
-                _log.debug("ICMP type %d code %d from %s", icmp_type, icmp_code, peer)
+            case IcmpReceived():
+                self._icmp.append(event)
+                self._arrival.set()
             case PermissionInstalled() | PermissionFailed() | ChannelBound() | ChannelFailed():
                 self._on_peer_event(event)
             case OpenSocket() | CloseSocket() | Connect() | ClosePath():

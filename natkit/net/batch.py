@@ -74,6 +74,9 @@ _ONE_FAILED = frozenset(
     }
 )
 
+# A socket fails once with each error that ICMP told of, whichever datagram it belongs to.
+_MAY_BE_EARLIER = _ONE_FAILED - {errno.EMSGSIZE}
+
 _SEND_FLAGS = getattr(socket, "MSG_DONTWAIT", 0)
 _RECEIVE_FLAGS = _SEND_FLAGS | getattr(socket, "MSG_TRUNC", 0)
 
@@ -139,8 +142,9 @@ class DatagramBatch(ABC):
     def send(self, endpoint: Endpoint, packets: Sequence[Packet]) -> Sequence[int]:
         """Send up to ``capacity`` packets, in order; gives the places of those that failed.
 
-        A datagram that can't be sent (too long, unreachable, refused) is skipped; when the send
-        buffer is full, all that remain are given up.  Never waits.  Raises OSError when the socket
+        A datagram that can't be sent (too long, unreachable, refused) is skipped, after a second
+        try where the error may be ICMP's of an earlier datagram; when the send buffer is full, all
+        that remain are given up.  Never waits.  Raises OSError when the socket
         itself is unusable.
         """
 
@@ -149,8 +153,21 @@ class DatagramBatch(ABC):
         try:
             endpoint.socket.sendto(self._view[start : start + size], sockaddr.to_python(name))
         except OSError as error:
-            if error.errno not in _NOT_NOW and error.errno not in _ONE_FAILED:
+            if error.errno in _NOT_NOW:
+                return False
+            if error.errno not in _ONE_FAILED:
                 raise
+            return self._send_again(endpoint, (start, size, name), error)
+        return True
+
+    def _send_again(self, endpoint: Endpoint, packet: Packet, error: OSError) -> bool:
+        """Send once more what failed with ``error``, if that may be an earlier datagram's."""
+        if error.errno not in _MAY_BE_EARLIER:
+            return False
+        start, size, name = packet
+        try:
+            endpoint.socket.sendto(self._view[start : start + size], sockaddr.to_python(name))
+        except OSError:
             return False
         return True
 
@@ -166,7 +183,8 @@ class DatagramBatch(ABC):
                     return [*failed, *range(place, len(packets))]
                 if error.errno not in _ONE_FAILED:
                     raise
-                failed.append(place)
+                if not self._send_again(endpoint, (start, size, name), error):
+                    failed.append(place)
         return failed
 
     def sender(self, endpoint: Endpoint, index: int) -> bytes:
@@ -251,7 +269,7 @@ class _LinuxBatch(DatagramBatch):
         """Go on after a call that sent the first ``done`` of ``count``, or failed with -1."""
         headers = self._outgoing.headers[endpoint.name_size]
         failed: list[int] = []
-        place = 0
+        place, tried_again = 0, -1
         while True:
             if done >= 0:
                 place += done
@@ -260,7 +278,9 @@ class _LinuxBatch(DatagramBatch):
                 error = last_error()
                 if error in _NOT_NOW:
                     return [*failed, *range(place, count)]
-                if error in _ONE_FAILED:
+                if error in _MAY_BE_EARLIER and place != tried_again:
+                    tried_again = place
+                elif error in _ONE_FAILED:
                     failed.append(place)
                     place += 1
                 elif error != errno.EINTR:

@@ -5,14 +5,25 @@ import socket
 import sys
 from collections.abc import Iterator
 
-__all__ = ["CAN_FORBID", "forbidden"]
+__all__ = ["CAN_FORBID", "allow", "forbidden"]
 
 # <linux/in.h>; the socket module does not have them in every version.
 _IP_MTU_DISCOVER = 10
 _IP_PMTUDISC_DO = 2
+_IP_PMTUDISC_OMIT = 5
 
 CAN_FORBID = sys.platform == "linux" and hasattr(socket, "IPV6_DONTFRAG")
 """Whether :func:`forbidden` works on this platform."""
+
+
+def allow(sock: socket.socket) -> None:
+    """Clear Don't Fragment on what ``sock`` sends over IPv4, where the system can.
+
+    Errors of ICMP about what was sent otherwise, by :func:`forbidden`, are still reported.  IPv6
+    has no such bit: the system sends fragments where it knows that the path needs them.
+    """
+    if CAN_FORBID and sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_OMIT)
 
 
 @contextlib.contextmanager

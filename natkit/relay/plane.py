@@ -18,14 +18,27 @@ from typing import Protocol
 
 from natkit.address import Address, Family, IPNetwork
 from natkit.machine import Path
+from natkit.net.icmp import IcmpError
 
-__all__ = ["AllocationId", "BindingPolicy", "Counters", "Gate", "Ports", "RelayPlane", "Unhandled"]
+__all__ = [
+    "AllocationId",
+    "BindingPolicy",
+    "Counters",
+    "Gate",
+    "IcmpHandler",
+    "Ports",
+    "RelayPlane",
+    "Unhandled",
+]
 
 AllocationId = int
 """Chosen by the machine, and never used twice in its lifetime."""
 
 Ports = Sequence[tuple[int, int]]
 """Ranges of ports, both ends included."""
+
+IcmpHandler = Callable[[IcmpError, Path, float], None]
+"""Takes an ICMP error, the path that met it (from a relayed address to a peer), and the time."""
 
 Unhandled = Callable[[bytes, Path, float], None]
 """Takes a datagram that is not the plane's, the path it came on, and the time: ``receive``."""

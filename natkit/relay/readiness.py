@@ -19,6 +19,9 @@ _BUSY = 8
 Ready = Callable[[Sequence[int]], int]
 """Serves the descriptors that are ready once; how many datagrams there were."""
 
+Failed = Callable[[Sequence[int]], None]
+"""Takes the errors that descriptors have."""
+
 
 class Reactor(Protocol):
     """What is asked of an event loop; asyncio's and uvloop's have it."""
@@ -48,17 +51,22 @@ class Readiness(Protocol):
         ...
 
 
-def watch(reactor: Reactor, ready: Ready, *, portable: bool) -> Readiness:
-    """What suits this platform; ``portable`` asks for what runs everywhere."""
-    return _EachByItself(reactor, ready) if portable else _Together(reactor, ready)
+def watch(reactor: Reactor, ready: Ready, failed: Failed, *, portable: bool) -> Readiness:
+    """What suits this platform; ``portable`` asks for what runs everywhere.
+
+    ``failed`` is told of descriptors with an error before ``ready`` is, but not by the portable
+    one, which cannot see errors.
+    """
+    return _EachByItself(reactor, ready) if portable else _Together(reactor, ready, failed)
 
 
 class _Together:
     """One epoll descriptor holds all the others, and is all that the event loop knows of them."""
 
-    def __init__(self, reactor: Reactor, ready: Ready) -> None:
+    def __init__(self, reactor: Reactor, ready: Ready, failed: Failed) -> None:
         self._reactor = reactor
         self._ready = ready
+        self._failed = failed
         self._epoll = select.epoll()
         reactor.add_reader(self._epoll.fileno(), self._wake)
 
@@ -80,6 +88,9 @@ class _Together:
             events = self._epoll.poll(0, _AT_ONCE)
             if not events:
                 return
+            failed = [descriptor for descriptor, mask in events if mask & select.EPOLLERR]
+            if failed:
+                self._failed(failed)
             if self._ready([descriptor for descriptor, _ in events]) < _BUSY:
                 return
 

@@ -16,7 +16,7 @@ from functools import lru_cache, partial
 from natkit.address import Address, Family, IPNetwork
 from natkit.errors import MisuseError
 from natkit.machine import Path, RandomBytes, Transport
-from natkit.net import fragmentation, sockaddr
+from natkit.net import fragmentation, icmp, sockaddr
 from natkit.net.batch import Endpoint, Packet, datagram_batch
 from natkit.net.libc import HAVE_MMSG
 from natkit.relay.packets import (
@@ -35,7 +35,14 @@ from natkit.relay.packets import (
     two_words,
     write_channel_header,
 )
-from natkit.relay.plane import AllocationId, BindingPolicy, Counters, Ports, Unhandled
+from natkit.relay.plane import (
+    AllocationId,
+    BindingPolicy,
+    Counters,
+    IcmpHandler,
+    Ports,
+    Unhandled,
+)
 from natkit.relay.readiness import PASSES, Reactor, watch
 from natkit.relay.tables import Allocation, Channel, Listener, Permission
 from natkit.stun.registry import HEADER_LENGTH, MAGIC_COOKIE, TRANSACTION_ID_LENGTH
@@ -48,6 +55,9 @@ with a batch of requests.  The system may grant less."""
 
 RELAY_BUFFER = 512 << 10
 """Bytes that the system is asked to hold for a relay socket: a burst of some 200 full packets."""
+
+ERRORS_AT_ONCE = 16
+"""ICMP errors that are taken from a socket in a pass: strangers can forge some of them."""
 
 _TRANSACTION_IDS = 64
 _UDP = Transport.UDP
@@ -76,12 +86,14 @@ class UserspacePlane:
         clock: Callable[[], float],
         portable: bool = not HAVE_MMSG,
         relays_elsewhere: Callable[[Address], bool] = lambda _: False,
+        on_icmp: IcmpHandler | None = None,
     ) -> None:
         self.on_unhandled = on_unhandled
         self._relays_elsewhere = relays_elsewhere
+        self._on_icmp = on_icmp if icmp.CAN_REPORT and not portable else None
         self._random = random
         self._clock = clock
-        self._readiness = watch(reactor, self._relay, portable=portable)
+        self._readiness = watch(reactor, self._relay, self._take_errors, portable=portable)
         self._reactor = reactor
         self._sources: dict[int, Allocation] = {}
         self._listeners: dict[Address, Listener] = {}
@@ -106,6 +118,7 @@ class UserspacePlane:
         if local.ip.is_unspecified:
             raise MisuseError(f"a plane can't listen on {local}, which names no one address")
         _ask_for_buffer(sock, LISTENER_BUFFER)
+        fragmentation.allow(sock)
         listener = Listener(Endpoint(sock), local, policy)
         self._listeners[local] = listener
         # By itself in the event loop, which costs less for the few that are busy all the time.
@@ -273,9 +286,9 @@ class UserspacePlane:
         try:
             if dont_fragment:
                 with fragmentation.forbidden(sock):
-                    sock.sendto(data, path.remote)
+                    icmp.send_to(sock, data, path.remote)
             else:
-                sock.sendto(data, path.remote)
+                icmp.send_to(sock, data, path.remote)
         except OSError:
             return False
         return True
@@ -303,7 +316,8 @@ class UserspacePlane:
             half = facing
             name, start, size = send
         try:
-            half.endpoint.socket.sendto(data[start : start + size], sockaddr.to_python(name))
+            payload = data[start : start + size]
+            icmp.send_to(half.endpoint.socket, payload, sockaddr.to_python(name))
         except OSError:
             counters.dropped_send_failed += 1
         else:
@@ -359,7 +373,24 @@ class UserspacePlane:
         first = self._open(allocation)
         return first.facing(name_size) or first
 
+    def _take_errors(self, descriptors: Sequence[int]) -> None:
+        """Tell of ICMP errors that met what was sent to permitted peers (RFC 8656 §11.5)."""
+        now = self._clock()
+        for descriptor in descriptors:
+            half = self._sources.get(descriptor)
+            if half is None:
+                continue
+            relayed = sockaddr.unpack(half.relayed_name)
+            for error in icmp.take(half.endpoint.socket, ERRORS_AT_ONCE):
+                permission = half.permissions.get(sockaddr.host_bytes(error.peer))
+                if self._on_icmp is not None and permission is not None and permission.until > now:
+                    peer = sockaddr.unpack(error.peer)
+                    self._on_icmp(error, Path(Transport.UDP, relayed, peer), now)
+
     def _start_relaying(self, opened: Allocation) -> None:
+        fragmentation.allow(opened.endpoint.socket)
+        if self._on_icmp is not None:
+            icmp.report(opened.endpoint.socket)
         _ask_for_buffer(opened.endpoint.socket, RELAY_BUFFER)
         self._relayed[opened.relayed_name] = opened
         self._sources[opened.endpoint.descriptor] = opened

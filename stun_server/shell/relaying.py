@@ -1,13 +1,16 @@
 """The relay plane as the datagram carrier of the server's driver."""
 
 import socket
+from collections.abc import Callable
 
 from natkit.address import Address
 from natkit.aio.driver import Inputs
 from natkit.aio.udp import bind_udp
 from natkit.errors import MisuseError
 from natkit.machine import Path, Transmit
+from natkit.net.icmp import IcmpError
 from natkit.relay.plane import RelayPlane
+from natkit.stun.attributes import Icmp
 from stun_server.events import UnfragmentedTransmit
 
 __all__ = ["PlaneSockets"]
@@ -17,10 +20,12 @@ class PlaneSockets:
     """Sends the machine's datagrams through the plane, and gives it what the plane leaves.
 
     A :class:`~natkit.aio.driver.DatagramCarrier`.  Sockets that the machine asks for are held here
-    until an allocation takes them; from then on the plane owns them.
+    until an allocation takes them; from then on the plane owns them.  ``on_icmp`` takes the errors
+    that met what left a relayed address, and the path.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_icmp: Callable[[Icmp, Path], None]) -> None:
+        self._on_icmp = on_icmp
         self._plane: RelayPlane | None = None
         self._inputs: Inputs | None = None
         self._held: dict[Address, socket.socket] = {}
@@ -37,6 +42,11 @@ class PlaneSockets:
         """The plane's ``on_unhandled``."""
         if self._inputs is not None:
             self._inputs.receive(data, path)
+
+    def icmp(self, error: IcmpError, path: Path, now: float) -> None:  # noqa: ARG002 - as above
+        """The plane's ``on_icmp``."""
+        icmp = Icmp(error.icmp_type, error.icmp_code, error.error_data)
+        self._on_icmp(icmp, path)
 
     def open(self, local: Address) -> Address:
         """Bind a relay socket, exclusively; raises UnreachableError."""

@@ -18,6 +18,7 @@ from natkit.errors import ConfigError
 from natkit.machine import CloseSocket, Failure, OpenSocket, Path, Transport
 from natkit.relay.plane import BindingPolicy, Counters, RelayPlane
 from natkit.relay.userspace import UserspacePlane
+from natkit.stun.attributes import Icmp
 from stun_server.authentication import Credential
 from stun_server.config import Config
 from stun_server.connection_events import (
@@ -116,13 +117,14 @@ class RunningServer:
             place.connections,
         )
         self._loop = loop
-        self._sockets = PlaneSockets()
+        self._sockets = PlaneSockets(self._on_icmp)
         self._plane: RelayPlane = UserspacePlane(
             loop,
             self._sockets.unhandled,
             random=os.urandom,
             clock=loop.time,
             relays_elsewhere=place.sharing.relays_elsewhere,
+            on_icmp=self._sockets.icmp,
         )
         self._sockets.use(self._plane)
         self._certificates = certificates
@@ -270,6 +272,10 @@ class RunningServer:
             bytes_to_clients=totals.bytes_to_clients,
             **{name.replace(" ", "_"): count for name, count in self.counts().items()},
         )
+
+    def _on_icmp(self, icmp: Icmp, path: Path) -> None:
+        self.events.count_only("icmp errors")
+        self._driver.tell(self._machine.icmp_received, icmp, path)
 
     def _on_event(self, event: ServerEvent) -> None:
         if isinstance(event, ConnectionRequest):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from natkit.address import Address
 from natkit.machine import Path, Transport
+from natkit.net.icmp import IcmpError
 from natkit.relay.plane import BindingPolicy
 from natkit.relay.userspace import UserspacePlane
 
@@ -29,6 +30,10 @@ class HandReactor:
     def watched(self) -> int:
         return len(self._selector.get_map())
 
+    @property
+    def idle(self) -> bool:
+        return not self._selector.select(0)
+
     def turn(self) -> None:
         """Call back until nothing is ready; loopback delivers at once, so nothing is under way."""
         while events := self._selector.select(0):
@@ -47,6 +52,7 @@ class Rig:
         self.now = 1_000.0
         self.reactor = HandReactor()
         self.elsewhere: set[Address] = set()
+        self.icmp: list[tuple[IcmpError, Path]] = []
         self.unhandled: list[tuple[bytes, Path, float]] = []
         self.plane = UserspacePlane(
             self.reactor,
@@ -54,6 +60,7 @@ class Rig:
             random=random.Random(7).randbytes,
             clock=lambda: self.now,
             portable=portable,
+            on_icmp=lambda error, path, _: self.icmp.append((error, path)),
             relays_elsewhere=lambda address: address in self.elsewhere,
         )
         self._sockets: list[socket.socket] = []
@@ -92,9 +99,14 @@ class Rig:
         self.plane.open(self._last_allocation, path, relay, until)
         return self._last_allocation, address_of(relay)
 
-    def allocate_stream(self, client: Path, written: list[bytes]) -> tuple[int, Address]:
+    def allocate_stream(
+        self,
+        client: Path,
+        written: list[bytes],
+        family: socket.AddressFamily = socket.AF_INET,
+    ) -> tuple[int, Address]:
         """Open an allocation for a client on a stream."""
-        relay = self.new_socket()
+        relay = self.new_socket(family)
         self._last_allocation += 1
         self.plane.open(self._last_allocation, client, relay, 2_000.0, written.append)
         return self._last_allocation, address_of(relay)

@@ -18,6 +18,7 @@ from natkit.errors import (
     UnreachableError,
 )
 from natkit.machine import Path, Transport
+from natkit.stun.attributes import Icmp
 from natkit.stun.credentials import long_term_key
 from natkit.stun.framing import StunFraming
 from natkit.stun.registry import PasswordAlgorithmNumber
@@ -30,6 +31,7 @@ from natkit.turn.events import (
     ChannelBound,
     ChannelFailed,
     DataReceived,
+    IcmpReceived,
     PermissionFailed,
     PermissionInstalled,
     Refreshed,
@@ -181,6 +183,29 @@ class Client:
         """Send to a peer that echoes, and see it come back."""
         self.send(data, peer)
         assert self.expect(DataReceived) == DataReceived(data, peer)
+
+
+@both_transports
+def test_an_icmp_error_behind_the_server_reaches_the_client_that_it_concerns(
+    transport: Transport,
+) -> None:
+    with Network(SEED) as network:
+        world = World(network)
+        client, other = world.allocated(transport), world.allocated(transport)
+        peer = world.peer.address
+        for each in (client, other):
+            each.permit(peer)
+            each.expect(PermissionInstalled)
+        assert client.machine.relayed is not None
+        path = Path(Transport.UDP, client.machine.relayed, peer)
+        server = world.server
+        world.server_shell.call(lambda now: server.icmp_received(Icmp(3, 4, 1280), path, now))
+        assert client.expect(IcmpReceived) == IcmpReceived(peer, 3, 4, 1280)
+        elsewhere = path._replace(remote=Address("192.0.2.77", 5000))
+        world.server_shell.call(lambda now: server.icmp_received(Icmp(3, 1), elsewhere, now))
+        network.run_for(SOON)
+        assert not client.shell.events
+        assert not other.shell.events
 
 
 @both_transports

@@ -15,6 +15,8 @@ from natkit.aio.stun import binding
 from natkit.aio.turn import allocate
 from natkit.aio.udp import bind_udp
 from natkit.machine import Path
+from natkit.net import icmp
+from natkit.turn.events import IcmpReceived
 from stun_server.config import Config
 from stun_server.service import Server
 from stun_server.shell.running import RunningServer, start
@@ -104,6 +106,26 @@ async def test_data_passes_both_ways_by_channels_and_by_indications(transport: s
         totals = server.server.totals()
         assert (totals.packets_to_peers, totals.packets_to_clients) == (2, 2)
         assert {"allocation opened", "peer permitted", "channel bound"} <= set(server.events())
+
+
+@pytest.mark.skipif(not icmp.CAN_REPORT, reason="Linux")
+@pytest.mark.parametrize("on_channel", [False, True])
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_client_is_told_that_its_peer_is_not_there(
+    transport: str, on_channel: bool
+) -> None:
+    async with (
+        running() as server,
+        plain_peer() as peer,
+        allocate(server.uri(transport), username=USER, password=PASSWORD) as relay,
+    ):
+        gone = Address(*peer.getsockname())
+        peer.close()
+        await (relay.bind_channel if on_channel else relay.permit)(gone)
+        await relay.send(b"hello", gone)
+        async with asyncio.timeout(LIMIT):
+            assert await relay.receive_icmp() == IcmpReceived(gone, 3, 3, 0)
+        assert server.server.counts()["icmp errors"] == 1
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
