@@ -12,12 +12,7 @@ PASSES = 8
 
 _AT_ONCE = 256
 
-# Datagrams of a pass after which another look is worth its system call: where there are fewer, the
-# event loop has seldom got more by then.
-_BUSY = 8
-
-Ready = Callable[[Sequence[int]], int]
-"""Serves the descriptors that are ready once; how many datagrams there were."""
+Ready = Callable[[Sequence[int]], None]
 
 Failed = Callable[[Sequence[int]], None]
 """Takes the errors that descriptors have."""
@@ -91,8 +86,7 @@ class _Together:
             failed = [descriptor for descriptor, mask in events if mask & select.EPOLLERR]
             if failed:
                 self._failed(failed)
-            if self._ready([descriptor for descriptor, _ in events]) < _BUSY:
-                return
+            self._ready([descriptor for descriptor, _ in events])
 
 
 class _EachByItself:

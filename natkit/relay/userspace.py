@@ -362,11 +362,11 @@ class UserspacePlane:
             raise MisuseError(f"allocation {allocation} is not open")
         return found
 
-    def _relay(self, descriptors: Sequence[int]) -> int:
-        """One pass over the relay sockets that are ready; how many datagrams they had."""
+    def _relay(self, descriptors: Sequence[int]) -> None:
+        """One pass over the relay sockets that are ready."""
         sources = self._sources
         ready = [sources[each] for each in descriptors if each in sources]
-        return self._relay_to_clients(ready, self._clock())
+        self._relay_to_clients(ready, self._clock())
 
     def _half(self, allocation: AllocationId, name_size: int) -> Allocation:
         """The half of an allocation that reaches peers of a family; its only one reaches all."""
@@ -402,13 +402,12 @@ class UserspacePlane:
         self._readiness.remove(closed.endpoint.descriptor)
 
     def _listen(self, listener: Listener) -> None:
-        """Serve a listener that is ready, as long as it gives full batches."""
-        capacity = self._from_clients.capacity
+        """Serve a listener that is ready, until it has nothing more or others must have a turn."""
         for _ in range(PASSES):
             # The machine above may have stopped the plane.
             if listener.local not in self._listeners:
                 return
-            if self._receive_from_clients(listener, self._clock()) < capacity:
+            if not self._receive_from_clients(listener, self._clock()):
                 return
 
     def _receive_from_clients(self, listener: Listener, now: float) -> int:
@@ -532,15 +531,15 @@ class UserspacePlane:
             counters.bytes_to_peers -= packets[place][1]
             counters.dropped_send_failed += 1
 
-    def _relay_to_clients(self, allocations: Sequence[Allocation], now: float) -> int:
-        """Take one batch at most off each relay socket (RFC 8656 §11.3, §12.7); what they had.
+    def _relay_to_clients(self, allocations: Sequence[Allocation], now: float) -> None:
+        """Take one batch at most off each relay socket (RFC 8656 §11.3, §12.7).
 
         What passes is sent once half the slots are full, or when the next client came to another
         listener.
         """
         batch = self._from_peers
         full = batch.capacity // 2
-        taken = filled = 0
+        filled = 0
         outgoing: list[Packet] = []
         owners: list[tuple[Allocation, int]] = []
         listener: Listener | None = None
@@ -552,10 +551,8 @@ class UserspacePlane:
                 listener = allocation.listener
             lengths = batch.receive(allocation.endpoint, filled)
             self._frame(allocation, filled, lengths, now, outgoing, owners)
-            taken += len(lengths)
             filled += len(lengths)
         self._send_to_clients(listener, outgoing, owners)
-        return taken
 
     def _frame(
         self,
