@@ -8,13 +8,14 @@ _PAGE = os.sysconf("SC_PAGESIZE")
 
 
 def process_seconds(pid: int) -> float:
-    """CPU seconds that all threads of ``pid`` have used, from the scheduler's own clock.
+    """CPU seconds that all threads of ``pid`` and of its children use, from the scheduler's clock.
 
     /proc/PID/stat counts timer ticks instead, and misses a thread that always sleeps by then.
     """
     nanoseconds = 0
-    for schedstat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-        nanoseconds += int(schedstat.read_text(encoding="ascii").split()[0])
+    for process in _family(pid):
+        for schedstat in Path(f"/proc/{process}/task").glob("*/schedstat"):
+            nanoseconds += int(schedstat.read_text(encoding="ascii").split()[0])
     return nanoseconds * 1e-9
 
 
@@ -26,8 +27,20 @@ def machine_seconds() -> float:
 
 
 def resident_bytes(pid: int) -> int:
-    """What ``pid`` holds in memory."""
-    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+    """What ``pid`` and its children hold in memory."""
+    pages = 0
+    for process in _family(pid):
+        pages += int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
+    return pages * _PAGE
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    found = [pid]
+    for member in found:
+        for children in Path(f"/proc/{member}/task").glob("*/children"):
+            found += map(int, children.read_text(encoding="ascii").split())
+    return found
 
 
 def model() -> str:

@@ -13,16 +13,10 @@ from pathlib import Path
 from benchmarks import cpu
 from benchmarks.checkout import PAGE, RESULTS, ROOT, commit
 from benchmarks.page import conclude, put_section
+from benchmarks.relay.loads import LOADS, WINDOW, build_pump, packets
 from benchmarks.relay.report import section
 from benchmarks.relay.results import SERVERS, Results, bars
-from benchmarks.relay.scenarios import (
-    LOADS,
-    WINDOW,
-    allocating,
-    build_pump,
-    bytes_per_allocation,
-    packets,
-)
+from benchmarks.relay.scenarios import allocating, bytes_per_allocation
 from benchmarks.relay.servers import RunningServer, coturn, natkit
 from benchmarks.relay.turn_client import BenchmarkError
 

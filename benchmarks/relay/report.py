@@ -3,6 +3,7 @@
 from statistics import median
 
 from benchmarks.page import bar_table, table
+from benchmarks.relay.loads import LOADS
 from benchmarks.relay.results import (
     SERVERS,
     Results,
@@ -10,7 +11,7 @@ from benchmarks.relay.results import (
     middle_allocating,
     middle_packets,
 )
-from benchmarks.relay.scenarios import LOADS, TOGETHER
+from benchmarks.relay.scenarios import TOGETHER
 
 COMMAND = "python -m benchmarks.relay"
 
@@ -27,7 +28,7 @@ coturn: {results.versions["coturn"]}; Python {results.python}; {results.machine}
 
 Both servers run on the same machine and take turns under the same load, each on one processor; the
 load runs on another. Every figure is the median of {results.rounds} rounds. To repeat it, on a
-machine with two idle processors, a C compiler and coturn:
+machine with two idle processors, a C compiler, OpenSSL's headers and coturn:
 
 ```console
 $ .venv/bin/{COMMAND}
@@ -37,9 +38,9 @@ $ .venv/bin/{COMMAND}
 
 ### Packets
 
-{results.window} packets are under way at a time. CPU is in microseconds for each packet that
-arrived: the server's own, and the whole machine's, which counts the load and what the kernel does
-on nobody's account.
+{results.window} packets are under way at a time, where the load names no other number. CPU is in
+microseconds for each packet that arrived: the server's own, and the whole machine's, which counts
+the load and what the kernel does on nobody's account.
 
 {_packets(results)}
 
@@ -53,7 +54,9 @@ over {results.allocations:,} allocations with a channel each.
 ### What is compared
 
 stun-server runs with one worker, its relay plane in user space, and every check on; coturn with one
-relay thread, which receives and relays. All traffic is on loopback, where a packet passes the
+relay thread, which receives and relays. TLS is 1.3 and DTLS 1.2, with AES-128-GCM and a certificate
+on P-256 for both; each packet is a record. Over TCP the load writes as many packets at once as its
+window has room for. All traffic is on loopback, where a packet passes the
 kernel's UDP twice and no network card. The load generator (`benchmarks/relay/pump.c`) sends and
 receives in batches through connected sockets and refills its window as packets arrive; each load
 runs for {results.seconds:g} seconds. A server's CPU time is the scheduler's

@@ -14,6 +14,7 @@ from time import monotonic, sleep
 
 from benchmarks.relay.turn_client import BenchmarkError, Client
 from natkit.address import Address
+from natkit.machine import Transport
 
 USERNAME = "benchmark"
 PASSWORD = "a password for loopback"
@@ -27,27 +28,33 @@ _ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """A server that answers on ``address``."""
+    """A server that answers on ``address``, and for TLS and DTLS on ``secure``."""
 
     name: str
     version: str
     address: Address
+    secure: Address
     pid: int
 
-    def client(self) -> Client:
+    def client(self, transport: Transport = Transport.UDP) -> Client:
         """A client of this server."""
-        return Client(self.address, USERNAME, PASSWORD)
+        address = self.secure if transport.is_secure else self.address
+        return Client(address, USERNAME, PASSWORD, transport)
 
 
 @contextlib.contextmanager
 def natkit(directory: Path, allocations: int) -> Iterator[RunningServer]:
     """stun-server, one worker, relaying in user space."""
-    port = _free_port()
+    port, secure_port = _free_port(), _free_port()
+    certificate, key = make_certificate(directory)
+    secure = f"127.0.0.1:{secure_port}"
     configuration = directory / "stun-server.toml"
     configuration.write_text(
         f"""
         [listeners]
-        listen = ["127.0.0.1:{port}"]
+        listen = ["127.0.0.1:{port}", "tls:{secure}", "dtls:{secure}"]
+        certificate = "{certificate}"
+        key = "{key}"
         relay_plane = "userspace"
 
         [users]
@@ -69,7 +76,7 @@ def natkit(directory: Path, allocations: int) -> Iterator[RunningServer]:
     program = [sys.executable, "-c", "from stun_server.cli import run; run()"]
     command = [*program, f"--config={configuration}", f"--data-dir={directory}"]
     version = _first_line([*program, "--version"])
-    with _running("natkit", version, command, port, directory) as server:
+    with _running("natkit", version, command, (port, secure_port), directory) as server:
         yield server
 
 
@@ -79,7 +86,8 @@ def coturn(directory: Path) -> Iterator[RunningServer]:
     program = shutil.which("turnserver")
     if program is None:
         raise BenchmarkError("turnserver is not installed: apt-get install coturn")
-    port = _free_port()
+    port, secure_port = _free_port(), _free_port()
+    certificate, key = make_certificate(directory)
     command = [
         program,
         "-n",
@@ -91,21 +99,22 @@ def coturn(directory: Path) -> Iterator[RunningServer]:
         f"--user={USERNAME}:{PASSWORD}",
         f"--realm={REALM}",
         "--allow-loopback-peers",
-        "--no-tls",
-        "--no-dtls",
+        f"--tls-listening-port={secure_port}",
+        f"--cert={certificate}",
+        f"--pkey={key}",
         "--no-cli",
         "--log-file=stdout",
         f"--pidfile={directory / 'turnserver.pid'}",
         f"--userdb={directory / 'turndb'}",
     ]
     version = _first_line([program, "--version"])
-    with _running("coturn", version, command, port, directory) as server:
+    with _running("coturn", version, command, (port, secure_port), directory) as server:
         yield server
 
 
 @contextlib.contextmanager
 def _running(
-    name: str, version: str, command: Sequence[str], port: int, directory: Path
+    name: str, version: str, command: Sequence[str], ports: tuple[int, int], directory: Path
 ) -> Iterator[RunningServer]:
     with (directory / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
@@ -116,7 +125,8 @@ def _running(
             cwd=directory,
             env=_ENVIRONMENT,
         )
-    server = RunningServer(name, version, Address("127.0.0.1", port), process.pid)
+    plain, secure = (Address("127.0.0.1", port) for port in ports)
+    server = RunningServer(name, version, plain, secure, process.pid)
     try:
         _wait_for(server, process, directory / f"{name}.log")
         yield server
@@ -141,6 +151,20 @@ def _wait_for(server: RunningServer, process: subprocess.Popen[bytes], log: Path
             else:
                 return
     raise BenchmarkError(f"{server.name} does not answer; it said:\n{log.read_text()}")
+
+
+def make_certificate(directory: Path) -> tuple[Path, Path]:
+    """A certificate with its key, both in PEM, that nobody is to trust."""
+    certificate, key = directory / "certificate.pem", directory / "key.pem"
+    if not certificate.exists():
+        command = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+        command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+        command += ["-keyout", str(key), "-out", str(certificate)]
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+        except FileNotFoundError:
+            raise BenchmarkError("openssl is not installed: apt-get install openssl") from None
+    return certificate, key
 
 
 def _first_line(command: Sequence[str]) -> str:

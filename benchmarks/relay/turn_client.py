@@ -4,8 +4,10 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from time import perf_counter
+from typing import Protocol
 
 from natkit.address import Address
+from natkit.machine import Transport
 from natkit.stun.attributes import (
     Attribute,
     ChannelNumber,
@@ -23,6 +25,7 @@ from natkit.stun.integrity import IntegrityKey
 from natkit.stun.message import Message
 from natkit.stun.registry import (
     CHANNEL_FIRST,
+    HEADER_LENGTH,
     TRANSACTION_ID_LENGTH,
     UDP_PROTOCOL,
     MessageClass,
@@ -46,14 +49,71 @@ class BenchmarkError(Exception):
     """A server did not do what it is measured by."""
 
 
-class Client:
-    """One client with an allocation of its own; RFC 5389's long-term credentials."""
+class Way(Protocol):
+    """How a client's messages reach the server, one at a time."""
 
-    def __init__(self, server: Address, username: str, password: str) -> None:
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    def send(self, message: bytes) -> None:
+        """Send one."""
+        ...
+
+    def receive(self) -> bytes:
+        """Receive one; TimeoutError when none comes."""
+        ...
+
+
+class _Datagrams:
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def send(self, message: bytes) -> None:
+        self._socket.send(message)
+
+    def receive(self) -> bytes:
+        return self._socket.recv(_LARGEST_ANSWER)
+
+
+class _Stream:
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def send(self, message: bytes) -> None:
+        self._socket.sendall(message)
+
+    def receive(self) -> bytes:
+        header = self._read(4)
+        length = int.from_bytes(header[2:], "big")
+        is_stun = header[0] < 4
+        return header + self._read(length + HEADER_LENGTH - 4 if is_stun else length + -length % 4)
+
+    def _read(self, length: int) -> bytes:
+        data = b""
+        while len(data) < length:
+            more = self._socket.recv(length - len(data))
+            if not more:
+                raise BenchmarkError("the server ended a connection")
+            data += more
+        return data
+
+
+class Client:
+    """One client with an allocation of its own; RFC 5389's long-term credentials.
+
+    Over TLS and DTLS somebody else shakes hands on its socket and then sets ``way``.
+    """
+
+    def __init__(
+        self, server: Address, username: str, password: str, transport: Transport = Transport.UDP
+    ) -> None:
+        is_stream = transport in (Transport.TCP, Transport.TLS)
+        self.socket = socket.socket(
+            socket.AF_INET, socket.SOCK_STREAM if is_stream else socket.SOCK_DGRAM
+        )
         self.socket.bind((next(_hosts), 0))
         self.socket.connect(server)
-        self.socket.settimeout(PATIENCE)
+        # What is secure belongs to who shakes hands, without a time limit.
+        self.socket.settimeout(None if transport.is_secure else PATIENCE)
+        self.way: Way = _Stream(self.socket) if is_stream else _Datagrams(self.socket)
+        self._transport = transport
         self._username = username
         self._password = password
         self._credentials: tuple[Attribute, ...] = ()
@@ -95,10 +155,10 @@ class Client:
 
     def _answer(self, request: bytes) -> bytes | None:
         """The answer to ``request``; data that is still on its way is passed over."""
-        self.socket.send(request)
+        self.way.send(request)
         try:
             while True:
-                answer = self.socket.recv(_LARGEST_ANSWER)
+                answer = self.way.receive()
                 if answer[8:20] == request[8:20]:
                     return answer
         except TimeoutError:
@@ -112,9 +172,13 @@ class Client:
         """Bind the first channel to ``peer``, and permit it."""
         self.call(Method.CHANNEL_BIND, ChannelNumber(CHANNEL_FIRST), XorPeerAddress(peer))
 
+    def permit(self, peer: Address) -> None:
+        """Permit ``peer`` without a channel."""
+        self.call(Method.CREATE_PERMISSION, XorPeerAddress(peer))
+
     def close(self) -> None:
-        """Delete the allocation and close the socket."""
-        if self._key is not None:
+        """Delete the allocation and close the socket; a connection takes its allocation along."""
+        if self._key is not None and self._transport is Transport.UDP:
             self.call(Method.REFRESH, Lifetime(0))
         self.socket.close()
 
