@@ -16,13 +16,14 @@ from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar, assert_never
 
-from natkit.address import Address, Family
+from natkit.address import Address
 from natkit.aio.driver import Driver
 from natkit.aio.race import first_success
 from natkit.aio.secure import ALPN_TURN, SYSTEM_TRUST, Trust, client_streams
 from natkit.aio.system_locator import SystemLocator
 from natkit.aio.udp import DatagramSockets, source_address
 from natkit.errors import (
+    ErrorResponse,
     MisuseError,
     NatkitError,
     TransactionTimeout,
@@ -33,6 +34,7 @@ from natkit.machine import ClosePath, CloseSocket, Connect, OpenSocket, Path, Tr
 from natkit.stun.uri import Scheme, ServerUri
 from natkit.turn import Allocation as Machine
 from natkit.turn import AllocationState, TurnEvent
+from natkit.turn.dual import Wish
 from natkit.turn.events import (
     Allocated,
     AllocateFailed,
@@ -104,6 +106,17 @@ class Allocation:
     def relayed_address(self) -> Address:
         """Where peers send to."""
         return self._granted.result().relayed
+
+    @property
+    def relayed_addresses(self) -> tuple[Address, ...]:
+        """The same, and the address of the other family if both were asked for and granted."""
+        granted = self._granted.result()
+        return (granted.relayed,) if granted.second is None else (granted.relayed, granted.second)
+
+    @property
+    def missing_family(self) -> ErrorResponse | None:
+        """Why one of two families was not granted, if the server said so."""
+        return self._granted.result().missing
 
     @property
     def mapped_address(self) -> Address | None:
@@ -321,7 +334,7 @@ async def allocate(
     locator: Locator | None = None,
     trust: Trust = SYSTEM_TRUST,
     lifetime: int | None = None,
-    family: Family | None = None,
+    family: Wish = None,
     mobile: bool = False,
     timeout: float | None = None,  # noqa: ASYNC109 - a limit of its own, with an error of its own
 ) -> AsyncIterator[Allocation]:
@@ -332,7 +345,9 @@ async def allocate(
     are reached by UDP always.
     With ``mobile`` the allocation asks for a ticket, and survives a change of this host's address:
     see :meth:`Allocation.move`.
-    ``lifetime`` in seconds and the ``family`` of the relayed address are wishes.  ``timeout`` in
+    ``lifetime`` in seconds and the ``family`` of the relayed address are wishes; with
+    ``Both.FAMILIES`` (natkit.turn) it has an address of each, and peers of either are reached, as
+    far as the server grants it: see :attr:`Allocation.relayed_addresses`.  ``timeout`` in
     seconds is for getting the allocation; without it each address has a transaction's 39.5 s.
     A server that says 300 (Try Alternate) is left for the one it names.
 
@@ -363,7 +378,7 @@ class _Caller:
         password: str,
         trust: Trust,
         lifetime: int | None,
-        family: Family | None,
+        family: Wish,
         *,
         mobile: bool = False,
     ) -> None:

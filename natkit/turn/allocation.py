@@ -52,13 +52,13 @@ from natkit.stun.attributes import (
     Lifetime,
     XorMappedAddress,
     XorPeerAddress,
-    XorRelayedAddress,
 )
 from natkit.stun.authentication import Authentication, LongTerm
 from natkit.stun.conversation import Conversation, Outcome, Succeeded
 from natkit.stun.message import Message
 from natkit.stun.registry import TRANSACTION_ID_LENGTH, MessageClass, Method
 from natkit.timers import TimerQueue
+from natkit.turn import dual
 from natkit.turn.channel_data import ChannelData, is_channel_data
 from natkit.turn.events import (
     Allocated,
@@ -142,7 +142,7 @@ class Allocation:
     ``transport`` is UDP or TCP; the transports with TLS are reached through a TLS stream that the
     shell frames, and look like TCP from here.  ``local`` is the address to speak from, with port 0
     for any; without it the system chooses.  ``lifetime`` in seconds and ``family`` of the relayed
-    address are wishes; without them the server's defaults hold.
+    address are wishes; without them the server's defaults hold.  ``family`` may be Both.FAMILIES.
 
     ``mobile``: ask for a mobility ticket (RFC 8016), and do without where the server forbids it.
     With one the allocation moves by ``move``; and by itself when a connection ends, the server
@@ -162,7 +162,7 @@ class Allocation:
         random: RandomBytes,
         local: Address | None = None,
         lifetime: int | None = None,
-        family: Family | None = None,
+        family: dual.Wish = None,
         mobile: bool = False,
     ) -> None:
         if lifetime is not None and not 0 < lifetime < 1 << 32:
@@ -195,6 +195,8 @@ class Allocation:
         self._unexpected = 0
         self.relayed: Address | None = None
         """Where peers reach us, while the state is ALLOCATED."""
+        self.relayed_addresses: tuple[Address, ...] = ()
+        """The same, and the address of the other family if we have both."""
 
     # ── what the owner asks for ─────────────────────────────────────────────────────────────────
 
@@ -454,7 +456,7 @@ class Allocation:
         self._drop_move()
         self._leave()
         self._peers.clear()
-        self.relayed = None
+        self.relayed, self.relayed_addresses = None, ()
         path, self._path = self._path, None
         if path is not None:
             self._transmits.clear()
@@ -671,21 +673,23 @@ class Allocation:
         if isinstance(result, NatkitError):
             self._fail(result)
             return
-        relayed = result.get(XorRelayedAddress)
+        relayed = dual.granted(result, self._allocate.family)
         mapped = result.get(XorMappedAddress)
         lifetime = _granted(result)
-        wanted = self._allocate.family
-        if relayed is None or wanted not in (None, relayed.address.family) or not lifetime:
+        if not relayed or not lifetime:
             # RFC 8656 §7.3: what can't be used is deleted.
             self._unusable = MalformedMessage("the server's allocation has no usable address")
             self._delete(now)
             return
         self._enter(AllocationState.ALLOCATED)
-        self.relayed = relayed.address
+        self.relayed, self.relayed_addresses = relayed[0], relayed
         self._ticket = ticket_of(result)
         self._live_until(started_at, lifetime)
         mapped_address = mapped.address if mapped else None
-        self._events.append(Allocated(self.relayed, mapped_address, lifetime))
+        second = relayed[1] if len(relayed) == 2 else None
+        self._events.append(
+            Allocated(relayed[0], mapped_address, lifetime, second, dual.missing(result))
+        )
 
     def _may_speak_from_elsewhere(self) -> bool:
         fixed = self._local is not None and self._local.port != 0
@@ -726,9 +730,9 @@ class Allocation:
     # ── data ────────────────────────────────────────────────────────────────────────────────────
 
     def _reachable(self, peer: Address) -> Address:
-        if self._state is not AllocationState.ALLOCATED or self.relayed is None:
+        if self._state is not AllocationState.ALLOCATED:
             raise MisuseError(f"there is no allocation: its state is {self._state.name}")
-        if peer.family is not self.relayed.family:
+        if all(peer.family is not relayed.family for relayed in self.relayed_addresses):
             # RFC 8656 §10.1, §12.1.
             raise MisuseError(f"{peer} is of another address family than {self.relayed}")
         return peer

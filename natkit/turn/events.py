@@ -3,17 +3,23 @@
 from dataclasses import dataclass
 
 from natkit.address import Address
-from natkit.errors import NatkitError
+from natkit.errors import ErrorResponse, NatkitError
 from natkit.machine import ClosePath, CloseSocket, Connect, OpenSocket, Path
 
 
 @dataclass(frozen=True, slots=True)
 class Allocated:
-    """The server relays for us at ``relayed``; it sees us at ``mapped``."""
+    """The server relays for us at ``relayed``; it sees us at ``mapped``.
+
+    If both families were asked for, ``second`` is the address of the other one, or ``missing`` may
+    say why there is none.
+    """
 
     relayed: Address
     mapped: Address | None
     lifetime: float
+    second: Address | None = None
+    missing: ErrorResponse | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 from typing import Final
 
-from natkit.address import Address, Family
+from natkit.address import Address
 from natkit.errors import ErrorResponse, NatkitError, TransactionTimeout
 from natkit.stun.attributes import (
     Attribute,
     ChannelNumber,
     Lifetime,
     MobilityTicket,
-    RequestedAddressFamily,
     RequestedTransport,
     XorPeerAddress,
 )
 from natkit.stun.registry import UDP_PROTOCOL, Method
+from natkit.turn import dual
 from natkit.turn.channels import Channel
 
 RETRY_DELAY: Final = 10.0
@@ -29,7 +29,7 @@ class Allocate:
     """Create the allocation; ``lifetime`` in seconds, ``family`` and a ticket are wishes."""
 
     lifetime: int | None
-    family: Family | None
+    family: dual.Wish
     mobile: bool = False
 
 
@@ -68,10 +68,9 @@ def form(purpose: Purpose) -> tuple[Method, tuple[Attribute, ...]]:
     """Method and attributes of a request, without those that authenticate it."""
     match purpose:
         case Allocate(lifetime, family, mobile):
-            wanted = () if family is None else (RequestedAddressFamily(family),)
             return Method.ALLOCATE, (
                 RequestedTransport(UDP_PROTOCOL),
-                *wanted,
+                *dual.form(family),
                 *_lifetime(lifetime),
                 *_ticket(b"" if mobile else None),
             )

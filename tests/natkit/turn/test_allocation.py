@@ -57,6 +57,7 @@ from natkit.stun.registry import Method
 from natkit.turn import Allocation, AllocationState, ChannelData, TurnEvent
 from natkit.turn.allocation import ATTEMPTS, MAX_DATA, OPEN_TIMEOUT
 from natkit.turn.channels import MAX_CHANNELS
+from natkit.turn.dual import Wish
 from natkit.turn.events import (
     Allocated,
     AllocateFailed,
@@ -94,7 +95,7 @@ class Table:
         *,
         local: Address | None = None,
         lifetime: int | None = None,
-        family: Family | None = None,
+        family: Wish = None,
     ) -> None:
         print(f"seed {SEED}")
         self.now = 1000.0

@@ -16,6 +16,7 @@ from natkit.aio.turn import allocate
 from natkit.aio.udp import bind_udp
 from natkit.machine import Path
 from natkit.net import icmp
+from natkit.turn import Both
 from natkit.turn.events import IcmpReceived
 from stun_server.config import Config
 from stun_server.service import Server
@@ -50,13 +51,13 @@ class Running:
 
 
 @asynccontextmanager
-async def running(**limits: int) -> AsyncIterator[Running]:
+async def running(*listen: str, **limits: int) -> AsyncIterator[Running]:
     """A server on a free port of 127.0.0.1 that allows loopback peers."""
     config = Config.model_validate(
         {
-            "listeners": {"listen": ["127.0.0.1:0"]},
+            "listeners": {"listen": listen or ["127.0.0.1:0"]},
             "users": {"passwords": {USER: PASSWORD}},
-            "policy": {"allow_peer": ["127.0.0.0/8"]},
+            "policy": {"allow_peer": ["127.0.0.0/8", "::1/128"]},
             "limits": limits,
         }
     )
@@ -76,10 +77,12 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def plain_peer() -> AsyncIterator[socket.socket]:
-    with socket.socket(type=socket.SOCK_DGRAM) as peer:
+async def plain_peer(
+    family: socket.AddressFamily = socket.AF_INET,
+) -> AsyncIterator[socket.socket]:
+    with socket.socket(family, socket.SOCK_DGRAM) as peer:
         peer.setblocking(False)
-        peer.bind(("127.0.0.1", 0))
+        peer.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
         yield peer
 
 
@@ -106,6 +109,33 @@ async def test_data_passes_both_ways_by_channels_and_by_indications(transport: s
         totals = server.server.totals()
         assert (totals.packets_to_peers, totals.packets_to_clients) == (2, 2)
         assert {"allocation opened", "peer permitted", "channel bound"} <= set(server.events())
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_one_allocation_reaches_peers_of_both_families(transport: str) -> None:
+    loop = asyncio.get_running_loop()
+    async with (
+        running("127.0.0.1:0", "[::1]:0") as server,
+        plain_peer() as peer,
+        plain_peer(socket.AF_INET6) as peer6,
+        allocate(
+            server.uri(transport), username=USER, password=PASSWORD, family=Both.FAMILIES
+        ) as relay,
+    ):
+        assert relay.missing_family is None
+        for sock, relayed in zip((peer, peer6), relay.relayed_addresses, strict=True):
+            there = Address(*sock.getsockname()[:2])
+            sock.connect(relayed)
+            for way in (relay.permit, relay.bind_channel):
+                await way(there)
+                await relay.send(b"hello", there)
+                async with asyncio.timeout(LIMIT):
+                    assert await loop.sock_recv(sock, 2000) == b"hello"
+                sock.send(b"back")
+                assert await relay.receive() == (b"back", there)
+        (opened,) = server.lines("allocation opened")
+        assert [opened["relayed"], opened["second"]] == list(map(str, relay.relayed_addresses))
+        assert server.server.counts()["dual allocations"] == 1
 
 
 @pytest.mark.skipif(not icmp.CAN_REPORT, reason="Linux")
