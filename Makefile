@@ -6,6 +6,8 @@
 
 # The port that `make run` listens on.
 PORT ?= 3478
+# Where its status page is; port 0 is a free one.
+ADMIN ?= 127.0.0.1:0
 # Tests that run at once; the peers' run one by one.
 JOBS ?= 2
 # How much larger than its full size a soak is.
@@ -26,7 +28,7 @@ help:
 
 # exec: the server is the recipe, so Ctrl-C, SIGTERM and its exit status are its own.
 run:
-	@scripts/environment.sh run && exec $(BIN)/stun-server quickstart --port $(PORT)
+	@scripts/environment.sh run && exec $(BIN)/stun-server quickstart --port $(PORT) --admin $(ADMIN)
 
 test:
 	@$(MAKE) --no-print-directory check

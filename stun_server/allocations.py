@@ -10,6 +10,7 @@ from natkit.address import Address, Family
 from natkit.machine import CloseSocket, Path, Transport
 from natkit.stun.registry import StunError
 from natkit.timers import TimerQueue
+from stun_server import connectivity_test
 from stun_server.answers import Answer, Answers
 from stun_server.authentication import Account, Credential
 from stun_server.connection_events import ConnectionEvent, StopListening
@@ -211,7 +212,10 @@ class Allocations:
 
         ``limits`` are those of the user's realm.
         """
-        if self._holdings.of(account.name) + count > limits.allocations_per_user:
+        most = limits.allocations_per_user
+        if account.username == connectivity_test.NAME:
+            most = min(most, connectivity_test.ALLOCATIONS)
+        if self._holdings.of(account.name) + count > most:
             return Refusal(
                 StunError.ALLOCATION_QUOTA_REACHED,
                 f"{account.username} has as many as one user may",

@@ -30,6 +30,7 @@ from natkit.stun.credentials import (
 from natkit.stun.integrity import IntegrityKey, hmac_sha256
 from natkit.stun.message import Message
 from natkit.stun.registry import Integrity, PasswordAlgorithmNumber, SecurityFeature, StunError
+from stun_server import connectivity_test
 from stun_server.outcome import Refusal
 from stun_server.plain_allocate import PlainAllocate
 from stun_server.settings import Settings
@@ -195,7 +196,7 @@ class Authentication:
                 return self.challenge(
                     StunError.UNAUTHENTICATED, "the credential has expired", path, now
                 )
-            if not self._strict_expiry:
+            if not self._strict_expiry and candidate.username != connectivity_test.NAME:
                 # What it opens outlives it: an allocation keeps the credential of its Allocate.
                 candidate = replace(candidate, expires=None)
         return Proof(candidate, IntegrityKey(key, claim.integrity), self._settings)

@@ -19,10 +19,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from natkit.address import Address, Family, IPNetwork
 from natkit.errors import ConfigError, MisuseError
 from natkit.machine import Transport
+from natkit.net.interfaces import expand_wildcard
+from natkit.server.admin.rules import is_loopback
 from natkit.server.stores.opening import KINDS, STORES
 from natkit.stun.credentials import opaque_string
 from natkit.stun.registry import PasswordAlgorithmNumber
 from natkit.turn.credentials import Digest
+from stun_server.admin.values import check_token, host_name, server_uri
 from stun_server.settings import (
     ALL_PORTS,
     Alternate,
@@ -214,6 +217,26 @@ def _store(value: object) -> str:
     return url
 
 
+def _admin_address(value: object) -> Address:
+    address = Address.parse(_text(value, "ADDRESS:PORT"))
+    if not address.port:
+        # Clients have to be kept from it, also by a configuration that is read again.
+        raise MisuseError(f"{address} names no port; choose one")
+    return address
+
+
+def _host_name(value: object) -> str:
+    return host_name(_text(value, "a host name"))
+
+
+def _token(value: object) -> str:
+    return check_token(_secret(value))
+
+
+def _server_uri(value: object) -> str:
+    return server_uri(_text(value, "a URI"))
+
+
 def _text(value: object, what: str) -> str:
     if not isinstance(value, str):
         raise MisuseError(f"{value!r} is no text; {what} is expected")
@@ -233,6 +256,10 @@ Algorithm = Annotated[PasswordAlgorithmNumber, BeforeValidator(_algorithm)]
 IPv4Host = Annotated[str, BeforeValidator(_ipv4_host)]
 IPv6Host = Annotated[str, BeforeValidator(_ipv6_host)]
 Secret = Annotated[str, BeforeValidator(_secret)]
+AdminAddress = Annotated[Address, BeforeValidator(_admin_address)]
+HostName = Annotated[str, BeforeValidator(_host_name)]
+Token = Annotated[str, BeforeValidator(_token)]
+Uri = Annotated[str, BeforeValidator(_server_uri)]
 Password = Annotated[str | ReadyKeys, BeforeValidator(_password)]
 StoreUrl = Annotated[str, BeforeValidator(_store)]
 RealmName = Annotated[str, BeforeValidator(_realm)]
@@ -451,6 +478,45 @@ class Redirect(_Table):
         )
 
 
+class Admin(_Table):
+    """The server over HTTP: status page, metrics, health, connectivity test."""
+
+    listen: AdminAddress | None = None
+    """Where operators come in, as ``ADDRESS:PORT``; nowhere without it."""
+    token: Token | None = None
+    """What operators have to show, at least 16 characters; needed off loopback."""
+    hosts: tuple[HostName, ...] = ()
+    """The host names by which browsers reach the listener, besides addresses and localhost."""
+    tls: Switch = False
+    """Whether both listeners speak HTTPS, with the certificate of ``[listeners]``."""
+    public: AdminAddress | None = None
+    """Where everybody finds the connectivity test, and programs the credentials; no more."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.listen is not None and self.token is None and not is_loopback(self.listen):
+            raise MisuseError(
+                f"{self.listen} is not on loopback, so it needs a token "
+                '(admin.token = {file = "PATH"}); or listen on 127.0.0.1'
+            )
+        return self
+
+
+class CredentialService(_Table):
+    """Time-limited credentials over HTTP, for the programs of a service."""
+
+    token: Token | None = None
+    """What programs have to show for credentials, at least 16 characters; nobody gets any
+    without it."""
+    lifetime: Annotated[int, Field(ge=60, le=30 * 86_400, strict=True)] = 86_400
+    """Seconds for which they are good."""
+    uris: tuple[Uri, ...] = ()
+    """The URIs that clients are told, also by the connectivity test; without it, those of the
+    listeners."""
+    origins: tuple[Origin, ...] = ()
+    """Other sites whose pages may fetch credentials by themselves (CORS)."""
+
+
 class Log(_Table):
     """What is logged, and how; to the standard error."""
 
@@ -466,6 +532,8 @@ class Config(_Table):
     users: Users = Users()
     policy: Policy = Policy()
     limits: Limits = Limits()
+    admin: Admin = Admin()
+    credentials: CredentialService = CredentialService()
     log: Log = Log()
     realms: Mapping[RealmName, Realm] = Field(default_factory=dict)
     """Further realms by their names, in the order in which they are tried."""
@@ -521,6 +589,17 @@ class Config(_Table):
             update={name: getattr(own, name) for name in own.model_fields_set}
         )
 
+    @model_validator(mode="after")
+    def _check_admin(self) -> Self:
+        if self.admin.tls and self.listeners.certificate is None:
+            raise MisuseError("admin.tls needs a certificate and its key (--certificate, --key)")
+        return self
+
+    def own_addresses(self) -> tuple[Address, ...]:
+        """Where this server listens for others than clients, whom no client may reach."""
+        listen = filter(None, (self.admin.listen, self.admin.public))
+        return tuple(own for each in listen for own in expand_wildcard(each))
+
     def settings(
         self, listeners: tuple[Address, ...], nonce_key: bytes, *, dont_fragment: bool
     ) -> Settings:
@@ -528,6 +607,7 @@ class Config(_Table):
         settings = Settings(
             realm=self.users.realm,
             nonce_key=nonce_key,
+            own_addresses=self.own_addresses(),
             listeners=listeners,
             relay_ipv4=self.listeners.relay_ipv4,
             relay_ipv6=self.listeners.relay_ipv6,

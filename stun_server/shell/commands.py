@@ -109,6 +109,14 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    admin: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS:PORT",
+            help="Serve the status page and metrics here, by HTTP; off loopback only with "
+            "admin.token in the configuration.",
+        ),
+    ] = None,
     data_dir: Annotated[
         Path | None,
         typer.Option(
@@ -137,6 +145,7 @@ def serve(
         ("--relay-plane", ("listeners", "relay_plane"), relay_plane),
         ("--strict-channels", ("policy", "strict_channels"), strict_channels),
         ("--strict-permissions", ("policy", "strict_permissions"), strict_permissions),
+        ("--admin", ("admin", "listen"), admin),
         ("--data-dir", ("data_dir",), data_dir),
         ("--log-json", ("log", "json"), log_json),
     )
@@ -166,19 +175,23 @@ def try_out(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="The port, for UDP and TCP; 0 for a free one.")
     ] = DEFAULT_PORT,
+    admin: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS:PORT", help="Serve the status page here, on loopback; port 0 is free."
+        ),
+    ] = None,
 ) -> None:
     """Try it: a server on loopback, with a user made up and a command that tests it."""
     account = quickstart.Account.generate()
-    options = quickstart.configuration(port, account)
+    options = quickstart.configuration(port, account, admin)
     logger = log.configure("warning", as_json=False)
-    _run_loop(
-        running.serve(
-            options,
-            state.ephemeral_keys(),
-            logger,
-            lambda server: quickstart.banner(console(), server.listeners, account),
-        )
-    )
+
+    def show(server: running.RunningServer) -> None:
+        page = server.http.url if server.http is not None else None
+        quickstart.banner(console(), server.listeners, account, page)
+
+    _run_loop(running.serve(options, state.ephemeral_keys(), logger, show))
 
 
 def _user_flag(text: str) -> Flag:

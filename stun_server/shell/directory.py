@@ -11,7 +11,7 @@ from stun_server.config import Config
 from stun_server.config import Users as UserTable
 from stun_server.events import FindCredential
 from stun_server.shell.log import Logger
-from stun_server.shell.users import Found, Users, check
+from stun_server.shell.users import Found, Signing, Users, check
 
 __all__ = ["Directory", "Retirements", "check_users"]
 
@@ -70,6 +70,11 @@ class Directory:
     def realms(self) -> tuple[str, ...]:
         """The names of the realms, the default one first."""
         return tuple(self._users)
+
+    @property
+    def signing(self) -> Signing:
+        """What time-limited credentials of the default realm are made with now."""
+        return self._default.signing
 
     @property
     def store_name(self) -> str:

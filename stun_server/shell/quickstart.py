@@ -14,6 +14,7 @@ from rich.text import Text
 
 import natkit
 from natkit.address import Address
+from natkit.aio.tcp import bind_tcp
 from natkit.aio.udp import bind_udp
 from natkit.errors import UnreachableError
 from natkit.machine import Transport
@@ -40,8 +41,11 @@ class Account:
         return cls("demo", secrets.token_hex(8))
 
 
-def configuration(port: int, account: Account) -> Config:
-    """Loopback only, on ``port`` or any if that is 0, with loopback peers allowed."""
+def configuration(port: int, account: Account, admin: str | None) -> Config:
+    """Loopback only, on ``port`` or any if that is 0, with loopback peers allowed.
+
+    ``admin`` is where the status page is, if anywhere.
+    """
     present = [host for host in _LOOPBACK if _can_bind(host)]
     return load(
         None,
@@ -50,10 +54,30 @@ def configuration(port: int, account: Account) -> Config:
             Flag("quickstart", ("users", "passwords"), {account.user: account.password}),
             Flag("quickstart", ("policy", "allow_peer"), list(_ALLOWED_PEERS)),
             Flag("quickstart", ("listeners", "relay_plane"), "userspace"),
+            *_pages(admin),
             # The one user may have all.
             Flag("quickstart", ("limits",), {"allocations_per_user": 10_000}),
         ),
     )
+
+
+def _pages(admin: str | None) -> tuple[Flag, ...]:
+    """The status page, and a secret for the connectivity test on it."""
+    if admin is None:
+        return ()
+    return (
+        Flag("--admin", ("admin", "listen"), _with_port(admin)),
+        Flag("quickstart", ("users", "secrets"), [secrets.token_urlsafe(24)]),
+    )
+
+
+def _with_port(admin: str) -> str:
+    """The address with a port that is free, where it has port 0."""
+    host, port = Address.parse(admin)
+    if port:
+        return admin
+    with bind_tcp(Address(host, 0)) as free:
+        return str(Address(host, free.getsockname()[1]))
 
 
 def _can_bind(host: str) -> bool:
@@ -77,8 +101,10 @@ def natkit_command() -> str:
     return f"{shlex.quote(sys.executable)} -m natkit.cli.main"
 
 
-def banner(console: Console, listeners: tuple[Listener, ...], account: Account) -> None:
-    """Print where the server is, who may use it, and a command that tests it."""
+def banner(
+    console: Console, listeners: tuple[Listener, ...], account: Account, status_page: str | None
+) -> None:
+    """Print where the server is, who may use it, its status page, and a command that tests it."""
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim")
     facts.add_column()
@@ -88,6 +114,8 @@ def banner(console: Console, listeners: tuple[Listener, ...], account: Account) 
         facts.add_row(scheme.upper(), lines)
     facts.add_row("user", Text(account.user, style="bold"))
     facts.add_row("password", Text(account.password, style="bold"))
+    if status_page is not None:
+        facts.add_row("status page", Text(status_page, style="cyan"))
     facts.add_row("peers", "loopback is allowed here, which a server refuses by default")
     title = f"stun-server {natkit.__version__}"
     body: RenderableType = Group(facts)

@@ -19,6 +19,7 @@ from natkit.machine import CloseSocket, Failure, OpenSocket, Path, Transport
 from natkit.relay.plane import BindingPolicy, Counters, RelayPlane
 from natkit.relay.userspace import UserspacePlane
 from natkit.stun.attributes import Icmp
+from stun_server.admin.serving import AdminHttp
 from stun_server.authentication import Credential
 from stun_server.config import Config
 from stun_server.connection_events import (
@@ -110,6 +111,8 @@ class RunningServer:
         self.logger = logger
         self.listeners = listeners
         self.users = users
+        self.http: AdminHttp | None = None
+        """Its listeners for operators, where it has any."""
         self.events = EventLog(logger)
         self.admission = Admission(
             config.connection_limits(),
@@ -255,6 +258,8 @@ class RunningServer:
     async def aclose(self) -> None:
         """Stop serving and close everything; the log gets the totals."""
         totals = self.totals()
+        if self.http is not None:
+            await self.http.aclose()
         self.draining.cancel()
         await self.reloading.aclose()
         if self._sweeper is not None:
@@ -588,6 +593,9 @@ async def serve(
             loop.add_signal_handler(signal.SIGHUP, server.reloading.soon)
             if early.is_set():
                 over.set()
+            server.http = await AdminHttp.open(
+                config, server.administration, lambda: server.users.signing, logger
+            )
             on_ready(server)
             _spare_the_collector()
             await over.wait()

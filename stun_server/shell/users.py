@@ -1,10 +1,10 @@
 """Who may allocate: the users of the configuration, time-limited credentials, and the store."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from natkit.errors import ConfigError, MisuseError, StoreFailure
 from natkit.machine import Failure
@@ -16,14 +16,14 @@ from natkit.server.stores.static import StaticStore
 from natkit.server.stores.store import Store, Summary, UserKeys
 from natkit.stun.credentials import opaque_string, user_hash
 from natkit.stun.registry import PasswordAlgorithmNumber
-from natkit.turn.credentials import TimeLimitedName, time_limited_password
+from natkit.turn.credentials import Digest, TimeLimitedName, time_limited_password
 from stun_server.authentication import Credential
 from stun_server.config import ReadyKeys
 from stun_server.config import Users as UserTable
 from stun_server.events import FindCredential
 from stun_server.shell.log import Logger
 
-__all__ = ["Found", "Offer", "Users", "check", "configured_users"]
+__all__ = ["Found", "Offer", "Signing", "Users", "check", "configured_users"]
 
 UNKNOWN_LIMIT = 5.0
 """Seconds for which a name may be taken not to exist, however long a user's keys count."""
@@ -32,6 +32,13 @@ Found = Credential | Failure | None
 """What answers FindCredential."""
 
 _NAMES = {PasswordAlgorithmNumber.SHA_256: "sha-256", PasswordAlgorithmNumber.MD5: "md5"}
+
+
+class Signing(NamedTuple):
+    """The secrets that count, the newest first, and the digest of the HMAC by them."""
+
+    secrets: Sequence[str]
+    digest: Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +138,11 @@ class Users:
     def offer(self) -> Offer:
         """What clients are offered until :meth:`consider` finds that another offer is due."""
         return self._offer
+
+    @property
+    def signing(self) -> Signing:
+        """What time-limited credentials are made with now."""
+        return Signing(self._secrets.current, self._digest)
 
     @property
     def store_name(self) -> str:

@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,12 @@ def test_the_uris_are_shown_and_the_command_shown_tests_the_server(
         check=False,
     )
     assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def test_the_status_page_that_is_shown_is_there(served: PeerProcess) -> None:
+    (url,) = re.findall(r"status page\s+(http://127\.0\.0\.1:\d+/)", served.log())
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        assert b"stun-server" in answer.read()
 
 
 @pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)

@@ -13,13 +13,17 @@ PAGE = ROOT / "docs" / "stun-server.md"
 # What the page shows in place of "none", or of nobody.
 EXAMPLES = {
     "data_dir",
-    "listen",
-    "certificate",
-    "key",
-    "relay_ipv4",
-    "relay_ipv6",
-    "passwords",
-    "secrets",
+    "listeners.listen",
+    "listeners.certificate",
+    "listeners.key",
+    "listeners.relay_ipv4",
+    "listeners.relay_ipv6",
+    "users.passwords",
+    "users.secrets",
+    "admin.listen",
+    "admin.token",
+    "admin.public",
+    "credentials.token",
 }
 
 
@@ -32,7 +36,8 @@ def values(model: BaseModel) -> dict[str, object]:
     for name, field in type(model).model_fields.items():
         value: object = getattr(model, name)
         if isinstance(value, BaseModel):
-            found |= values(value)
+            # Some names are in several tables.
+            found |= {f"{name}.{below}": one for below, one in values(value).items()}
         else:
             found[field.alias or name] = value
     return found
@@ -43,14 +48,21 @@ def test_the_page_shows_every_option_and_its_default(
 ) -> None:
     secret = tmp_path / "carol"
     secret.write_text("hers\n")
+    (tmp_path / "admin").write_text("of sixteen or more\n")
     monkeypatch.setenv("BOB", "his")
+    monkeypatch.setenv("API_TOKEN", "of sixteen or more")
     file = tmp_path / "server.toml"
-    file.write_text(shown().replace("/run/secrets/carol", str(secret)))
+    file.write_text(shown().replace("/run/secrets", str(tmp_path)))
 
     read, default = values(load(file)), values(Config())
 
     assert {name for name in read if read[name] != default[name]} == EXAMPLES
-    assert read["passwords"] == {"alice": "secret", "bob": "his", "carol": "hers"}
+    assert read["users.passwords"] == {"alice": "secret", "bob": "his", "carol": "hers"}
     keys = tomllib.loads(shown())
-    flat = {name for table in keys.values() if isinstance(table, dict) for name in table}
+    flat = {
+        f"{table}.{name}"
+        for table, options in keys.items()
+        if isinstance(options, dict)
+        for name in options
+    }
     assert flat | {"data_dir", "realms", "redirects"} == set(default)

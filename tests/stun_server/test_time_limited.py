@@ -6,6 +6,7 @@ import pytest
 
 from natkit.stun.attributes import Lifetime, RequestedTransport
 from natkit.stun.registry import Method
+from stun_server import connectivity_test
 from stun_server.events import AllocationOpened, RequestRefused
 from tests.stun_server.world import SETTINGS, Client, World, code, credential
 
@@ -102,3 +103,35 @@ def test_the_keys_of_either_secret_prove_the_user(password: str) -> None:
     assert refresh(client) is None
     client.password = "other"
     assert refresh(client) == 401
+
+
+# The connectivity test's credentials are worth little to who wants a free relay.
+
+
+def test_what_the_connectivity_test_opens_ends_with_its_credential() -> None:
+    world, name = world_of_the_test()
+    client = world.client(username=name)
+    client.allocate()
+    world.wait(connectivity_test.LIFETIME - 1)
+    assert refresh(client) is None
+    world.wait(2)
+    assert refresh(client) == 401
+
+
+def test_all_connectivity_tests_together_have_a_few_allocations() -> None:
+    world, name = world_of_the_test()
+    for number in range(connectivity_test.ALLOCATIONS):
+        world.client(port=41000 + number, username=name).allocate()
+    late = world.client(port=50000, username=name)
+    assert code(late.request(Method.ALLOCATE, ALLOCATE)) == 486
+
+
+def world_of_the_test() -> tuple[World, str]:
+    world = World(SETTINGS)
+    expires = world.now + UNIX_OFFSET + connectivity_test.LIFETIME
+    name = f"{int(expires)}:{connectivity_test.NAME}"
+    known = credential(name, "secret")
+    world.users = {
+        name: replace(known, username=connectivity_test.NAME, sent_as=name, expires=expires)
+    }
+    return world, name

@@ -1,0 +1,3 @@
+"""The server over HTTP: status page, metrics, health, connectivity test, credentials."""
+
+__all__: list[str] = []

@@ -1,0 +1,311 @@
+"use strict";
+
+const POLL = 2000;          // milliseconds between two looks at the server
+const SPAN = 15 * 60;       // seconds that the charts show, once there is so much to show
+const SHORT_SPAN = 5 * 60;
+const SHOWN = 200;          // sessions that are listed
+const SOON = 21 * 86400;    // seconds before its expiry in which a certificate is worth a warning
+const CODES = {
+  400: "malformed request", 401: "wrong user or password", 403: "forbidden", 420: "unknown attribute",
+  437: "allocation mismatch", 438: "stale nonce", 440: "address family", 441: "wrong credentials",
+  442: "transport", 443: "peer of another family", 446: "connection exists", 447: "connection failed",
+  486: "quota reached", 500: "server error", 508: "no capacity", 300: "sent elsewhere", 487: "role conflict",
+};
+
+const $ = (id) => document.getElementById(id);
+let samples = [];
+let last = null;
+let sessions = [];
+
+const make = (name, properties = {}, ...children) => {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+};
+
+const whole = new Intl.NumberFormat("en", {maximumFractionDigits: 0});
+const count = (value) => value >= 1e6 ? scaled(value, ["", "k", "M", "G", "T"], 1000).join("") : whole.format(value);
+const scaled = (value, units, step) => {
+  let index = 0;
+  while (value >= step && index < units.length - 1) { value /= step; index += 1; }
+  const digits = index && value < 10 ? 2 : index && value < 100 ? 1 : 0;
+  return [value.toFixed(digits), units[index]];
+};
+const few = (value) => value > 0 && value < 10 ? value.toFixed(1) : count(value);
+const bits = (bytes) => scaled(bytes * 8, ["bit/s", "kbit/s", "Mbit/s", "Gbit/s"], 1000);
+const size = (bytes) => scaled(bytes, ["B", "kB", "MB", "GB", "TB"], 1000).join(" ");
+const span = (seconds) => {
+  const total = Math.max(0, Math.round(seconds));
+  const [days, hours, minutes] = [Math.floor(total / 86400), Math.floor(total / 3600) % 24, Math.floor(total / 60) % 60];
+  if (days) return `${days} d ${hours} h`;
+  if (hours) return `${hours} h ${minutes} min`;
+  if (minutes) return `${minutes} min ${total % 60} s`;
+  return `${total} s`;
+};
+const date = (unix) => new Date(unix * 1000).toISOString().slice(0, 10);
+
+const ask = async (path, content) => {
+  const options = content === undefined ? {} : {
+    method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(content),
+  };
+  const answer = await fetch(path, options);
+  if (answer.status === 401) location.replace("/sign-in");
+  if (!answer.ok) throw new Error((await answer.text()).trim());
+  return answer.status === 204 ? {} : answer.json();
+};
+
+const fact = (term, word, quality = "", note = "") => [
+  make("dt", {textContent: term}),
+  make("dd", {}, make("span", {className: quality ? `status-word ${quality}` : "", textContent: word}),
+    ...(note ? [make("span", {className: "soft small", textContent: ` ${note}`})] : [])),
+];
+
+const rate = (field) => {
+  if (samples.length < 2) return 0;
+  // Over ten seconds, so that the figures can be read before they change.
+  const end = samples.at(-1);
+  const start = samples.findLast((each) => end.time - each.time >= 9) ?? samples[0];
+  return Math.max(0, (end[field] - start[field]) / (end.time - start.time));
+};
+
+const rates = (field) => samples.slice(1).map((each, index) => {
+  const before = samples[index], passed = each.time - before.time, grown = each[field] - before[field];
+  // A counter that fell began again; a gap is a page that slept.
+  return [each.time, grown < 0 || passed > 60 || passed <= 0 ? null : grown / passed];
+});
+
+const tile = (id, [value, unit], note) => {
+  $(id).replaceChildren(value, make("span", {className: "unit", textContent: unit}));
+  $(`${id}-note`).textContent = note;
+};
+
+const sum = (record) => Object.values(record).reduce((total, value) => total + value, 0);
+
+const showTiles = (status) => {
+  const kinds = Object.entries(Object.groupBy(status.allocations, (each) => each.transport))
+    .map(([transport, group]) => `${count(group.reduce((total, each) => total + each.count, 0))} ${transport.toUpperCase()}`);
+  tile("sessions", [count(status.sessions), ""], kinds.join(" · ") || "nobody relays");
+  tile("to-peers", bits(rate("bytes_to_peers")), `${few(rate("packets_to_peers"))} packets/s · ${size(status.relayed.bytes_to_peers)} in all`);
+  tile("to-clients", bits(rate("bytes_to_clients")), `${few(rate("packets_to_clients"))} packets/s · ${size(status.relayed.bytes_to_clients)} in all`);
+  tile("bindings", [few(rate("bindings")), "/s"], `${count(status.bindings)} in all`);
+};
+
+const shownSpan = (now) => samples.length && now - samples[0].time > SHORT_SPAN ? SPAN : SHORT_SPAN;
+
+const showCharts = (now) => {
+  const traffic = {in: rates("bytes_to_clients"), out: rates("bytes_to_peers")};
+  Charts.draw($("traffic"), {
+    series: Object.entries(traffic).map(([name, points]) => ({name, points})),
+    span: shownSpan(now), now, least: 125, format: (bytes) => bits(bytes).map((part) => part.replace(/\.0+$/, "")).join(" "),
+  });
+  const most = Math.max(0, ...traffic.out.concat(traffic.in).map(([, value]) => value ?? 0));
+  $("traffic").setAttribute("aria-label", `Traffic in the last ${shownSpan(now) / 60} minutes, ${bits(most).join(" ")} at most each way`);
+  const live = samples.map((each) => [each.time, each.sessions]);
+  Charts.draw($("sessions-chart"), {
+    series: [{name: "in", points: live}], span: shownSpan(now), now, least: 2, format: (value) => count(value),
+  });
+  const peak = Math.max(0, ...live.map(([, value]) => value));
+  $("peak").textContent = `at most ${count(peak)}`;
+  $("sessions-chart").setAttribute("aria-label", `Sessions in the last ${shownSpan(now) / 60} minutes, ${count(peak)} at most`);
+};
+
+const showHealth = (status, now) => {
+  const parts = [];
+  parts.push(...fact("Store", status.store.failure ? "down" : "up", status.store.failure ? "bad" : "good", shortStore(status.store.name)));
+  for (const each of status.certificates) {
+    const left = each.expires - now;
+    const quality = left < 3 * 86400 ? "bad" : left < SOON ? "warn" : "good";
+    parts.push(...fact("Certificate", left > 0 ? `${Math.floor(left / 86400)} days` : "expired", quality, each.names[0] ?? ""));
+  }
+  parts.push(...fact("Plane", status.plane, "", status.plane_reason));
+  const {used, limit} = status.workers.reduce((worst, {descriptors}) => descriptors.used / descriptors.limit > worst.used / worst.limit ? descriptors : worst, {used: 0, limit: 1});
+  parts.push(...fact("Open files", count(used), used > limit * 0.8 ? "warn" : "", `of ${count(limit)}`));
+  const restarts = status.workers.reduce((total, each) => total + each.restarts, 0);
+  parts.push(...fact("Workers", count(status.workers.length), "", restarts ? `${count(restarts)} restarts` : ""));
+  parts.push(...fact("Event loop", status.event_loop));
+  if (status.counts["internal errors"]) parts.push(...fact("Internal errors", count(status.counts["internal errors"]), "bad", "see the log"));
+  $("health").replaceChildren(...parts);
+};
+
+const shortStore = (name) => name.length > 42 ? `…${name.slice(-41)}` : name;
+
+const showRefusals = (status) => {
+  const found = Object.entries(status.refusals).map(([code, times]) => [`${code} ${CODES[code] ?? ""}`, times]);
+  if (status.peers_refused) found.push(["Peers refused by policy", status.peers_refused]);
+  for (const [reason, times] of Object.entries(status.dropped)) if (times) found.push([`Packets dropped: ${reason}`, times]);
+  for (const name of ["malformed messages", "declined connections", "refused connections"]) {
+    if (status.counts[name]) found.push([name[0].toUpperCase() + name.slice(1), status.counts[name]]);
+  }
+  found.sort(([, one], [, other]) => other - one);
+  const most = found.length ? found[0][1] : 1;
+  $("refusals").replaceChildren(...found.slice(0, 8).map(([reason, times]) => make("li", {},
+    make("div", {className: "row"}, make("span", {textContent: reason}), make("strong", {textContent: count(times)})),
+    make("progress", {max: most, value: times, ariaHidden: "true"}))));
+  $("no-refusals").hidden = found.length > 0;
+};
+
+const showListeners = (status) => {
+  const rows = Object.entries(Object.groupBy(status.listeners, (each) => each.transport)).flatMap(([transport, group]) => [
+    make("dt", {textContent: transport.toUpperCase()}),
+    make("dd", {}, ...group.slice(0, 6).map((each) => make("div", {className: "mono", textContent: each.address})),
+      ...(group.length > 6 ? [make("div", {className: "soft small", textContent: `and ${group.length - 6} more`})] : [])),
+  ]);
+  $("listeners").replaceChildren(...rows, ...fact(status.realms.length > 1 ? "Realms" : "Realm", status.realms.join(", ")));
+  $("connections").textContent = `${count(status.connections)} connections`;
+};
+
+const showNotices = (status, now) => {
+  const notices = [];
+  if (status.drain) notices.push(["", `Draining: no new allocation is granted. ${count(status.drain.sessions)} sessions are left; the server stops in ${span(status.drain.until - now)} at the latest.`]);
+  if (status.store.failure) notices.push(["bad", `The store of users is down: ${status.store.failure}. Users that were seen lately go on; others get error 500.`]);
+  for (const each of status.certificates) {
+    if (each.expires - now < SOON) notices.push([each.expires < now ? "bad" : "", `The certificate of ${each.names[0]} ${each.expires < now ? "expired" : "expires"} on ${date(each.expires)}. Renew it and reload.`]);
+  }
+  const text = JSON.stringify(notices);
+  // Written only when it changes, so that nobody hears it again and again.
+  if ($("notices").dataset.text === text) return;
+  $("notices").dataset.text = text;
+  $("notices").replaceChildren(...notices.map(([kind, line]) => make("p", {className: `notice ${kind}`, textContent: line})));
+};
+
+const showStatus = ({status, now, ready, signed_in: signedIn, test}) => {
+  const phase = status.drain ? ["warn", "Draining"] : ready ? ["good", "Serving"] : ["bad", "Not ready"];
+  $("phase").className = `pill ${phase[0]}`;
+  if ($("phase").textContent !== phase[1]) $("phase").textContent = phase[1];
+  $("subtitle").textContent = `${status.version} · up for ${span(now - status.started)}`;
+  $("sign-out").hidden = !signedIn;
+  $("foot").textContent = test ? "" : "The connectivity test needs a secret: stun-server secret add, or users.secrets in the configuration.";
+  showNotices(status, now);
+  showTiles(status);
+  showCharts(now);
+  showHealth(status, now);
+  showRefusals(status);
+  showListeners(status);
+};
+
+const row = (each, now) => {
+  const cell = (label, content, kind = "") => {
+    const made = make("td", {className: kind}, ...[content].flat());
+    made.dataset.label = label;
+    return made;
+  };
+  const mono = (text) => make("div", {className: "mono", textContent: text});
+  const button = make("button", {type: "button", className: "danger", textContent: "Disconnect"});
+  button.setAttribute("aria-label", `Disconnect ${each.user} at ${each.client}`);
+  button.addEventListener("click", () => disconnect(each));
+  return make("tr", {},
+    cell("User", [each.user, make("div", {className: "soft small", textContent: `session ${each.id}`})]),
+    cell("Client", [mono(each.client), make("div", {className: "soft small", textContent: each.transport.toUpperCase()})]),
+    cell("Relayed", each.relayed.map(mono)),
+    cell("Since", span(now - each.since)),
+    cell("Expires", `in ${span(each.expires - now)}`),
+    cell("Peers", `${each.permissions} (${each.channels} ch.)`, "number"),
+    cell("To peers", size(each.traffic.bytes_to_peers), "number"),
+    cell("To clients", size(each.traffic.bytes_to_clients), "number"),
+    cell("", button, "bare wide"));
+};
+
+const showSessions = (now) => {
+  const wanted = $("filter").value.trim().toLowerCase();
+  const found = sessions.filter((each) => !wanted || [each.user, each.client, each.id, ...each.relayed].some((text) => text.toLowerCase().includes(wanted)));
+  const rows = $("rows");
+  // What somebody is about to press must not go from under the finger.
+  if (rows.contains(document.activeElement)) return;
+  rows.replaceChildren(...found.map((each) => row(each, now)));
+  $("no-sessions").hidden = found.length > 0;
+  $("no-sessions").textContent = wanted && sessions.length ? "No session matches." : "Nobody has an allocation.";
+  const all = last.status.sessions;
+  $("shown").textContent = all > sessions.length ? `the oldest ${count(sessions.length)} of ${count(all)}` : "";
+};
+
+const confirmed = (title, text, button) => new Promise((resolve) => {
+  const dialog = $("ask");
+  $("ask-title").textContent = title;
+  $("ask-text").textContent = text;
+  $("ask-yes").textContent = button;
+  dialog.returnValue = "no";
+  dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), {once: true});
+  dialog.showModal();
+});
+
+const report = (text) => { $("report").textContent = text; };
+
+const disconnect = async (each) => {
+  if (!await confirmed("Disconnect?", `The allocation of ${each.user} at ${each.client} ends at once, and with it what it relays.`, "Disconnect")) return;
+  try {
+    await ask("/api/disconnect", {session: each.id});
+    report(`Session ${each.id} of ${each.user} was ended.`);
+  } catch (error) {
+    report(error.message);
+  }
+  document.activeElement?.blur();
+  await look();
+};
+
+$("reload").addEventListener("click", async () => {
+  try {
+    const {reload} = await ask("/api/reload", {});
+    if (reload.error) report(`Nothing was changed: ${reload.error}`);
+    else if (reload.needs_restart.length) report(`Reloaded. These count only after a restart: ${reload.needs_restart.join(", ")}.`);
+    else report(reload.changed.length ? `Reloaded: ${reload.changed.join(", ")}.` : "Reloaded; no option has another value than before.");
+  } catch (error) {
+    report(error.message);
+  }
+});
+
+$("drain").addEventListener("click", async () => {
+  if (!await confirmed("Drain and stop?", "No new allocation is granted from now on, and the server stops when the last one has ended. This cannot be taken back.", "Drain")) return;
+  try {
+    const {drain} = await ask("/api/drain", {});
+    report(`Draining; ${count(drain.sessions)} sessions are left.`);
+  } catch (error) {
+    report(error.message);
+  }
+  await look();
+});
+
+$("sign-out").addEventListener("click", async (event) => {
+  event.preventDefault();
+  await ask("/sign-out", {});
+  location.replace("/sign-in");
+});
+
+$("filter").addEventListener("input", () => last && showSessions(last.now));
+addEventListener("resize", () => last && showCharts(last.now));
+
+const sample = ({status, now}) => ({
+  time: now, sessions: status.sessions, ...status.relayed, bindings: status.bindings,
+  refused: sum(status.refusals) + status.peers_refused,
+});
+
+const look = async () => {
+  try {
+    const [state, listed] = await Promise.all([ask("/api/status"), ask(`/api/sessions?limit=${SHOWN}`)]);
+    last = state;
+    sessions = listed.sessions;
+    samples = samples.concat(sample(state)).filter((each) => each.time >= state.now - SPAN - 10);
+    $("lost").hidden = true;
+    showStatus(state);
+    showSessions(state.now);
+  } catch {
+    $("lost").hidden = false;
+    $("phase").className = "pill bad";
+    $("phase").textContent = "No answer";
+  }
+};
+
+const begin = async () => {
+  try {
+    samples = (await ask("/api/history")).samples;
+  } catch {
+    // The first look says what is wrong.
+  }
+  for (;;) {
+    await look();
+    await new Promise((resolve) => setTimeout(resolve, POLL));
+    // Nobody looks: ask no more until somebody does.
+    while (document.hidden) await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, {once: true}));
+  }
+};
+
+begin();
