@@ -48,12 +48,13 @@ class DatagramSockets:
                 self._loop.add_reader(sock.fileno(), self._read, local, sock)
         self._inputs = inputs
 
-    def open(self, local: Address) -> Address:
+    def open(self, local: Address, *, shared: bool = False) -> Address:
         """Bind a socket to ``local``, port 0 for any; the address that it got.
 
-        Raises UnreachableError.
+        ``shared``: others may have the same port, for what is sent to groups.  Raises
+        UnreachableError.
         """
-        sock = DatagramSocket(bind_udp(local), _batch_of_this_thread())
+        sock = DatagramSocket(bind_udp(local, shared=shared), _batch_of_this_thread())
         bound = sock.local
         self._sockets[bound] = sock
         if self._inputs is not None:
@@ -122,11 +123,13 @@ def bind_udp(
     *,
     receive_buffer: int | None = RECEIVE_BUFFER,
     reuse_port: bool = False,
+    shared: bool = False,
 ) -> socket.socket:
     """A non-blocking UDP socket bound to ``local``; UnreachableError when that can't be had.
 
     With ``receive_buffer`` None the system's own size is kept.  With ``reuse_port`` others of this
-    user may bind the same address if they say so too, and the system spreads the flows.
+    user may bind the same address if they say so too, and the system spreads the flows.  ``shared``
+    as in :meth:`DatagramSockets.open`.
     """
     family = socket.AF_INET6 if ":" in local.host else socket.AF_INET
     try:
@@ -142,6 +145,8 @@ def bind_udp(
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(sockaddr.python_address(local))
     except OSError as error:
         sock.close()

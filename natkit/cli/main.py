@@ -2,6 +2,7 @@
 
 import sys
 
+from natkit.cli import map as map_command
 from natkit.cli import stun, turn
 from natkit.cli.entry import application
 from natkit.cli.entry import run as run_application
@@ -14,6 +15,7 @@ app = application(
 )
 app.command(name="stun", epilog=f"Example: {stun.EXAMPLE}")(stun.stun)
 app.command(name="turn", epilog=f"Example: {turn.EXAMPLE}")(turn.turn)
+app.command(name="map", epilog=f"Example: {map_command.EXAMPLE}")(map_command.map_port)
 
 
 def run() -> int:

@@ -64,7 +64,7 @@ class Dialect(Interface):
 
     @property
     def tells_host_apart(self) -> bool:
-        """Whether the external address is a question of its own."""
+        """Whether the external address is a question of its own: what :meth:`probe` asks."""
         ...
 
     def key(self, wish: Wish, nonce: bytes) -> bytes:
@@ -77,8 +77,8 @@ class Dialect(Interface):
         """Ask for the mapping; lifetime 0 removes it.  ``external``: what was granted before."""
         ...
 
-    def ask_host(self) -> bytes:
-        """Ask for the external address, where :attr:`tells_host_apart`."""
+    def probe(self, client: str) -> bytes:
+        """Ask for what changes nothing: the epoch, or the external address."""
         ...
 
     def parse(self, data: bytes) -> Reply:

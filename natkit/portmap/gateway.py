@@ -12,11 +12,15 @@ from natkit.machine import Failure, Path, RandomBytes, RequestId, Transmit
 from natkit.portmap.dialect import Announced, Dialect, ExternalHost, Granted, Refused, Reply
 from natkit.portmap.mapping import (
     GatewayRestarted,
+    Left,
     Mapped,
     Mapping,
     MappingFailed,
     MappingLost,
+    Method,
     PortMapEvent,
+    Silent,
+    Speaks,
     Unmapped,
     Wish,
 )
@@ -63,8 +67,8 @@ class _Timer(Enum):
 
 
 _Key = tuple[int, _Timer]
-# The question for the external address has the timers of a wish that nobody has.
-_HOST: Final = -1
+# The probe has the timers of a wish that nobody has.
+_PROBE: Final = -1
 
 
 @dataclass(slots=True, eq=False)
@@ -113,8 +117,10 @@ class GatewayMapper:
         self._events: deque[PortMapEvent] = deque()
         self._epoch: tuple[int, float] | None = None
         self._host: str | None = None
-        self._host_sent = 0
-        self._host_interval = 0.0
+        # The probe: for the external address where that is a question of its own.
+        self._probing = False
+        self._probes_sent = 0
+        self._probe_interval = 0.0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -126,8 +132,24 @@ class GatewayMapper:
 
     # ── what is wanted ──────────────────────────────────────────────────────────────────────────
 
+    def can_say(self, wish: Wish) -> bool:
+        """Whether the protocol has words for all of a wish."""
+        return self._dialect.method is Method.PCP or not wish.needs_pcp
+
+    def probe(self, now: float) -> None:
+        """Find out whether the gateway speaks the protocol: Speaks or Silent follows."""
+        self._probing = True
+        self._probes_sent = 0
+        self._timers.set((_PROBE, _Timer.GIVE_UP), now + self._patience)
+        self._send_probe(now)
+
     def map(self, wish_id: int, wish: Wish, now: float) -> None:
-        """Ask for a mapping and keep it.  MisuseError for one that is wanted already."""
+        """Ask for a mapping and keep it.  MisuseError for what the protocol cannot say.
+
+        As for one that is wanted already, and one too many.
+        """
+        if not self.can_say(wish):
+            raise MisuseError("only PCP maps for one peer, for third parties, and with filters")
         nonce = self._random(NONCE_LENGTH)
         key = self._dialect.key(wish, nonce)
         if wish_id in self._entries or key in self._by_key:
@@ -138,8 +160,8 @@ class GatewayMapper:
         self._entries[wish_id] = entry
         self._by_key[key] = entry
         self._timers.set((wish_id, _Timer.GIVE_UP), now + self._patience)
-        if self._dialect.tells_host_apart and self._host is None and not self._host_sent:
-            self._ask_host(now)
+        if self._dialect.tells_host_apart and self._host is None and not self._probes_sent:
+            self._send_probe(now)
         self._begin(entry, now)
 
     def unmap(self, wish_id: int, now: float) -> None:
@@ -149,6 +171,17 @@ class GatewayMapper:
             return
         self._disarm(wish_id)
         entry.state = _State.REMOVING
+        self._timers.set((wish_id, _Timer.GIVE_UP), now + REMOVAL_PATIENCE)
+        self._begin(entry, now)
+
+    def remove(self, wish_id: int, left: Left, now: float) -> None:
+        """Remove what an earlier life left behind: Unmapped follows."""
+        key = self._dialect.key(left.wish, left.nonce)
+        if wish_id in self._entries or key in self._by_key:
+            raise MisuseError(f"a mapping of port {left.wish.internal_port} is wanted by now")
+        entry = _Entry(wish_id, left.wish, left.nonce, _State.REMOVING)
+        entry.external_port = left.external_port
+        self._entries[wish_id] = self._by_key[key] = entry
         self._timers.set((wish_id, _Timer.GIVE_UP), now + REMOVAL_PATIENCE)
         self._begin(entry, now)
 
@@ -177,11 +210,14 @@ class GatewayMapper:
                 if entry is not None:
                     self._granted(entry, granted, now)
             case Refused() as refused:
+                if entry is None:
+                    self._probed(Silent(self._dialect.method, refused.reason))
                 self._refused(entry, refused, now)
             case ExternalHost(host):
-                self._host_known(host, now)
+                self._probed(Speaks(self._dialect.method, host))
+                self._host_known(host)
             case Announced():
-                pass
+                self._probed(Speaks(self._dialect.method, None))
             case _:
                 assert_never(reply.content)
 
@@ -194,8 +230,11 @@ class GatewayMapper:
     def handle_timer(self, now: float) -> None:
         """Send again, renew, and notice what ended."""
         for wish_id, timer in self._timers.pop_due(now):
-            if wish_id == _HOST:
-                self._ask_host(now)
+            if wish_id == _PROBE:
+                if timer is _Timer.SEND:
+                    self._send_probe(now)
+                else:
+                    self._probed(Silent(self._dialect.method, self._silence()))
                 continue
             entry = self._entries[wish_id]
             match timer:
@@ -244,16 +283,23 @@ class GatewayMapper:
         entry.interval = self._dialect.interval(entry.sent, entry.interval, self._random)
         self._timers.set((entry.wish_id, _Timer.SEND), now + entry.interval)
 
-    def _ask_host(self, now: float) -> None:
-        if not self._entries:
-            self._host_sent = 0
+    def _send_probe(self, now: float) -> None:
+        if not self._probing and not self._entries:
+            self._probes_sent = 0
             return
-        self._transmits.append(Transmit(self._dialect.ask_host(), self._path))
-        self._host_sent += 1
-        self._host_interval = self._dialect.interval(
-            self._host_sent, self._host_interval, self._random
+        self._transmits.append(Transmit(self._dialect.probe(self._path.local.host), self._path))
+        self._probes_sent += 1
+        self._probe_interval = self._dialect.interval(
+            self._probes_sent, self._probe_interval, self._random
         )
-        self._timers.set((_HOST, _Timer.SEND), now + self._host_interval)
+        self._timers.set((_PROBE, _Timer.SEND), now + self._probe_interval)
+
+    def _probed(self, answer: Speaks | Silent) -> None:
+        self._timers.cancel((_PROBE, _Timer.SEND))
+        self._timers.cancel((_PROBE, _Timer.GIVE_UP))
+        if self._probing:
+            self._probing = False
+            self._events.append(answer)
 
     # ── what the gateway says ───────────────────────────────────────────────────────────────────
 
@@ -273,8 +319,8 @@ class GatewayMapper:
                 self._timers.cancel((entry.wish_id, _Timer.RENEW))
                 self._timers.set((entry.wish_id, _Timer.SEND), now + wait)
         if self._dialect.tells_host_apart:
-            self._host_sent = 0
-            self._ask_host(now)
+            self._probes_sent = 0
+            self._send_probe(now)
 
     def _granted(self, entry: _Entry, granted: Granted, now: float) -> None:
         if entry.state is _State.REMOVING:
@@ -311,11 +357,11 @@ class GatewayMapper:
             Address(entry.wish.third_party or self._internal_host, entry.wish.internal_port),
             Address(host, entry.external_port),
             entry.lifetime,
+            entry.nonce,
         )
         self._events.append(Mapped(entry.wish_id, mapping))
 
-    def _host_known(self, host: str, now: float) -> None:  # noqa: ARG002 - as its neighbours
-        self._timers.cancel((_HOST, _Timer.SEND))
+    def _host_known(self, host: str) -> None:
         changed, self._host = self._host != host, host
         if not changed:
             return
@@ -366,8 +412,10 @@ class GatewayMapper:
         if entry.state is _State.REMOVING:
             self._events.append(Unmapped(entry.wish_id, confirmed=False))
             return
-        reason = f"{self.gateway} does not answer {self._dialect.method.upper()}"
-        self._events.append(MappingFailed(entry.wish_id, self._dialect.method, reason))
+        self._events.append(MappingFailed(entry.wish_id, self._dialect.method, self._silence()))
+
+    def _silence(self) -> str:
+        return f"{self.gateway} does not answer {self._dialect.method.upper()}"
 
     def _forget(self, entry: _Entry) -> None:
         self._disarm(entry.wish_id)

@@ -71,7 +71,8 @@ class Mapping:
     """Packets for ``external`` come to ``internal`` until ``lifetime`` seconds after the grant.
 
     The gateway's word: whether it holds, only a packet from outside shows.  ``lifetime`` 0 stands
-    for a mapping that never ends (UPnP).
+    for a mapping that never ends (UPnP).  ``nonce`` is what PCP removes it by, and ``pinhole`` what
+    UPnP does, for whom a crash left it behind (:class:`Left`).
     """
 
     method: Method
@@ -80,6 +81,19 @@ class Mapping:
     internal: Address
     external: Address
     lifetime: float
+    nonce: bytes = b""
+    pinhole: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A mapping that an earlier life of this program made and did not remove."""
+
+    method: Method
+    wish: Wish
+    external_port: int
+    nonce: bytes = b""
+    pinhole: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,4 +142,20 @@ class GatewayRestarted:
     gateway: Address
 
 
-PortMapEvent = Mapped | MappingFailed | MappingLost | Unmapped | GatewayRestarted
+@dataclass(frozen=True, slots=True)
+class Speaks:
+    """The gateway speaks the protocol; ``external_host`` is its external address, if it told."""
+
+    method: Method
+    external_host: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """The gateway does not, or not for us; ``reason`` is a line for a person."""
+
+    method: Method
+    reason: str
+
+
+PortMapEvent = Mapped | MappingFailed | MappingLost | Unmapped | GatewayRestarted | Speaks | Silent

@@ -73,7 +73,7 @@ class NatPmp:
         out.u32(lifetime)
         return out.getvalue()
 
-    def ask_host(self) -> bytes:
+    def probe(self, client: str) -> bytes:  # noqa: ARG002 - PCP's
         """A request for the external address (§3.2)."""
         return bytes([NAT_PMP_VERSION, NatPmpOpcode.EXTERNAL_ADDRESS])
 

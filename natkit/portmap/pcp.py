@@ -93,9 +93,9 @@ class Pcp:
         _write_options(out, wish, deleting=not lifetime)
         return out.getvalue()
 
-    def ask_host(self) -> bytes:
+    def probe(self, client: str) -> bytes:
         """An ANNOUNCE request, which is answered with the epoch (RFC 6887 §14.1)."""
-        raise AssertionError("PCP tells the address with each mapping")
+        return bytes([PCP_VERSION, PcpOpcode.ANNOUNCE]) + bytes(6) + _packed(client)
 
     def parse(self, data: bytes) -> Reply:
         """Read a response (RFC 6887 §7.2, §8.3)."""

@@ -8,7 +8,7 @@ from tests.project.tree import ROOT
 RFC_MAP = ROOT / "docs" / "rfc-map.md"
 ROW = re.compile(r"^\|(?P<section>[^|]+)\|(?P<files>[^|]+)\|(?P<tests>[^|]+)\|$", re.MULTILINE)
 HEADING = re.compile(r"section|[:-]+")
-SECTION = re.compile(r"^(RFC \d{3,5}|draft-[a-z0-9-]+)\b")
+SECTION = re.compile(r"^(RFC \d{3,5}|draft-[a-z0-9-]+|UPnP \w+)\b")
 REFERENCE = re.compile(r"`?(?P<path>[\w./-]+\.\w+)(?:::(?P<name>\w+))?`?")
 
 
