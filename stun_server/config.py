@@ -37,7 +37,16 @@ from stun_server.settings import (
 from stun_server.shell.connections import ConnectionLimits
 from stun_server.shell.listening import ListenAddress
 
-__all__ = ["Config", "Flag", "LogLevel", "ReadyKeys", "RelayPlaneName", "Users", "load"]
+__all__ = [
+    "Config",
+    "Flag",
+    "LogLevel",
+    "ReadyKeys",
+    "RelayPlaneName",
+    "Users",
+    "data_dir_of",
+    "load",
+]
 
 RelayPlaneName = Literal["auto", "userspace", "kernel"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -673,6 +682,12 @@ def load(file: Path | None, flags: Sequence[Flag] = ()) -> Config:
         return Config.model_validate(content)
     except ValidationError as error:
         raise ConfigError(_line(error, file, flags)) from None
+
+
+def data_dir_of(file: Path) -> Path | None:
+    """The data directory that a configuration names; no secret of it is read for that."""
+    value = _read(file).get("data_dir")
+    return Path(value) if isinstance(value, str) else None
 
 
 def _read(file: Path) -> dict[str, object]:

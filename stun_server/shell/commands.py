@@ -11,7 +11,7 @@ from natkit.cli.entry import VersionOption, application, console
 from natkit.errors import ConfigError
 from natkit.stun.registry import DEFAULT_PORT
 from stun_server.config import Flag, load
-from stun_server.shell import accounts, directory, log, quickstart, running, state
+from stun_server.shell import accounts, directory, log, operating, quickstart, running, state
 
 try:
     import uvloop
@@ -27,6 +27,7 @@ app = application(
     example="stun-server --listen 0.0.0.0:3478 --user alice:secret",
 )
 accounts.register(app)
+operating.register(app)
 
 
 @app.callback(invoke_without_command=True)

@@ -10,6 +10,10 @@ from stun_server.shell.log import Logger
 __all__ = ["Draining"]
 
 
+def _nobody_listens(_: Drain) -> None:
+    """Nobody has to know of a drain."""
+
+
 class Draining:
     """Begins a drain when told to, and sets ``over`` at its end.
 
@@ -27,6 +31,7 @@ class Draining:
         self.over = asyncio.Event()
         self.limit = limit
         """Seconds that sessions are given, where whoever drains does not say."""
+        self.on_begin: Callable[[Drain], None] = _nobody_listens
         self._refuse = refuse
         self._sessions = sessions
         self._logger = logger
@@ -55,6 +60,7 @@ class Draining:
         self._timer = self._loop.call_later(seconds, self._end_early)
         drain = Drain(self._since, self._until, self._sessions())
         self._logger.info("draining", sessions=drain.sessions, limit=seconds)
+        self.on_begin(drain)
         self.closed()
         return drain
 

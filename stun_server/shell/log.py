@@ -14,6 +14,7 @@ import structlog
 
 from natkit.machine import Path
 from natkit.stun.registry import Method, StunError
+from stun_server.administration import session_id
 from stun_server.connection_events import (
     PeerConnected,
     PeerConnectionClosed,
@@ -173,7 +174,8 @@ class _Forward(logging.Handler):
 class EventLog:
     """Turns the machine's events into lines and counts."""
 
-    def __init__(self, logger: Logger) -> None:
+    def __init__(self, logger: Logger, worker: int = 0) -> None:
+        self._worker = worker
         self.counts: Counter[str] = Counter()
         self._logger = logger
         self._second = 0
@@ -235,26 +237,28 @@ class EventLog:
                 self._log_move(event)
             case PermissionInstalled():
                 self._logger.debug(
-                    "peer permitted", session=event.allocation_id, peer=event.peer_host
+                    "peer permitted",
+                    session=self._session(event.allocation_id),
+                    peer=event.peer_host,
                 )
             case ChannelBound():
                 self._logger.debug(
                     "channel bound",
-                    session=event.allocation_id,
+                    session=self._session(event.allocation_id),
                     channel=f"{event.channel:#06x}",
                     peer=str(event.peer),
                 )
             case PermissionRevoked():
                 self._logger.info(
                     "permission revoked",
-                    session=event.allocation_id,
+                    session=self._session(event.allocation_id),
                     peer=event.peer_host,
                     rule=str(event.rule),
                 )
             case ChannelRevoked():
                 self._logger.debug(
                     "channel revoked",
-                    session=event.allocation_id,
+                    session=self._session(event.allocation_id),
                     channel=f"{event.channel:#06x}",
                     peer=str(event.peer),
                 )
@@ -269,7 +273,7 @@ class EventLog:
                 if self._has_room(now):
                     self._logger.warning(
                         "peer refused",
-                        session=event.allocation_id,
+                        session=self._session(event.allocation_id),
                         peer=str(event.peer),
                         rule=str(event.rule),
                         to_allow=event.rule.to_allow,
@@ -292,25 +296,31 @@ class EventLog:
             case AllocationMoved():
                 self._logger.info(
                     "allocation moved",
-                    session=event.allocation_id,
+                    session=self._session(event.allocation_id),
                     before=str(event.before.remote),
                     **_client(event.client),
                 )
             case AllocationDetached():
                 self._logger.info(
                     "connection ended, allocation kept",
-                    session=event.allocation_id,
+                    session=self._session(event.allocation_id),
                     **_client(event.client),
                 )
             case AllocationGivenAway():
-                self._logger.info("allocation given to another worker", session=event.allocation_id)
+                self._logger.info(
+                    "allocation given to another worker", session=self._session(event.allocation_id)
+                )
             case ClientExpected():
                 self._logger.debug(
-                    "client expected", session=event.allocation_id, **_client(event.client)
+                    "client expected",
+                    session=self._session(event.allocation_id),
+                    **_client(event.client),
                 )
             case ClientUnexpected():
                 self._logger.debug(
-                    "client not expected", session=event.allocation_id, **_client(event.client)
+                    "client not expected",
+                    session=self._session(event.allocation_id),
+                    **_client(event.client),
                 )
             case _:
                 assert_never(event)
@@ -344,7 +354,7 @@ class EventLog:
             case AllocationOpened():
                 self._logger.info(
                     "allocation opened",
-                    session=event.allocation_id,
+                    session=self._session(event.allocation_id),
                     user=event.username,
                     **_client(event.client),
                     relayed=str(event.relayed),
@@ -353,25 +363,30 @@ class EventLog:
                 )
             case AllocationClosed():
                 self._logger.info(
-                    "allocation closed", session=event.allocation_id, reason=str(event.reason)
+                    "allocation closed",
+                    session=self._session(event.allocation_id),
+                    reason=str(event.reason),
                 )
             case RelayedAddressClosed():
                 self._logger.info(
                     "relayed address closed",
-                    session=event.allocation_id,
+                    session=self._session(event.allocation_id),
                     relayed=str(event.relayed),
                     reason=str(event.reason),
                 )
             case AllocationRefreshed():
                 self._logger.debug(
                     "allocation refreshed",
-                    session=event.allocation_id,
+                    session=self._session(event.allocation_id),
                     lifetime=round(event.until - now),
                 )
 
     def count_only(self, what: str) -> None:
         """Count something that has no line of its own."""
         self.counts[what] += 1
+
+    def _session(self, allocation_id: int) -> str:
+        return session_id(self._worker, allocation_id)
 
     def _has_room(self, now: float) -> bool:
         if int(now) != self._second:

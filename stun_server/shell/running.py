@@ -49,6 +49,7 @@ from stun_server.events import (
 )
 from stun_server.service import PENDING_LIFETIME, Server, ServerResult
 from stun_server.shell.administering import OneProcess, Parts
+from stun_server.shell.attending import attended
 from stun_server.shell.certificates import Certificates
 from stun_server.shell.client_homes import ClientHomes
 from stun_server.shell.clients import Clients
@@ -113,7 +114,7 @@ class RunningServer:
         self.users = users
         self.http: AdminHttp | None = None
         """Its listeners for operators, where it has any."""
-        self.events = EventLog(logger)
+        self.events = EventLog(logger, place.worker)
         self.admission = Admission(
             config.connection_limits(),
             _client_policy(config),
@@ -483,7 +484,6 @@ async def start(
     if place is None:
         announce(server, config)
         log_listeners(server.listeners, logger)
-        logger.info("ready", **server.introduction)
     return server
 
 
@@ -593,12 +593,21 @@ async def serve(
             loop.add_signal_handler(signal.SIGHUP, server.reloading.soon)
             if early.is_set():
                 over.set()
+            if place is not None:
+                # The supervisor is whom an operator asks.
+                on_ready(server)
+                _spare_the_collector()
+                await over.wait()
+                return
             server.http = await AdminHttp.open(
                 config, server.administration, lambda: server.users.signing, logger
             )
             on_ready(server)
             _spare_the_collector()
-            await over.wait()
+            async with attended(data_dir, server.administration, logger) as attendants:
+                server.draining.on_begin = attendants.draining
+                logger.info("ready", **server.introduction)
+                await over.wait()
         finally:
             await server.aclose()
     finally:

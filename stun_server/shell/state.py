@@ -7,10 +7,20 @@ from pathlib import Path
 
 from natkit.errors import ConfigError
 
-__all__ = ["KEYS_FILE", "Keys", "default_data_dir", "ephemeral_keys", "load_keys"]
+__all__ = [
+    "KEYS_FILE",
+    "SYSTEM_DATA_DIR",
+    "Keys",
+    "default_data_dir",
+    "ephemeral_keys",
+    "load_keys",
+]
 
 KEYS_FILE = "keys.json"
 NONCE_KEY_LENGTH = 32
+
+SYSTEM_DATA_DIR = Path("/var/lib/natkit/stun-server")
+"""Where the service of the packaged unit keeps its data."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -262,7 +262,7 @@ def test_check_config_leaves_without_serving(launch: type[Launch], tmp_path: Pat
     assert (
         launch("--config", str(file), "--check-config")
         .refusal()
-        .startswith(f"{file}: users.realms: there is no such key; known are realm, passwords, ")
+        .startswith(f"{file}: users.realms: there is no such key; known are passwords, store, ")
     )
 
 

@@ -77,7 +77,7 @@ def test_a_refused_peer_says_the_rule_and_how_to_allow_it() -> None:
         events = EventLog(structlog.get_logger())
         events.write(PeerRefused(7, Address("10.1.2.3", 9), rule), 1.0)
     (line,) = lines
-    assert line["session"] == 7
+    assert line["session"] == "0-7"
     assert line["rule"] == "10.0.0.0/8 (private use, RFC 1918)"
     assert line["to_allow"] == "--allow-peer 10.0.0.0/8"
 
