@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 
 from natkit.address import Address, Family
 from natkit.machine import CloseSocket, Path, Transport
+from natkit.relay.rates import Rates
 from natkit.stun.registry import StunError
 from natkit.timers import TimerQueue
 from stun_server import connectivity_test
 from stun_server.answers import Answer, Answers
 from stun_server.authentication import Account, Credential
+from stun_server.bandwidth import Bandwidth
 from stun_server.connection_events import ConnectionEvent, StopListening
 from stun_server.events import (
     AllocationClosed,
@@ -23,7 +25,7 @@ from stun_server.events import (
 from stun_server.outcome import Refusal
 from stun_server.peer_connections import PeerConnections
 from stun_server.settings import PortRange, Settings
-from stun_server.sharing import Sharing
+from stun_server.sharing import Counts, Sharing
 from stun_server.tickets import Mobile
 
 PERMISSION_LIFETIME = 300.0
@@ -31,6 +33,10 @@ PERMISSION_LIFETIME = 300.0
 
 CHANNEL_LIFETIME = 600.0
 """Seconds (RFC 8656 §12)."""
+
+SWEEP_INTERVAL = 10.0
+"""Seconds between two searches through all allocations for what has expired: they are made when a
+limit is reached, which a client can bring about as often as it likes."""
 
 RESERVATION_LIFETIME = 30.0
 """Seconds that a port waits for who holds its token (RFC 8656 §7.2)."""
@@ -94,6 +100,7 @@ class Allocation:
     channels: dict[int, Channel]
     channels_by_peer: dict[Address, Channel]
     answers: list[Answer]
+    rates: Rates | None = None
     since: float = 0.0
     mobile: Mobile | None = None
     icmp_told: PerSecond = field(default_factory=PerSecond)
@@ -150,6 +157,8 @@ class Allocations:
         self._sharing = sharing or Sharing()
         self._holdings = self._sharing.holdings
         self._holdings_of_realms = self._sharing.holdings_of_realms
+        self._bandwidth = Bandwidth(settings)
+        self._next_sweep = float("-inf")
         self._last_id = 0
         # Allocations, and reserved ports by their tokens.
         self._expiry: TimerQueue[Allocation | bytes] = TimerQueue()
@@ -158,6 +167,7 @@ class Allocations:
         """Keep other limits from now on; what is beyond them already stays."""
         self._settings = settings
         self.connections.configure(settings)
+        self._bandwidth.configure(settings)
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -251,6 +261,7 @@ class Allocations:
         self._last_id += 1
         allocation = Allocation(self._last_id, client, relayed, credential, until, {}, {}, {}, [])
         allocation.peers = peers
+        allocation.rates = self._bandwidth.open(credential.account)
         self._by_id[self._last_id] = allocation
         self._by_client[client] = allocation
         self._relayed(peers)[relayed] = allocation
@@ -321,7 +332,7 @@ class Allocations:
         ]:
             self.unbind(allocation, channel)
         for host in [host for host in allocation.permissions if _family(host) == family]:
-            del allocation.permissions[host]
+            self.forbid(allocation, host)
         return (
             *self.connections.end_all(allocation.allocation_id, (ended,)),
             RelayedAddressClosed(allocation.allocation_id, ended, reason),
@@ -344,6 +355,10 @@ class Allocations:
             del self._relayed(allocation.peers)[address]
         self._expiry.cancel(allocation)
         self.release(allocation.credential.account, len(addresses))
+        self._bandwidth.close(allocation.credential.account, allocation.rates)
+        name = allocation.credential.account.name
+        self._sharing.permissions.add(name, -len(allocation.permissions))
+        self._sharing.channels.add(name, -len(allocation.channels))
         self.answers.outlive(allocation.client, allocation.answers, now)
 
     def may_expire(self, now: float) -> bool:
@@ -396,18 +411,25 @@ class Allocations:
 
     # Permissions and channels.  Expired ones stay until they are in the way of new ones.
 
-    @staticmethod
     def has_room_for_permissions(
-        allocation: Allocation, hosts: Iterable[str], limit: int, now: float
+        self, allocation: Allocation, hosts: Iterable[str], limits: Settings, now: float
     ) -> bool:
-        """Whether permissions for all these hosts fit in the allocation, of ``limit`` in all."""
-        permissions = allocation.permissions
-        new = {host for host in hosts if host not in permissions}
-        if len(permissions) + len(new) > limit:
-            for host in [host for host, kept in permissions.items() if kept.until <= now]:
-                del permissions[host]
-            new = {host for host in hosts if host not in permissions}
-        return len(permissions) + len(new) <= limit
+        """Whether permissions for all these hosts fit in the limits of the user's realm."""
+        hosts = set(hosts)
+
+        def is_within() -> bool:
+            new = len(hosts - allocation.permissions.keys())
+            return len(
+                allocation.permissions
+            ) + new <= limits.permissions_per_allocation and self._is_within(
+                self._sharing.permissions,
+                allocation,
+                new,
+                limits.permissions_per_user,
+                self._settings.permissions,
+            )
+
+        return is_within() or (self._sweep(allocation, now) and is_within())
 
     def permit(
         self,
@@ -422,21 +444,54 @@ class Allocations:
         permission = allocation.permissions.get(host)
         if permission is None:
             permission = allocation.permissions[host] = Permission(until, only_relayed, ports)
+            self._sharing.permissions.add(allocation.credential.account.name, 1)
         else:
             permission.until = max(until, permission.until)
             permission.only_relayed, permission.ports = only_relayed, ports
         return permission
 
+    def forbid(self, allocation: Allocation, host: str) -> None:
+        """Take a permission away."""
+        if allocation.permissions.pop(host, None) is not None:
+            self._sharing.permissions.add(allocation.credential.account.name, -1)
+
     def has_room_for_channel(
-        self, allocation: Allocation, number: int, limit: int, now: float
+        self, allocation: Allocation, number: int, limits: Settings, now: float
     ) -> bool:
-        """Whether the channel fits in the allocation, of ``limit`` in all; one that it has does."""
+        """Whether the channel fits in the limits of the user's realm; one that is bound does."""
         if number in allocation.channels:
             return True
-        if len(allocation.channels) >= limit:
-            for channel in [kept for kept in allocation.channels.values() if kept.until <= now]:
-                self.unbind(allocation, channel)
-        return len(allocation.channels) < limit
+
+        def is_within() -> bool:
+            return len(allocation.channels) < limits.channels_per_allocation and self._is_within(
+                self._sharing.channels,
+                allocation,
+                1,
+                limits.channels_per_user,
+                self._settings.channels,
+            )
+
+        return is_within() or (self._sweep(allocation, now) and is_within())
+
+    @staticmethod
+    def _is_within(
+        held: Counts, allocation: Allocation, new: int, per_user: int, in_all: int
+    ) -> bool:
+        name = allocation.credential.account.name
+        return held.of(name) + new <= per_user and held.in_all() + new <= in_all
+
+    def _sweep(self, allocation: Allocation, now: float) -> bool:
+        """Drop what has expired: of this allocation, and now and then of all.  Always True."""
+        swept = [allocation]
+        if now >= self._next_sweep:
+            self._next_sweep = now + SWEEP_INTERVAL
+            swept = list(self._by_id.values())
+        for each in swept:
+            for host in [host for host, kept in each.permissions.items() if kept.until <= now]:
+                self.forbid(each, host)
+            for channel in [kept for kept in each.channels.values() if kept.until <= now]:
+                self.unbind(each, channel)
+        return True
 
     def bind(
         self,
@@ -453,13 +508,14 @@ class Allocations:
                 self.unbind(allocation, stale)
         channel = Channel(number, peer, until, only_relayed)
         allocation.channels[number] = channel
+        self._sharing.channels.add(allocation.credential.account.name, 1)
         allocation.channels_by_peer[peer] = channel
         return channel
 
-    @staticmethod
-    def unbind(allocation: Allocation, channel: Channel) -> None:
+    def unbind(self, allocation: Allocation, channel: Channel) -> None:
         """Take a channel away."""
-        allocation.channels.pop(channel.number, None)
+        if allocation.channels.pop(channel.number, None) is not None:
+            self._sharing.channels.add(allocation.credential.account.name, -1)
         allocation.channels_by_peer.pop(channel.peer, None)
 
     # What may pass.

@@ -64,10 +64,8 @@ def channel_bind(
         )
     # The capacity limits.
     if not (
-        allocations.has_room_for_channel(allocation, channel, settings.channels_per_allocation, now)
-        and allocations.has_room_for_permissions(
-            allocation, (peer.host,), settings.permissions_per_allocation, now
-        )
+        allocations.has_room_for_channel(allocation, channel, settings, now)
+        and allocations.has_room_for_permissions(allocation, (peer.host,), settings, now)
     ):
         return Refusal(StunError.INSUFFICIENT_CAPACITY, "too many channels or permissions")
     # Bound or refreshed, and the permission (§9) with it.

@@ -394,6 +394,12 @@ class RealmLimits(_Table):
     """Such connections of one allocation."""
     unbound_connections_per_allocation: Count = _DEFAULT.unbound_connections_per_allocation
     """Such connections of one allocation that the client has not bound yet."""
+    permissions_per_user: Count = _DEFAULT.permissions_per_user
+    """Permissions of one user's allocations together."""
+    channels_per_user: Count = _DEFAULT.channels_per_user
+    """Channels of one user's allocations together."""
+    bandwidth_per_user: Count | None = None
+    """Bytes of data a second that are relayed each way, for one user; none: no limit."""
 
 
 class Limits(RealmLimits):
@@ -409,6 +415,12 @@ class Limits(RealmLimits):
     )
     """Bytes that such a source is sent within a minute, beyond twice the bytes that came from it,
     before it has proven its address."""
+    permissions: Count = _DEFAULT.permissions
+    """Permissions of all clients together."""
+    channels: Count = _DEFAULT.channels
+    """Channels of all clients together."""
+    bandwidth: Count | None = None
+    """Bytes of data a second that are relayed each way, for all users together; none: no limit."""
     connections: Count = 5_000
     connections_per_source: Count = 256
     connection_idle: Seconds = 30
@@ -626,6 +638,9 @@ class Config(_Table):
             denied_clients=self.policy.deny_client,
             packets_per_source=self.limits.packets_per_source,
             answer_burst=self.limits.answer_burst,
+            permissions=self.limits.permissions,
+            channels=self.limits.channels,
+            bandwidth=self.limits.bandwidth,
         )
         return self.settings_of(self.users.realm, settings)
 
@@ -654,6 +669,9 @@ class Config(_Table):
             allocations=limits.allocations,
             allocations_per_user=limits.allocations_per_user,
             permissions_per_allocation=limits.permissions_per_allocation,
+            permissions_per_user=limits.permissions_per_user,
+            channels_per_user=limits.channels_per_user,
+            bandwidth_per_user=limits.bandwidth_per_user,
             channels_per_allocation=limits.channels_per_allocation,
         )
 

@@ -44,8 +44,7 @@ def create_permission(
                 events=(PeerRefused(allocation.allocation_id, peer, rule),),
             )
     # The capacity limits.
-    limit = settings.permissions_per_allocation
-    if not allocations.has_room_for_permissions(allocation, hosts, limit, now):
+    if not allocations.has_room_for_permissions(allocation, hosts, settings, now):
         return Refusal(StunError.INSUFFICIENT_CAPACITY, "too many permissions")
     # RFC 8656 §9: installed or refreshed.
     until = now + PERMISSION_LIFETIME

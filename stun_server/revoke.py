@@ -37,7 +37,7 @@ def revoke(
                 allocation.allocation_id, host, permission.until, reach.only_relayed, reach.ports
             )
             continue
-        del allocation.permissions[host]
+        allocations.forbid(allocation, host)
         rule = policy.refusal(Address(host, 0))
         if rule is not None:
             yield PermissionRevoked(allocation.allocation_id, host, rule)

@@ -20,6 +20,7 @@ from natkit.machine import (
     Transmit,
     Transport,
 )
+from natkit.relay.rates import Rates, pass_through
 from natkit.stun.attributes import (
     KNOWN_ATTRIBUTES,
     ErrorCode,
@@ -223,7 +224,10 @@ class Server:
         if path.transport is _UDP and path.local not in self._listeners:
             relaying = self.allocations.of_relayed(path.local)
             if relaying is not None:
-                self._relay(from_peer(data, path, relaying, self.allocations, self._random, now))
+                sent = from_peer(data, path, relaying, self.allocations, self._random, now)
+                rates = relaying.rates
+                if sent and (rates is None or pass_through(rates.to_clients, len(data), now)):
+                    self._transmits.append(sent)
             # Else late for a relayed address that was closed, or early for one that is reserved.
             return
         # Where there is a choice of realms, its ORIGIN must be read.
@@ -237,7 +241,8 @@ class Server:
                 if allocation is not None:
                     channel_data = ChannelData.parse(data)
                     self._events += self._mobility.used(allocation, path)
-                    self._relay(from_channel_data(channel_data, allocation, self.allocations, now))
+                    sent = from_channel_data(channel_data, allocation, self.allocations, now)
+                    self._relay_to_peer(sent, allocation, now)
                 return
             if not self._hears(path, now):
                 return
@@ -394,11 +399,24 @@ class Server:
         """Take the next event."""
         return self._events.popleft() if self._events else None
 
+    def rates(self, allocation_id: int) -> Rates | None:
+        """The buckets that an allocation's data goes through, for the plane to share; or None."""
+        allocation = self.allocations.of_id(allocation_id)
+        return allocation.rates if allocation is not None else None
+
     def _hears(self, path: Path, now: float) -> bool:
         return self.allocations.of_client(path) is not None or self.strangers.hears(path, now)
 
     def _relay(self, transmit: Transmit | None) -> None:
         if transmit is not None:
+            self._transmits.append(transmit)
+
+    def _relay_to_peer(self, transmit: Transmit | None, allocation: Allocation, now: float) -> None:
+        """Send what a client has for a peer, if it may pass and the bandwidth is there."""
+        rates = allocation.rates
+        if transmit is not None and (
+            rates is None or pass_through(rates.to_peers, len(transmit.data), now)
+        ):
             self._transmits.append(transmit)
 
     def _receive_indication(self, message: Message, path: Path, now: float) -> None:
@@ -412,7 +430,8 @@ class Server:
             and not message.unknown_required(_UNDERSTOOD)
         ):
             self._events += self._mobility.used(allocation, path)
-            self._relay(from_send(message, allocation, self.allocations, self._settings, now))
+            sent = from_send(message, allocation, self.allocations, self._settings, now)
+            self._relay_to_peer(sent, allocation, now)
 
     def _receive_request(
         self, request: Message, path: Path, size: int, now: float, *, malformed: bool

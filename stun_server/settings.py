@@ -148,8 +148,16 @@ class Settings:
     allocations: int = 10_000
     # Half of all: one user may be a whole service that shares a name, but not shut others out.
     allocations_per_user: int = 5_000
+    # In all half of them, as with allocations; each takes some 500 bytes.
+    permissions: int = 200_000
+    permissions_per_user: int = 100_000
+    channels: int = 200_000
+    channels_per_user: int = 100_000
     permissions_per_allocation: int = 128
     channels_per_allocation: int = 128
+    # Bytes a second each way; None: what the uplink bears is not known here.
+    bandwidth: int | None = None
+    bandwidth_per_user: int | None = None
 
     tcp_relaying: bool = True
     peer_connections: int = 2_000

@@ -63,10 +63,13 @@ class Sharing:
     """What a machine asks about all workers; by default it is the only one.
 
     ``holdings`` counts allocations by account, those that are being opened and reserved ports among
-    them, and ``holdings_of_realms`` the same by realm.  ``relays_elsewhere`` tells whether an
+    them, and ``holdings_of_realms`` the same by realm; ``permissions`` and ``channels`` count what
+    allocations have, by account, until it is swept out.  ``relays_elsewhere`` tells whether an
     address is relayed by another worker right now.
     """
 
     holdings: Counts = field(default_factory=OwnCounts)
     relays_elsewhere: Callable[[Address], bool] = _nowhere
     holdings_of_realms: Counts = field(default_factory=OwnCounts)
+    permissions: Counts = field(default_factory=OwnCounts)
+    channels: Counts = field(default_factory=OwnCounts)

@@ -19,6 +19,7 @@ from typing import Protocol
 from natkit.address import Address, Family, IPNetwork
 from natkit.machine import Path
 from natkit.net.icmp import IcmpError
+from natkit.relay.rates import Rates
 
 __all__ = [
     "AllocationId",
@@ -88,6 +89,8 @@ class Counters:
     """Data of a peer, or to one, that has no permission, or no longer."""
     dropped_no_client: int = 0
     """Data for a client whose connection ended, and which has not come back yet."""
+    dropped_over_rate: int = 0
+    """Data beyond the bandwidth of its user, or of all."""
     dropped_send_failed: int = 0
     """The system refused to send: buffer full, too long, unreachable."""
     bindings_answered: int = 0
@@ -104,6 +107,7 @@ class Counters:
         self.dropped_no_channel += other.dropped_no_channel
         self.dropped_no_permission += other.dropped_no_permission
         self.dropped_no_client += other.dropped_no_client
+        self.dropped_over_rate += other.dropped_over_rate
         self.dropped_send_failed += other.dropped_send_failed
         self.bindings_answered += other.bindings_answered
 
@@ -201,6 +205,10 @@ class RelayPlane(Protocol):
 
     def release(self, allocation: AllocationId) -> tuple[socket.socket, ...]:
         """Forget the allocation, and give its relay socket back, or its two."""
+        ...
+
+    def limit(self, allocation: AllocationId, rates: Rates | None) -> None:
+        """Let the allocation's data pass only as ``rates`` have it; None: as it comes."""
         ...
 
     def relay_from(self, client: Path, data: bytes, now: float) -> bool:

@@ -13,6 +13,7 @@ from natkit.machine import Path
 from natkit.net import sockaddr
 from natkit.net.batch import Endpoint
 from natkit.relay.plane import AllocationId, BindingPolicy, Counters, Ports
+from natkit.relay.rates import Rates
 
 __all__ = ["Allocation", "Channel", "Listener", "Permission"]
 
@@ -92,6 +93,7 @@ class Allocation:
         "other",
         "pads",
         "permissions",
+        "rates",
         "relayed_name",
         "until",
         "write",
@@ -115,6 +117,7 @@ class Allocation:
         self.channels: dict[int, Channel] = {}
         self.channels_by_peer: dict[bytes, Channel] = {}
         self.counters = Counters()
+        self.rates: Rates | None = None
         self.other: Allocation | None = None
 
     def reach(self, client: Path, reached_by: Listener | Callable[[bytes], None] | None) -> None:
@@ -133,6 +136,7 @@ class Allocation:
         """Become the second half of a dual allocation, whose first half is ``other``."""
         self.other, other.other = other, self
         self.counters = other.counters
+        self.rates = other.rates
 
     def facing(self, name_size: int) -> "Allocation | None":
         """The half that reaches peers whose socket addresses have ``name_size`` bytes."""

@@ -43,6 +43,7 @@ from natkit.relay.plane import (
     Ports,
     Unhandled,
 )
+from natkit.relay.rates import Rates, pass_through
 from natkit.relay.readiness import PASSES, Reactor, watch
 from natkit.relay.tables import Allocation, Channel, Listener, Permission
 from natkit.stun.registry import HEADER_LENGTH, MAGIC_COOKIE, TRANSACTION_ID_LENGTH
@@ -191,6 +192,13 @@ class UserspacePlane:
         half = self._half(allocation, len(name))
         half.bind(channel, name, until, self._clock(), only_relayed=only_relayed)
 
+    def limit(self, allocation: AllocationId, rates: Rates | None) -> None:
+        """Let the allocation's data pass only as ``rates`` have it."""
+        opened = self._open(allocation)
+        opened.rates = rates
+        if opened.other is not None:
+            opened.other.rates = rates
+
     def refuse(self, networks: Sequence[IPNetwork]) -> None:
         """Drop the permissions and channels that lead into ``networks``."""
         for allocation in self._relayed.values():
@@ -315,6 +323,9 @@ class UserspacePlane:
                 return False
             half = facing
             name, start, size = send
+        if half.rates is not None and not pass_through(half.rates.to_peers, size, now):
+            counters.dropped_over_rate += 1
+            return True
         try:
             payload = data[start : start + size]
             icmp.send_to(half.endpoint.socket, payload, sockaddr.to_python(name))
@@ -455,7 +466,7 @@ class UserspacePlane:
         if bindings:
             self._answer_bindings(listener, bindings, now)
         for allocation, packets in to_peers.items():
-            self._send_to_peers(allocation, packets)
+            self._send_to_peers(allocation, packets, now)
         self._hand_up(listener, unhandled, now)
         return len(lengths)
 
@@ -513,8 +524,12 @@ class UserspacePlane:
             return None
         return channel
 
-    def _send_to_peers(self, allocation: Allocation, packets: Sequence[Packet]) -> None:
-        batch, counters = self._from_clients, allocation.counters
+    def _send_to_peers(self, allocation: Allocation, packets: Sequence[Packet], now: float) -> None:
+        batch, counters, rates = self._from_clients, allocation.counters, allocation.rates
+        if rates is not None:
+            passing = [each for each in packets if pass_through(rates.to_peers, each[1], now)]
+            counters.dropped_over_rate += len(packets) - len(passing)
+            packets = passing
         if len(packets) == 1:
             start, size, peer = packets[0]
             if batch.send_one(allocation.endpoint, start, size, peer):
@@ -573,7 +588,7 @@ class UserspacePlane:
         buffer, starts = self._peer_slots
         names, slices, host = self._peer_names[allocation.endpoint.name_size]
         permissions, channels = allocation.permissions, allocation.channels_by_peer
-        counters = allocation.counters
+        counters, rates = allocation.counters, allocation.rates
         for index, length in enumerate(lengths, first):
             name = names[slices[index]]
             permission = permissions.get(name[host])
@@ -586,6 +601,9 @@ class UserspacePlane:
                 continue
             if length > LARGEST_DATA:
                 counters.dropped_send_failed += 1
+                continue
+            if rates is not None and not pass_through(rates.to_clients, length, now):
+                counters.dropped_over_rate += 1
                 continue
             start = starts[index]
             channel = channels.get(name)

@@ -24,6 +24,8 @@ EXAMPLES = {
     "admin.token",
     "admin.public",
     "credentials.token",
+    "limits.bandwidth",
+    "limits.bandwidth_per_user",
 }
 
 

@@ -56,6 +56,8 @@ def settings(listener: Address) -> Settings:
         listeners=(listener,),
         relay_ipv4=RELAY_HOST,
         relay_ipv6=RELAY_HOST6,
+        # Little enough to be met, by data that is sent while no time passes.
+        bandwidth_per_user=100,
         # Some of the ports that the system chooses for the peers there.
         denied_peers=(PeerRange(ipaddress.ip_network("127.0.0.2/32"), PortRange(0, 46_000)),),
         allowed_peers=tuple(ipaddress.ip_network(network) for network in ALLOWED),
@@ -202,6 +204,7 @@ class MachineBehindPlane(_Machine):
                 if event.second is not None:
                     plane.open_second(allocation, self._held.pop(event.second), until)
                 self._relayed.update(event.relayed_addresses)
+                plane.limit(allocation, self.server.rates(allocation))
             case AllocationRefreshed(allocation, until, family):
                 plane.extend(allocation, until, family)
             case AllocationClosed(allocation):

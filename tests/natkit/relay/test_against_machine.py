@@ -248,7 +248,7 @@ class Comparison:
         ]
 
     def some_data(self) -> bytes:
-        return self.random.randbytes(self.random.choice((0, 1, 2, 3, 4, 20, 172, 1_200, 20_000)))
+        return self.random.randbytes(self.random.choice((0, 1, 2, 3, 4, 20, 172, 1_200, 40_000)))
 
     def channel_data(self) -> None:
         data = self.some_data()
@@ -326,3 +326,4 @@ def _compare(seed: int, *, portable: bool) -> None:
     assert totals.packets_to_clients > 20
     assert totals.dropped_no_permission > 20
     assert totals.dropped_no_channel > 20
+    assert totals.dropped_over_rate > 0

@@ -1,0 +1,76 @@
+"""Bandwidth: how many bytes a second each user, and all together, may have relayed each way.
+
+A user's allocations share its buckets, which live as long as one of them.  Where nothing is limited
+there are none, and relaying costs nothing for it.
+"""
+
+from natkit.relay.rates import Rates, TokenBucket
+from stun_server.authentication import Account
+from stun_server.settings import Settings
+
+__all__ = ["Bandwidth"]
+
+
+class _Pair:
+    """A bucket for each direction, and how many allocations go through them."""
+
+    __slots__ = ("holders", "to_clients", "to_peers")
+
+    def __init__(self, rate: int) -> None:
+        self.to_peers = TokenBucket(rate)
+        self.to_clients = TokenBucket(rate)
+        self.holders = 0
+
+    def set(self, rate: int) -> None:
+        self.to_peers.rate = self.to_clients.rate = rate
+
+
+class Bandwidth:
+    """Hands out the buckets; each realm has its own limit for a user."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._users: dict[str, _Pair] = {}
+        self._all: _Pair | None = None
+        self._per_user: dict[str, int | None] = {}
+        self._default: int | None = None
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """Go by other limits; what was unlimited when an allocation opened stays so for it."""
+        self._default = settings.bandwidth_per_user
+        self._per_user = {
+            choice.settings.realm: choice.settings.bandwidth_per_user for choice in settings.realms
+        }
+        if settings.bandwidth is None:
+            self._all = None
+        elif self._all is None:
+            self._all = _Pair(settings.bandwidth)
+        else:
+            self._all.set(settings.bandwidth)
+
+    def open(self, account: Account) -> Rates | None:
+        """The buckets of a user's new allocation; None when nothing limits it."""
+        limit = self._per_user.get(account.realm, self._default)
+        pairs = [self._all] if self._all is not None else []
+        if limit is not None:
+            own = self._users.get(account.name)
+            if own is None:
+                own = self._users[account.name] = _Pair(limit)
+            own.set(limit)
+            own.holders += 1
+            # First, so that a user beyond its own limit takes nothing from the others.
+            pairs.insert(0, own)
+        if not pairs:
+            return None
+        return Rates(
+            tuple(pair.to_peers for pair in pairs), tuple(pair.to_clients for pair in pairs)
+        )
+
+    def close(self, account: Account, rates: Rates | None) -> None:
+        """The user's allocation that had these buckets is gone."""
+        own = self._users.get(account.name)
+        if own is None or rates is None or own.to_peers not in rates.to_peers:
+            return
+        own.holders -= 1
+        if not own.holders:
+            del self._users[account.name]
