@@ -25,6 +25,8 @@ class PlaneSockets:
     """
 
     def __init__(self, on_icmp: Callable[[Icmp, Path], None]) -> None:
+        self.unfragmented = 0
+        """Datagrams that were to leave with Don't Fragment."""
         self._on_icmp = on_icmp
         self._plane: RelayPlane | None = None
         self._inputs: Inputs | None = None
@@ -77,6 +79,7 @@ class PlaneSockets:
         """Send at once; what the system refuses is lost, and the plane's to count."""
         if self._plane is not None:
             unfragmented = isinstance(transmit, UnfragmentedTransmit)
+            self.unfragmented += unfragmented
             self._plane.send(transmit.data, transmit.path, dont_fragment=unfragmented)
 
     def flush(self) -> None:

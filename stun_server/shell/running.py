@@ -245,6 +245,7 @@ class RunningServer:
         """What happened besides, by name."""
         counts = self.events.counts + self.users.counts()
         counts["malformed messages"] = self._machine.malformed
+        counts["unfragmented datagrams"] = self._sockets.unfragmented
         strangers = self._machine.strangers
         counts["messages of denied clients"] = strangers.denied
         counts["packets over the limit of a source"] = strangers.limits.packets_dropped

@@ -173,28 +173,6 @@ def test_uclient_takes_its_allocation_along_to_another_port(
     assert all(line["before"] != line["client"] for line in moved())
 
 
-@pytest.mark.parametrize("transport", [(), ("-t",)], ids=["udp", "tcp"])
-@pytest.mark.parametrize("peer_host", ["127.0.0.1", "::1"])
-def test_uclient_relays_to_both_families_by_a_dual_allocation(
-    server: StunServerProcess, peer: Address, transport: tuple[str, ...], peer_host: str
-) -> None:
-    opened = server.from_now_on("allocation opened")
-    bound = server.from_now_on("channel bound")
-    totals = uclient(
-        server.address,
-        *(*transport, "-Z", "-e", peer_host, "-r", str(peer.port)),
-        username=USER,
-        password=PASSWORD,
-    )
-    assert totals.is_complete, totals.output
-    hosts = [
-        tuple(Address.parse(str(line[name])).host for name in ("relayed", "second"))
-        for line in opened()
-    ]
-    assert set(hosts) == {("127.0.0.1", "::1")}
-    assert {Address.parse(str(line["peer"])).host for line in bound()} == {peer_host}
-
-
 def test_a_peer_on_a_second_channel_gets_400(server: StunServerProcess, run: Run) -> None:
     refused = server.from_now_on("request refused")
     totals = run("-N", "-X")
