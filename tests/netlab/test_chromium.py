@@ -54,6 +54,32 @@ ECHO = """
 })(%s)
 """
 
+# The same, but the connections stay, and data goes round for as long as the page is open.
+RELAY = """
+(async ([url, username, credential]) => {
+  const configuration = {
+    iceServers: [{urls: url, username, credential}], iceTransportPolicy: "relay",
+  };
+  const one = new RTCPeerConnection(configuration), other = new RTCPeerConnection(configuration);
+  globalThis.kept = [one, other];
+  for (const [from, to] of [[one, other], [other, one]]) {
+    from.onicecandidate = ({candidate}) => { if (candidate) to.addIceCandidate(candidate); };
+  }
+  other.ondatachannel = ({channel}) => {
+    channel.onmessage = ({data}) => channel.send(data);
+  };
+  const channel = one.createDataChannel("echo");
+  const opened = new Promise((resolve) => { channel.onopen = () => resolve("open"); });
+  await one.setLocalDescription();
+  await other.setRemoteDescription(one.localDescription);
+  await other.setLocalDescription();
+  await one.setRemoteDescription(other.localDescription);
+  const state = await Promise.race([opened, new Promise((resolve) => setTimeout(resolve, 30000))]);
+  setInterval(() => { if (channel.readyState === "open") channel.send("x".repeat(500)); }, 50);
+  return state;
+})(%s)
+"""
+
 REFUSED = """
 (([url, username]) => new Promise((resolve) => {
   const connection = new RTCPeerConnection({

@@ -132,6 +132,10 @@ class Chromium:
                 text=text if kind == "keyDown" else "",
             )
 
+    def type(self, text: str) -> None:
+        """Write into what has the focus."""
+        self._command("Input.insertText", text=text)
+
     def view(self, width: int, height: int, *, dark: bool = False) -> None:
         """Be a screen of this size in CSS pixels, of somebody who prefers light or dark."""
         self._command(

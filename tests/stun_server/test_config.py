@@ -11,6 +11,7 @@ from natkit.machine import Transport
 from natkit.stun.registry import PasswordAlgorithmNumber
 from natkit.turn.credentials import Digest
 from stun_server.config import Config, Flag, ReadyKeys, load
+from stun_server.policy import PeerPolicy
 from stun_server.settings import PeerRange, PortRange, Settings
 from stun_server.shell.listening import ListenAddress
 
@@ -297,3 +298,20 @@ def test_a_file_that_cannot_be_read_is_one_line(file: Path, content: bytes | Non
         file.write_bytes(content)
     with pytest.raises(NatkitError, match=str(file)):
         load(file)
+
+
+def test_where_operators_come_in_is_no_peer_in_any_realm() -> None:
+    config = Config.model_validate(
+        {
+            "listeners": {"listen": ["127.0.0.1:3478"]},
+            "admin": {"listen": "127.0.0.1:9478", "public": "0.0.0.0:8080"},
+            "policy": {"allow_peer": ["127.0.0.0/8"]},
+            "realms": {"shop": {"origins": ["https://shop.example"]}},
+        }
+    )
+    server = config.settings((), bytes(32), dont_fragment=False)
+    for settings in (server, config.settings_of("shop", server)):
+        policy = PeerPolicy.of(settings)
+        for refused in (Address("127.0.0.1", 9478), Address("127.0.0.1", 8080)):
+            assert policy.refusal(refused) is not None
+        assert policy.refusal(Address("127.0.0.1", 9479)) is None

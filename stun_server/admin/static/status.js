@@ -183,35 +183,60 @@ const showStatus = ({status, now, ready, signed_in: signedIn, test}) => {
   showListeners(status);
 };
 
-const row = (each, now) => {
-  const cell = (label, content, kind = "") => {
-    const made = make("td", {className: kind}, ...[content].flat());
+/* Rows stay while their sessions live, so that what somebody is about to press stays under the finger. */
+const rows = new Map();
+
+const newRow = (each) => {
+  const cell = (label, kind = "") => {
+    const made = make("td", {className: kind});
     made.dataset.label = label;
     return made;
   };
   const mono = (text) => make("div", {className: "mono", textContent: text});
+  const soft = (text) => make("div", {className: "soft small", textContent: text});
+  const fixed = [cell("User"), cell("Client"), cell("Relayed")];
+  const changing = [cell("Since"), cell("Expires"), cell("Peers", "number"), cell("To peers", "number"), cell("To clients", "number")];
+  fixed[0].append(each.user, soft(`session ${each.id}`));
   const button = make("button", {type: "button", className: "danger", textContent: "Disconnect"});
   button.setAttribute("aria-label", `Disconnect ${each.user} at ${each.client}`);
   button.addEventListener("click", () => disconnect(each));
-  return make("tr", {},
-    cell("User", [each.user, make("div", {className: "soft small", textContent: `session ${each.id}`})]),
-    cell("Client", [mono(each.client), make("div", {className: "soft small", textContent: each.transport.toUpperCase()})]),
-    cell("Relayed", each.relayed.map(mono)),
-    cell("Since", span(now - each.since)),
-    cell("Expires", `in ${span(each.expires - now)}`),
-    cell("Peers", `${each.permissions} (${each.channels} ch.)`, "number"),
-    cell("To peers", size(each.traffic.bytes_to_peers), "number"),
-    cell("To clients", size(each.traffic.bytes_to_clients), "number"),
-    cell("", button, "bare wide"));
+  const last = cell("", "bare wide");
+  last.append(button);
+  const update = (session, now) => {
+    // A client that moves, or gets an address more, stays the same session.
+    const where = `${session.client} ${session.relayed}`;
+    if (made.dataset.where !== where) {
+      made.dataset.where = where;
+      fixed[1].replaceChildren(mono(session.client), soft(session.transport.toUpperCase()));
+      fixed[2].replaceChildren(...session.relayed.map(mono));
+    }
+    const texts = [
+      span(now - session.since), `in ${span(session.expires - now)}`, `${session.permissions} (${session.channels} ch.)`,
+      size(session.traffic.bytes_to_peers), size(session.traffic.bytes_to_clients),
+    ];
+    changing.forEach((each, index) => { each.textContent = texts[index]; });
+  };
+  const made = make("tr", {}, ...fixed, ...changing, last);
+  return {made, update};
 };
 
 const showSessions = (now) => {
   const wanted = $("filter").value.trim().toLowerCase();
   const found = sessions.filter((each) => !wanted || [each.user, each.client, each.id, ...each.relayed].some((text) => text.toLowerCase().includes(wanted)));
-  const rows = $("rows");
-  // What somebody is about to press must not go from under the finger.
-  if (rows.contains(document.activeElement)) return;
-  rows.replaceChildren(...found.map((each) => row(each, now)));
+  const ids = new Set(found.map((each) => each.id));
+  for (const [id, {made}] of rows) {
+    if (ids.has(id)) continue;
+    // Whoever works by keyboard goes on from the table's title, not from the top of the page.
+    if (made.contains(document.activeElement)) $("sessions-title").focus();
+    made.remove();
+    rows.delete(id);
+  }
+  found.forEach((each, index) => {
+    if (!rows.has(each.id)) rows.set(each.id, newRow(each));
+    const {made, update} = rows.get(each.id);
+    update(each, now);
+    if ($("rows").children[index] !== made) $("rows").insertBefore(made, $("rows").children[index] ?? null);
+  });
   $("no-sessions").hidden = found.length > 0;
   $("no-sessions").textContent = wanted && sessions.length ? "No session matches." : "Nobody has an allocation.";
   const all = last.status.sessions;
@@ -238,7 +263,6 @@ const disconnect = async (each) => {
   } catch (error) {
     report(error.message);
   }
-  document.activeElement?.blur();
   await look();
 };
 
