@@ -20,6 +20,7 @@ from natkit.address import Address, Family, IPNetwork
 from natkit.errors import ConfigError, MisuseError
 from natkit.machine import Transport
 from natkit.net.interfaces import expand_wildcard
+from natkit.net.marking import LARGEST_CODE_POINT
 from natkit.server.admin.rules import is_loopback
 from natkit.server.stores.opening import KINDS, STORES
 from natkit.stun.credentials import opaque_string
@@ -308,6 +309,9 @@ class Listeners(_Table):
     relay_ports: Ports = _DEFAULT.relay_ports
     relay_ipv4: IPv4Host | None = None
     relay_ipv6: IPv6Host | None = None
+    dscp: Annotated[int, Field(ge=0, le=LARGEST_CODE_POINT)] = 0
+    """The Differentiated Services Code Point of all that is sent over UDP, to clients and to peers:
+    0 is Best Effort, 46 Expedited Forwarding."""
     relay_plane: RelayPlaneName = "auto"
 
     @model_validator(mode="after")

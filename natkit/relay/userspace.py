@@ -16,7 +16,7 @@ from functools import lru_cache, partial
 from natkit.address import Address, Family, IPNetwork
 from natkit.errors import MisuseError
 from natkit.machine import Path, RandomBytes, Transport
-from natkit.net import fragmentation, icmp, sockaddr
+from natkit.net import fragmentation, icmp, marking, sockaddr
 from natkit.net.batch import Endpoint, Packet, datagram_batch
 from natkit.net.libc import HAVE_MMSG
 from natkit.relay.packets import (
@@ -73,9 +73,10 @@ class UserspacePlane:
     """Implements :class:`~natkit.relay.plane.RelayPlane` on sockets, from one thread.
 
     ``clock`` gives monotonic seconds and is read once for each pass over the sockets.  ``portable``
-    does without what only Linux has.  Unhandled datagrams go up after all others of their batch
-    are done with, so that ``on_unhandled`` may do anything to the plane; what it raises goes
-    through to the event loop.
+    does without what only Linux has.  ``on_icmp`` is told of ICMP errors that met what was sent to
+    permitted peers.  ``dscp`` is the code point of all that is sent.  Unhandled datagrams go up
+    after all others of their batch are done with, so that ``on_unhandled`` may do anything to the
+    plane; what it raises goes through to the event loop.
     """
 
     def __init__(
@@ -88,9 +89,11 @@ class UserspacePlane:
         portable: bool = not HAVE_MMSG,
         relays_elsewhere: Callable[[Address], bool] = lambda _: False,
         on_icmp: IcmpHandler | None = None,
+        dscp: int = 0,
     ) -> None:
         self.on_unhandled = on_unhandled
         self._relays_elsewhere = relays_elsewhere
+        self._dscp = dscp
         self._on_icmp = on_icmp if icmp.CAN_REPORT and not portable else None
         self._random = random
         self._clock = clock
@@ -119,7 +122,7 @@ class UserspacePlane:
         if local.ip.is_unspecified:
             raise MisuseError(f"a plane can't listen on {local}, which names no one address")
         _ask_for_buffer(sock, LISTENER_BUFFER)
-        fragmentation.allow(sock)
+        self._set_fields(sock)
         listener = Listener(Endpoint(sock), local, policy)
         self._listeners[local] = listener
         # By itself in the event loop, which costs less for the few that are busy all the time.
@@ -399,13 +402,19 @@ class UserspacePlane:
                     self._on_icmp(error, Path(Transport.UDP, relayed, peer), now)
 
     def _start_relaying(self, opened: Allocation) -> None:
-        fragmentation.allow(opened.endpoint.socket)
+        self._set_fields(opened.endpoint.socket)
         if self._on_icmp is not None:
             icmp.report(opened.endpoint.socket)
         _ask_for_buffer(opened.endpoint.socket, RELAY_BUFFER)
         self._relayed[opened.relayed_name] = opened
         self._sources[opened.endpoint.descriptor] = opened
         self._readiness.add(opened.endpoint.descriptor)
+
+    def _set_fields(self, sock: socket.socket) -> None:
+        """Have the IP headers of what is relayed as RFC 8656 §14 wants, its alternate behaviour."""
+        fragmentation.allow(sock)
+        if self._dscp:
+            marking.mark(sock, self._dscp)
 
     def _stop_relaying(self, closed: Allocation) -> None:
         del self._relayed[closed.relayed_name]

@@ -129,6 +129,7 @@ class RunningServer:
             clock=loop.time,
             relays_elsewhere=place.sharing.relays_elsewhere,
             on_icmp=self._sockets.icmp,
+            dscp=config.listeners.dscp,
         )
         self._sockets.use(self._plane)
         self._certificates = certificates

@@ -237,6 +237,7 @@ def test_keys_may_stand_in_place_of_a_password(file: Path) -> None:
         ("[listeners]\nrelay_ports = '9-1'", "'9-1' is no range within 1 to 65535"),
         ("[listeners]\nrelay_ipv4 = '::1'", "listeners.relay_ipv4: '::1' is no IPv4 address"),
         ("[listeners]\nrelay_ipv6 = '::'", "listeners.relay_ipv6: '::' is no IPv6 address"),
+        ("[listeners]\ndscp = 64", "listeners.dscp: "),
         ("[listeners]\nrelay_plane = 'fast'", "listeners.relay_plane: input should be 'auto', "),
         ("[users]\nrealm = ''", "users.realm: a realm has 1 to 127 characters, not 0"),
         ('[users]\nrealm = "x\\ny"', "users.realm: text that OpaqueString forbids"),

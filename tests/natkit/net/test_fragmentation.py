@@ -6,6 +6,7 @@ from natkit.net import fragmentation
 
 LINUX = pytest.mark.skipif(not fragmentation.CAN_FORBID, reason="set on Linux only")
 IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
+IPV6_MTU_DISCOVER = 23
 
 
 @LINUX
@@ -39,3 +40,17 @@ def test_where_it_can_not_be_set_it_is_an_error(monkeypatch: pytest.MonkeyPatch)
         fragmentation.forbidden(sock),
     ):
         pytest.fail("nothing may be sent then")
+
+
+@LINUX
+def test_packets_may_be_fragmented_whatever_the_path_allows() -> None:
+    ip_pmtudisc_omit = 5
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        fragmentation.allow(sock)
+        with fragmentation.forbidden(sock):
+            assert sock.getsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER) == IP_PMTUDISC_DO
+        assert sock.getsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER) == ip_pmtudisc_omit
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        before = sock.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER)
+        fragmentation.allow(sock)
+        assert sock.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER) == before

@@ -48,7 +48,7 @@ class HandReactor:
 class Rig:
     """A plane, the sockets around it, and a clock that stands still until it is set."""
 
-    def __init__(self, *, portable: bool = False) -> None:
+    def __init__(self, *, portable: bool = False, dscp: int = 0) -> None:
         self.now = 1_000.0
         self.reactor = HandReactor()
         self.elsewhere: set[Address] = set()
@@ -60,6 +60,7 @@ class Rig:
             random=random.Random(7).randbytes,
             clock=lambda: self.now,
             portable=portable,
+            dscp=dscp,
             on_icmp=lambda error, path, _: self.icmp.append((error, path)),
             relays_elsewhere=lambda address: address in self.elsewhere,
         )
