@@ -598,6 +598,7 @@ class UserspacePlane:
         names, slices, host = self._peer_names[allocation.endpoint.name_size]
         permissions, channels = allocation.permissions, allocation.channels_by_peer
         counters, rates = allocation.counters, allocation.rates
+        stream: list[bytes] = []
         for index, length in enumerate(lengths, first):
             name = names[slices[index]]
             permission = permissions.get(name[host])
@@ -630,11 +631,15 @@ class UserspacePlane:
                 buffer[end - padding : end] = bytes(padding)
             counters.packets_to_clients += 1
             counters.bytes_to_clients += length
-            if allocation.write is not None:
-                allocation.write(buffer[begin:end])
-            else:
+            if allocation.write is None:
                 outgoing.append((begin, end - begin, allocation.client_name))
                 owners.append((allocation, length))
+            elif allocation.pads:
+                stream.append(buffer[begin:end])
+            else:
+                allocation.write(buffer[begin:end])
+        if stream and allocation.write is not None:
+            allocation.write(b"".join(stream))
 
     def _send_to_clients(
         self,

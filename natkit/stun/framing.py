@@ -66,11 +66,23 @@ class StunFraming:
         buffer += data
         if self.is_held:
             return []
+        # Bytes are cut faster; to make them costs no more than what came, however it trickles in.
+        source = bytes(buffer) if 2 * len(data) >= len(buffer) else buffer
+        end, limit = len(source), self._limit
         messages: list[bytes] = []
         start = 0
-        while start < len(buffer):
+        while start < end:
+            if source[start] in _CHANNEL_FIRST_BYTES and start + CHANNEL_HEADER_LENGTH <= end:
+                size = CHANNEL_HEADER_LENGTH + (source[start + 2] << 8 | source[start + 3])
+                stop = start + size + (-size & 3)
+                if stop - start <= limit:
+                    if stop > end:
+                        break
+                    messages.append(bytes(source[start : start + size]))
+                    start = stop
+                    continue
             try:
-                sizes = self._sizes(start)
+                sizes = self._sizes(source, start)
             except MalformedMessage as failure:
                 self._failure = failure
                 buffer.clear()
@@ -80,9 +92,9 @@ class StunFraming:
             if sizes is None:
                 break
             size, padded_size = sizes
-            if len(buffer) - start < padded_size:
+            if end - start < padded_size:
                 break
-            messages.append(bytes(buffer[start : start + size]))
+            messages.append(bytes(source[start : start + size]))
             start += padded_size
             if self._hold_after and messages[-1][:2] in self._hold_after:
                 self.is_held = True
@@ -101,9 +113,8 @@ class StunFraming:
         self._buffer.clear()
         return rest
 
-    def _sizes(self, start: int) -> tuple[int, int] | None:
+    def _sizes(self, buffer: bytes | bytearray, start: int) -> tuple[int, int] | None:
         """Bytes of the message at ``start`` without and with padding; None: not known yet."""
-        buffer = self._buffer
         first = buffer[start]
         available = len(buffer) - start
         if first <= STUN_LAST_FIRST_BYTE:

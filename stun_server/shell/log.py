@@ -381,9 +381,9 @@ class EventLog:
                     lifetime=round(event.until - now),
                 )
 
-    def count_only(self, what: str) -> None:
+    def count_only(self, what: str, count: int = 1) -> None:
         """Count something that has no line of its own."""
-        self.counts[what] += 1
+        self.counts[what] += count
 
     def _session(self, allocation_id: int) -> str:
         return session_id(self._worker, allocation_id)

@@ -19,6 +19,7 @@ from natkit.machine import CloseSocket, Failure, OpenSocket, Path, Transport
 from natkit.relay.plane import BindingPolicy, Counters, RelayPlane
 from natkit.relay.userspace import UserspacePlane
 from natkit.stun.attributes import Icmp
+from natkit.stun.framing import StunFraming
 from stun_server.admin.serving import AdminHttp
 from stun_server.authentication import Credential
 from stun_server.config import Config
@@ -401,7 +402,8 @@ class RunningServer:
 
     def _write(self, client: Path, data: bytes) -> None:
         if not self._streams.offer(client, data):
-            self.events.count_only("datagrams for slow readers dropped")
+            dropped = len(StunFraming().receive(data)) if client.transport.is_reliable else 1
+            self.events.count_only("datagrams for slow readers dropped", dropped)
 
     def _on_defect(self, error: Exception) -> None:
         self.events.count_only("internal errors")

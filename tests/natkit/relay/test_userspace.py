@@ -486,6 +486,27 @@ class TestStream:
             rig.turn()
             assert written.pop() == channel_data(data)
 
+    def test_what_waits_for_a_stream_is_written_at_once_and_for_dtls_each_by_itself(
+        self, rig: Rig
+    ) -> None:
+        packets = [b"1", b"12", b"123"]
+        dtls = STREAM._replace(transport=Transport.DTLS)
+        expected = {
+            STREAM: [b"".join(channel_data(data, padding=-len(data) % 4) for data in packets)],
+            dtls: [channel_data(data) for data in packets],
+        }
+        for client, writes in expected.items():
+            written: list[bytes] = []
+            allocation, relayed = rig.allocate_stream(client, written)
+            peer = rig.new_socket()
+            rig.plane.permit(allocation, "127.0.0.1", 1_300.0)
+            rig.plane.bind_channel(allocation, CHANNEL, address_of(peer), 1_600.0)
+            for data in packets:
+                peer.sendto(data, relayed)
+            rig.plane._relay([rig.plane._allocations[allocation].endpoint.descriptor])
+            assert written == writes
+            assert rig.plane.counters(allocation).packets_to_clients == 3
+
     def test_indications_are_relayed_both_ways(self, rig: Rig) -> None:
         written: list[bytes] = []
         allocation, relayed = rig.allocate_stream(STREAM, written)
