@@ -1,6 +1,6 @@
 """How a STUN or TURN client reaches a server: by which carrier, and whom it believes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Final
@@ -11,10 +11,17 @@ from natkit.aio.tcp import StreamConnections
 from natkit.aio.tls import TlsClient, TlsConnections, client_context
 from natkit.errors import MisuseError
 from natkit.locate import Target
-from natkit.machine import Transport
+from natkit.machine import StreamFraming, Transport
 from natkit.stun.framing import StunFraming
 
-__all__ = ["ALPN_NAT_DISCOVERY", "ALPN_TURN", "SYSTEM_TRUST", "Trust", "client_streams"]
+__all__ = [
+    "ALPN_NAT_DISCOVERY",
+    "ALPN_TURN",
+    "SYSTEM_TRUST",
+    "Trust",
+    "client_connections",
+    "client_streams",
+]
 
 ALPN_TURN: Final = "stun.turn"
 """What a TURN client says that it speaks (RFC 7443 §3)."""
@@ -47,12 +54,21 @@ def client_streams(server: Target, alpn: Sequence[str], trust: Trust) -> StreamC
     """
     match server.transport:
         case Transport.TLS:
-            return TlsConnections(StunFraming, client=_tls_client(server.tls_name, alpn, trust))
+            return client_connections(server, alpn, trust, StunFraming)
         case Transport.DTLS:
             context = dtls_client_context(trust=trust.roots, verify=trust.verify, alpn=alpn)
             return DtlsAssociations(client=DtlsClient(server.tls_name, context))
         case _:
-            return StreamConnections(StunFraming)
+            return client_connections(server, alpn, trust, StunFraming)
+
+
+def client_connections(
+    server: Target, alpn: Sequence[str], trust: Trust, framing: Callable[[], StreamFraming]
+) -> StreamConnections:
+    """Connections to ``server``, over TLS if that is its transport, else over TCP."""
+    if server.transport is Transport.TLS:
+        return TlsConnections(framing, client=_tls_client(server.tls_name, alpn, trust))
+    return StreamConnections(framing)
 
 
 def _tls_client(name: str, alpn: Sequence[str], trust: Trust) -> TlsClient:

@@ -83,9 +83,9 @@ class Splice:
             end.close()
 
     def abort(self) -> None:
-        """End both at once."""
+        """Reset both at once, so that neither end takes it for an end in order."""
         for end in (self.to_client, self.to_peer):
-            end.abort()
+            end.reset()
 
     def lost(self) -> None:
         """One of the ends is over."""
@@ -176,10 +176,6 @@ class _End(asyncio.Protocol):
     def close(self) -> None:
         if self._transport is not None and not self.is_lost:
             self._transport.close()
-
-    def abort(self) -> None:
-        if self._transport is not None and not self.is_lost:
-            self._transport.abort()
 
     def reset(self) -> None:
         if self._transport is None or self.is_lost:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar, assert_never
 
@@ -42,10 +42,13 @@ from natkit.turn.events import (
     AllocationLost,
     ChannelBound,
     ChannelFailed,
+    ConnectionAttempted,
     DataReceived,
     IcmpReceived,
     Moved,
     MoveFailed,
+    PeerConnected,
+    PeerConnectionFailed,
     PermissionFailed,
     PermissionInstalled,
     Refreshed,
@@ -66,6 +69,7 @@ _log = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
+A = TypeVar("A", bound="Allocation")
 
 
 class Allocation:
@@ -141,7 +145,7 @@ class Allocation:
             self._driver.run(lambda now: self._machine.permit([peer], now))
             await waiter
         finally:
-            _forget(self._permissions, peer.host, waiter)
+            forget(self._permissions, peer.host, waiter)
 
     async def bind_channel(self, peer: Address) -> None:
         """Bind a channel to ``peer``: four bytes of overhead a datagram instead of some 36.
@@ -156,7 +160,7 @@ class Allocation:
             self._driver.run(lambda now: self._machine.bind_channel(peer, now))
             await waiter
         finally:
-            _forget(self._channels, peer, waiter)
+            forget(self._channels, peer, waiter)
 
     async def send(self, data: bytes, peer: Address) -> None:
         """Send one datagram, best effort; permits the peer first if that was not done.
@@ -256,6 +260,8 @@ class Allocation:
                 self._on_peer_event(event)
             case OpenSocket() | CloseSocket() | Connect() | ClosePath():
                 raise AssertionError(f"the driver fulfils {event}")
+            case PeerConnected() | PeerConnectionFailed() | ConnectionAttempted():
+                self._on_connection_event(event)
             case _:
                 self._on_own_event(event)
 
@@ -265,15 +271,21 @@ class Allocation:
         """Something that ``permit`` or ``bind_channel`` may be waiting for."""
         match event:
             case PermissionInstalled(host):
-                _settle(self._permissions.get(host), None)
+                settle(self._permissions.get(host), None)
             case PermissionFailed(host, error):
-                _fail(self._permissions.get(host), error)
+                fail(self._permissions.get(host), error)
             case ChannelBound(peer, channel):
-                _settle(self._channels.get(peer), channel)
+                settle(self._channels.get(peer), channel)
             case ChannelFailed(peer, error):
-                _fail(self._channels.get(peer), error)
+                fail(self._channels.get(peer), error)
             case _:
                 assert_never(event)
+
+    def _on_connection_event(
+        self, event: PeerConnected | PeerConnectionFailed | ConnectionAttempted
+    ) -> None:
+        """What a TCP allocation alone has: :mod:`natkit.aio.turn_tcp`."""
+        raise AssertionError(f"{event} of a UDP allocation")
 
     def _on_own_event(
         self,
@@ -298,9 +310,9 @@ class Allocation:
                 self._lifetime = lifetime
             case Moved(path):
                 _log.debug("the allocation moved to %s", path.local)
-                _settle(self._moves, None)
+                settle(self._moves, None)
             case MoveFailed(error):
-                _fail(self._moves, error)
+                fail(self._moves, error)
             case AllocationLost(error):
                 self._end(error)
             case AllocationClosed():
@@ -318,10 +330,10 @@ class Allocation:
     def _end(self, error: NatkitError) -> None:
         self._over = error
         for permissions in self._permissions.values():
-            _fail(permissions, error)
+            fail(permissions, error)
         for channels in self._channels.values():
-            _fail(channels, error)
-        _fail(self._moves, error)
+            fail(channels, error)
+        fail(self._moves, error)
         self._arrival.set()
 
 
@@ -342,7 +354,7 @@ async def allocate(
 
     ``turn:`` is UDP, and with ``?transport=tcp`` TCP; ``turns:`` is TLS, and with
     ``?transport=udp`` DTLS, with a certificate for the URI's host that ``trust`` believes.  Peers
-    are reached by UDP always.
+    are reached by UDP; by TCP with :func:`natkit.aio.turn_tcp.allocate_tcp`.
     With ``mobile`` the allocation asks for a ticket, and survives a change of this host's address:
     see :meth:`Allocation.move`.
     ``lifetime`` in seconds and the ``family`` of the relayed address are wishes; with
@@ -356,9 +368,9 @@ async def allocate(
     """
     try:
         async with asyncio.timeout(timeout):
-            targets = await _targets(uri, locator or SystemLocator())
+            targets = await turn_targets(uri, locator or SystemLocator())
             caller = _Caller(username, password, trust, lifetime, family, mobile=mobile)
-            allocation = await _allocate_somewhere(caller, targets)
+            allocation = await allocate_somewhere(caller.open_at, targets)
     except TimeoutError as error:
         if isinstance(error, TransactionTimeout):
             raise
@@ -412,7 +424,8 @@ class _Caller:
         return allocation
 
 
-async def _targets(uri: str, locator: Locator) -> list[Target]:
+async def turn_targets(uri: str, locator: Locator) -> list[Target]:
+    """The servers of a TURN URI; MisuseError for another URI."""
     server = ServerUri.parse(uri)
     if not server.scheme.is_turn:
         scheme = Scheme.TURNS if server.scheme.is_secure else Scheme.TURN
@@ -422,12 +435,12 @@ async def _targets(uri: str, locator: Locator) -> list[Target]:
     return list(await locator.locate(uri))
 
 
-async def _allocate_somewhere(caller: _Caller, targets: list[Target]) -> Allocation:
+async def allocate_somewhere(open_at: Callable[[Target], Awaitable[A]], targets: list[Target]) -> A:
     """Try the targets, and the servers that they send us on to (RFC 8489 §10, RFC 8656 §7.4)."""
     asked = {target.address for target in targets}
     for _ in range(MAX_REDIRECTS):
         try:
-            return await first_success(targets, caller.open_at, Allocation.close)
+            return await first_success(targets, open_at, Allocation.close)
         except TryAlternate as redirection:
             # The same transport, and never a server that was asked already.
             fresh = [address for address in redirection.servers if address not in asked]
@@ -438,22 +451,25 @@ async def _allocate_somewhere(caller: _Caller, targets: list[Target]) -> Allocat
             # Its certificate may be for another name (RFC 8489 §10).
             name = redirection.domain or first.tls_name
             targets = [Target(first.transport, each, first.host, name) for each in fresh]
-    return await first_success(targets, caller.open_at, Allocation.close)
+    return await first_success(targets, open_at, Allocation.close)
 
 
-def _settle(waiters: set[asyncio.Future[T]] | None, result: T) -> None:
+def settle(waiters: set[asyncio.Future[T]] | None, result: T) -> None:
+    """Give all of them a result."""
     for waiter in waiters or ():
         if not waiter.done():
             waiter.set_result(result)
 
 
-def _fail(waiters: set[asyncio.Future[T]] | None, error: NatkitError) -> None:
+def fail(waiters: set[asyncio.Future[T]] | None, error: NatkitError) -> None:
+    """Raise the error in all of them."""
     for waiter in waiters or ():
         if not waiter.done():
             waiter.set_exception(error)
 
 
-def _forget(waiters: dict[K, set[asyncio.Future[T]]], key: K, waiter: asyncio.Future[T]) -> None:
+def forget(waiters: dict[K, set[asyncio.Future[T]]], key: K, waiter: asyncio.Future[T]) -> None:
+    """It waits no more."""
     waiters[key].discard(waiter)
     if not waiters[key]:
         del waiters[key]

@@ -79,6 +79,7 @@ from natkit.turn.registry import DEFAULT_LIFETIME
 from natkit.turn.requests import (
     Allocate,
     BindChannel,
+    ConnectPeer,
     CreatePermission,
     Delete,
     Purpose,
@@ -655,6 +656,8 @@ class Allocation:
             case BindChannel():
                 self._peers.channel_outcome(purpose, result, started_at, now)
                 self._serve_peers(now)
+            case ConnectPeer():
+                self._connect_outcome(purpose, result)
             case _:
                 assert_never(purpose)
 
@@ -718,6 +721,10 @@ class Allocation:
             self._move_because_of_silence(now)
         if may_pass(result):
             self._timers.set(_Timer.REFRESH, now + retry_delay(result))
+
+    def _connect_outcome(self, purpose: ConnectPeer, result: Message | NatkitError) -> None:
+        """What a TCP allocation makes of it: :mod:`natkit.turn.tcp_allocation`."""
+        raise AssertionError(f"{purpose} of a UDP allocation: {result}")
 
     def _serve_peers(self, now: float) -> None:
         """Do what the peers' permissions and channels want done."""

@@ -107,6 +107,30 @@ class IcmpReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerConnected:
+    """The server is connected to ``peer``; the connection waits to be bound (RFC 6062 §4.3)."""
+
+    peer: Address
+    connection_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConnectionFailed:
+    """The server is not connected to ``peer``; ``error`` tells why."""
+
+    peer: Address
+    error: NatkitError
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionAttempted:
+    """``peer`` connected to the relayed address; the connection waits to be bound (§4.4)."""
+
+    peer: Address
+    connection_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class AllocationLost:
     """The allocation is gone and nobody asked for it; ``error`` tells why."""
 
@@ -124,6 +148,9 @@ TurnEvent = (
     Allocated
     | AllocateFailed
     | Refreshed
+    | PeerConnected
+    | PeerConnectionFailed
+    | ConnectionAttempted
     | Moved
     | MoveFailed
     | PermissionInstalled

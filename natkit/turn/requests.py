@@ -26,11 +26,15 @@ SERVER_FAILURE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Allocate:
-    """Create the allocation; ``lifetime`` in seconds, ``family`` and a ticket are wishes."""
+    """Create the allocation; ``lifetime`` in seconds, ``family`` and a ticket are wishes.
+
+    ``protocol`` is how the server speaks with peers, by its IP number.
+    """
 
     lifetime: int | None
     family: dual.Wish
     mobile: bool = False
+    protocol: int = UDP_PROTOCOL
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +65,22 @@ class BindChannel:
     carries_permission: bool
 
 
-Purpose = Allocate | Refresh | Delete | CreatePermission | BindChannel
+@dataclass(frozen=True, slots=True)
+class ConnectPeer:
+    """Open a TCP connection to ``peer`` (RFC 6062 §4.3)."""
+
+    peer: Address
+
+
+Purpose = Allocate | Refresh | Delete | CreatePermission | BindChannel | ConnectPeer
 
 
 def form(purpose: Purpose) -> tuple[Method, tuple[Attribute, ...]]:
     """Method and attributes of a request, without those that authenticate it."""
     match purpose:
-        case Allocate(lifetime, family, mobile):
+        case Allocate(lifetime, family, mobile, protocol):
             return Method.ALLOCATE, (
-                RequestedTransport(UDP_PROTOCOL),
+                RequestedTransport(protocol),
                 *dual.form(family),
                 *_lifetime(lifetime),
                 *_ticket(b"" if mobile else None),
@@ -85,6 +96,8 @@ def form(purpose: Purpose) -> tuple[Method, tuple[Attribute, ...]]:
                 ChannelNumber(channel.number),
                 XorPeerAddress(channel.peer),
             )
+        case ConnectPeer(peer):
+            return Method.CONNECT, (XorPeerAddress(peer),)
 
 
 def may_pass(error: NatkitError) -> bool:

@@ -135,8 +135,8 @@ class RunningServer:
         self._sockets.use(self._plane)
         self._certificates = certificates
         self._streams = Clients(self.admission, certificates)
-        self._tcp = TcpRelaying(self._streams, float(config.limits.peer_connection_idle))
-        self._relayed = Relayed(self._plane, self._tcp)
+        self.tcp = TcpRelaying(self._streams, float(config.limits.peer_connection_idle))
+        self._relayed = Relayed(self._plane, self.tcp)
         self._machine = Server(
             machine_settings(config, keys, listeners, users, place.worker),
             random=os.urandom,
@@ -156,7 +156,7 @@ class RunningServer:
             streams=self._streams,
             on_defect=self._on_defect,
         )
-        self._tcp.use(self._machine, self._driver)
+        self.tcp.use(self._machine, self._driver)
         # Messages of connections pass the plane on their way to the driver.
         self._streams.attach(_PlaneFirst(self._plane, self._driver, loop.time))
         self._homes = ClientHomes(self._plane, self._write)
@@ -214,7 +214,7 @@ class RunningServer:
             self.log_certificate()
         self.admission.limits = config.connection_limits()
         self.admission.policy = _client_policy(config)
-        self._tcp.idle = float(config.limits.peer_connection_idle)
+        self.tcp.idle = float(config.limits.peer_connection_idle)
         self.draining.limit = float(config.limits.drain)
         if relevelled:
             set_level(config.log.level)
@@ -269,7 +269,7 @@ class RunningServer:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
-        await self._tcp.aclose()
+        await self.tcp.aclose()
         await self._driver.aclose()
         await self._retirements.aclose()
         await self.users.aclose()
@@ -288,8 +288,8 @@ class RunningServer:
 
     def _on_event(self, event: ServerEvent) -> None:
         if isinstance(event, ConnectionRequest):
-            self._tcp.fulfil(event)
-        elif self._tcp.concerns(event):
+            self.tcp.fulfil(event)
+        elif self.tcp.concerns(event):
             self._on_tcp_event(event)
         else:
             self._on_plain_event(event)

@@ -206,6 +206,10 @@ class TcpRelaying:
         """Connections to peers, also those that are being closed."""
         return len(self._connecting) + len(self._unread) + len(self._splices) + len(self._closing)
 
+    def waiting(self) -> tuple[int, ...]:
+        """Bytes that each spliced connection keeps for ends that have not read them."""
+        return tuple(live.splice.waiting for live in self._splices.values())
+
     # ── listening and connecting ────────────────────────────────────────────────────────────────
 
     def _listen(self, request: ListenForPeers) -> None:

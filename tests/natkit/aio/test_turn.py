@@ -8,7 +8,6 @@ import pytest
 
 from natkit.address import Address, Family
 from natkit.aio import turn
-from natkit.aio.secure import Trust
 from natkit.aio.turn import Allocation, allocate
 from natkit.errors import (
     AddressFamilyNotSupported,
@@ -304,18 +303,17 @@ async def test_a_redirection_may_name_another_certificate(domain: str | None, na
     first, second = Address("192.0.2.1", 5349), Address("192.0.2.2", 5349)
     asked: list[Target] = []
 
-    class Caller(turn._Caller):
-        async def open_at(self, server: Target) -> Allocation:
-            asked.append(server)
-            if server.address == second:
-                raise Forbidden(403)
-            redirection = TryAlternate(300)
-            redirection.servers, redirection.domain = (second,), domain
-            raise redirection
+    async def open_at(server: Target) -> Allocation:
+        asked.append(server)
+        if server.address == second:
+            raise Forbidden(403)
+        redirection = TryAlternate(300)
+        redirection.servers, redirection.domain = (second,), domain
+        raise redirection
 
     target = Target(Transport.TLS, first, "a.example.org", "turn.example.org")
     with pytest.raises(Forbidden):
-        await turn._allocate_somewhere(Caller("", "", Trust(), None, None), [target])
+        await turn.allocate_somewhere(open_at, [target])
     assert asked == [target, Target(Transport.TLS, second, "a.example.org", name)]
 
 

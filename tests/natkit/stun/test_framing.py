@@ -140,3 +140,27 @@ def test_the_buffer_holds_no_more_than_one_incomplete_message() -> None:
 def test_a_senseless_limit_is_refused(limit: int) -> None:
     with pytest.raises(MisuseError):
         StunFraming(limit)
+
+
+def test_after_a_message_to_hold_after_nothing_more_is_cut() -> None:
+    bind = Message.request(Method.CONNECTION_BIND, bytes(12)).encode()
+    other = Message.request(Method.BINDING, bytes(12)).encode()
+    for cut in range(len(bind) + 1):
+        framing = StunFraming(hold_after=(0x000B,))
+        stream = bind + b"no message" + other
+        messages = [*framing.receive(stream[:cut]), *framing.receive(stream[cut:])]
+        assert messages == [bind]
+        assert framing.is_held
+        assert framing.take_rest() == b"no message" + other
+        assert framing.take_rest() == b""
+
+
+def test_what_was_held_is_cut_once_it_is_resumed() -> None:
+    bind = Message.request(Method.CONNECTION_BIND, bytes(12)).encode()
+    other = Message.request(Method.BINDING, bytes(12)).encode()
+    framing = StunFraming(hold_after=(0x000B,))
+    assert framing.receive(other + bind + other + bind + other) == [other, bind]
+    assert framing.receive(other) == []
+    assert framing.resume() == [other, bind]
+    assert framing.resume() == [other, other]
+    assert not framing.is_held

@@ -51,13 +51,15 @@ class Running:
 
 
 @asynccontextmanager
-async def running(*listen: str, **limits: int) -> AsyncIterator[Running]:
+async def running(
+    *listen: str, policy: Mapping[str, object] | None = None, **limits: int
+) -> AsyncIterator[Running]:
     """A server on a free port of 127.0.0.1 that allows loopback peers."""
     config = Config.model_validate(
         {
             "listeners": {"listen": listen or ["127.0.0.1:0"]},
             "users": {"passwords": {USER: PASSWORD}},
-            "policy": {"allow_peer": ["127.0.0.0/8", "::1/128"]},
+            "policy": {"allow_peer": ["127.0.0.0/8", "::1/128"], **(policy or {})},
             "limits": limits,
         }
     )
