@@ -1,6 +1,7 @@
 """The administrative listeners of a running server, opened and closed together."""
 
 import asyncio
+import contextlib
 import os
 import ssl
 import time
@@ -11,7 +12,7 @@ from typing import Self
 
 from natkit.address import Address
 from natkit.aio.tls import server_context
-from natkit.errors import ConfigError, MisuseError
+from natkit.errors import ConfigError, MisuseError, UnreachableError
 from natkit.server.admin.files import Files
 from natkit.server.admin.guard import Access, Guard
 from natkit.server.admin.listener import HttpListener
@@ -185,12 +186,17 @@ class AdminHttp:
     async def _keep_watching(self) -> None:
         """Sample the server for its charts, and follow it to a new certificate."""
         while True:
-            status = await self._parts.administration.status()
-            self._history.add(Sample.of(status, time.time()))
-            if status.certificates != self._certificates and self._context is not None:
-                self._certificates = status.certificates
-                self._renew(self._context)
+            # There is nothing to see while no worker serves.
+            with contextlib.suppress(UnreachableError):
+                await self._look()
             await asyncio.sleep(INTERVAL)
+
+    async def _look(self) -> None:
+        status = await self._parts.administration.status()
+        self._history.add(Sample.of(status, time.time()))
+        if status.certificates != self._certificates and self._context is not None:
+            self._certificates = status.certificates
+            self._renew(self._context)
 
     def _new_context(self) -> ssl.SSLContext:
         try:

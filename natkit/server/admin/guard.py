@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from natkit.errors import UnreachableError
 from natkit.server.admin.rules import Rules
 from natkit.server.admin.sessions import COOKIE, Sessions
 from natkit.server.admin.throttle import Throttle
@@ -69,6 +70,9 @@ class Guard:
             if answer is None:
                 try:
                     answer = await handler(request)
+                except UnreachableError as error:
+                    # What serves is being started again.
+                    answer = problem(503, str(error))
                 except web.HTTPException as error:
                     answer = problem(error.status, error.reason)
                     if "Allow" in error.headers:

@@ -12,14 +12,10 @@ const Charts = (() => {
     return made;
   };
 
-  /* The next of 1, 2, 5, 10 … above; in powers of `base`, so that units end on whole numbers. */
-  const ceiling = (value, base) => {
-    if (!(value > 0)) return 1;
-    const unit = base ** Math.floor(Math.log(value) / Math.log(base));
-    for (const step of [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]) {
-      if (step * unit >= value) return step * unit;
-    }
-    return value;
+  /* The next of 1, 2, 4, 10, 20 … above, whose halves are round too. */
+  const ceiling = (value) => {
+    const unit = 10 ** Math.floor(Math.log10(value));
+    return unit * ([1, 2, 4].find((step) => step * unit >= value) ?? 10);
   };
 
   const path = (points, x, y) => {
@@ -32,19 +28,19 @@ const Charts = (() => {
     return text;
   };
 
-  /* `series`: [{name, points: [[unix time, value or null], …]}]; `span` is seconds of history. */
-  const draw = (svg, {series, span, now, format, least = 1, base = 10}) => {
+  /* `series`: [{name, points: [[unix time, value or null], …]}]; `span` is seconds of history, `whole` labels whole numbers alone. */
+  const draw = (svg, {series, span, now, format, least = 1, whole = false}) => {
     const width = svg.clientWidth || 320, height = svg.clientHeight || 148;
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     const values = series.flatMap(({points}) => points.map(([, value]) => value ?? 0));
-    const top = ceiling(Math.max(least, ...values), base);
+    const top = ceiling(Math.max(least, ...values));
     const x = (time) => LEFT + (width - LEFT - RIGHT) * (1 - (now - time) / span);
     const y = (value) => height - BOTTOM - (height - TOP - BOTTOM) * (value / top);
     const parts = [];
     for (const share of [0, 0.5, 1]) {
       const level = y(top * share);
       parts.push(node("line", {class: "axis", x1: LEFT, x2: width - RIGHT, y1: level, y2: level}));
-      if (share !== 0.5 || top > 1) {
+      if (!whole || Number.isInteger(top * share)) {
         parts.push(node("text", {class: "label", x: LEFT - 7, y: level + 4, "text-anchor": "end"}, format(top * share)));
       }
     }

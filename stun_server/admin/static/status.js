@@ -96,13 +96,13 @@ const showCharts = (now) => {
   const traffic = {in: rates("bytes_to_clients"), out: rates("bytes_to_peers")};
   Charts.draw($("traffic"), {
     series: Object.entries(traffic).map(([name, points]) => ({name, points})),
-    span: shownSpan(now), now, least: 125, format: (bytes) => bits(bytes).map((part) => part.replace(/\.0+$/, "")).join(" "),
+    span: shownSpan(now), now, least: 100, format: (bytes) => bits(bytes).map((part) => part.replace(/\.0+$/, "")).join(" "),
   });
   const most = Math.max(0, ...traffic.out.concat(traffic.in).map(([, value]) => value ?? 0));
   $("traffic").setAttribute("aria-label", `Traffic in the last ${shownSpan(now) / 60} minutes, ${bits(most).join(" ")} at most each way`);
   const live = samples.map((each) => [each.time, each.sessions]);
   Charts.draw($("sessions-chart"), {
-    series: [{name: "in", points: live}], span: shownSpan(now), now, least: 2, format: (value) => count(value),
+    series: [{name: "in", points: live}], span: shownSpan(now), now, least: 2, whole: true, format: (value) => count(value),
   });
   const peak = Math.max(0, ...live.map(([, value]) => value));
   $("peak").textContent = `at most ${count(peak)}`;
@@ -307,7 +307,9 @@ const look = async () => {
     const [state, listed] = await Promise.all([ask("/api/status"), ask(`/api/sessions?limit=${SHOWN}`)]);
     last = state;
     sessions = listed.sessions;
-    samples = samples.concat(sample(state)).filter((each) => each.time >= state.now - SPAN - 10);
+    // Two looks in a moment would make a rate of nothing.
+    const newest = samples.length && state.now - samples.at(-1).time < 1 ? [] : [sample(state)];
+    samples = samples.concat(newest).filter((each) => each.time >= state.now - SPAN - 10);
     $("lost").hidden = true;
     showStatus(state);
     showSessions(state.now);

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from natkit.errors import ConfigError
 from natkit.server.admin.guard import GUESSES
 from natkit.server.admin.sessions import COOKIE
+from stun_server.admin import serving
 from stun_server.admin.pages import OPEN_PATHS
 from stun_server.administration import StoreStatus
 from stun_server.config import load
@@ -208,6 +209,26 @@ async def test_health_and_readiness_need_no_token_and_tell_nothing_else() -> Non
         assert (answer.status, "it drains" in text) == (503, True)
         answer, _ = await asked.get("/healthz")
         assert answer.status == 200
+
+
+async def test_while_no_worker_serves_it_says_so_and_watches_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serving, "INTERVAL", 0.01)
+    async with asking() as asked:
+        asked.administration.is_gone = True
+        for path in ("/readyz", "/metrics", "/api/status"):
+            answer, text = await asked.get(path)
+            assert (answer.status, text) == (503, "no worker serves at the moment\n"), path
+        answer, _ = await asked.get("/healthz")
+        assert answer.status == 200
+        asked.administration.is_gone = False
+        asked.administration.now = replace(asked.administration.now, sessions=99)
+        while True:
+            samples = (await asked.json("/api/history"))["samples"]
+            assert isinstance(samples, list)
+            if any(each["sessions"] == 99 for each in samples):
+                break
 
 
 async def test_prometheus_reads_the_metrics_in_both_of_its_formats() -> None:

@@ -9,6 +9,7 @@ import structlog
 from aiohttp import ClientResponse, ClientSession, DummyCookieJar, TCPConnector
 
 from natkit.address import Address
+from natkit.errors import UnreachableError
 from natkit.machine import Transport
 from stun_server.admin.serving import AdminHttp
 from stun_server.administration import Drain, Phase, Reload, Session, Status, Traffic
@@ -45,8 +46,11 @@ class Told:
     live: list[Session] = field(default_factory=lambda: [SESSION])
     drained: list[float | None] = field(default_factory=list)
     reloaded: int = 0
+    is_gone: bool = False
 
     async def status(self) -> Status:
+        if self.is_gone:
+            raise UnreachableError("no worker serves at the moment")
         return self.now
 
     async def sessions(self, limit: int) -> tuple[Session, ...]:
