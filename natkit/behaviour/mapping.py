@@ -1,0 +1,100 @@
+"""How a NAT maps one local port: RFC 5780 §4.3, and less by plain STUN servers."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from natkit.address import Address
+from natkit.behaviour.asking import Answer, Ask, NoSocket, Open, Outcome, Script
+from natkit.behaviour.findings import Mapping, MappingFinding
+
+__all__ = ["ANY", "map_by_plain_servers", "mapping_behaviour"]
+
+ANY: Final = 0
+"""The port of a fresh socket."""
+
+
+def mapping_behaviour(local_host: str, server: Address) -> Script[MappingFinding]:
+    """The three questions of RFC 5780 §4.3 from one fresh socket, to a server of two addresses."""
+    local = yield Open(Address(local_host, ANY))
+    if not isinstance(local, Address):
+        return _unknown(_no_socket(local))
+    first = yield Ask(local, server)
+    if not isinstance(first, Answer) or first.mapped is None:
+        return _unknown(f"{server} does not answer")
+    other = first.other
+    evidence = [f"{server} sees {local} as {first.mapped}"]
+    if first.mapped == local:
+        return MappingFinding(Mapping.NONE, 1.0, tuple(evidence), local, first.mapped)
+    if other is None or other.host == server.host or other.port == server.port:
+        evidence.append(_useless(server, other))
+        return MappingFinding(Mapping.UNKNOWN, 0.0, tuple(evidence), local, first.mapped)
+    elsewhere = Address(other.host, server.port)
+    second = yield Ask(local, elsewhere)
+    if not isinstance(second, Answer) or second.mapped is None:
+        evidence.append(f"{elsewhere} does not answer")
+        return MappingFinding(Mapping.UNKNOWN, 0.0, tuple(evidence), local, first.mapped)
+    evidence.append(f"{elsewhere} sees it as {second.mapped}")
+    if second.mapped == first.mapped:
+        kind = Mapping.ENDPOINT_INDEPENDENT
+        return MappingFinding(kind, 1.0, tuple(evidence), local, first.mapped)
+    third = yield Ask(local, other)
+    if not isinstance(third, Answer) or third.mapped is None:
+        evidence.append(f"{other} does not answer")
+        return MappingFinding(Mapping.DEPENDENT, 1.0, tuple(evidence), local, first.mapped)
+    evidence.append(f"{other} sees it as {third.mapped}")
+    same = third.mapped == second.mapped
+    kind = Mapping.ADDRESS_DEPENDENT if same else Mapping.ADDRESS_AND_PORT_DEPENDENT
+    return MappingFinding(kind, 1.0, tuple(evidence), local, first.mapped)
+
+
+def map_by_plain_servers(local_host: str, servers: Sequence[Address]) -> Script[MappingFinding]:
+    """What servers without RFC 5780 can tell, asked one after the other from one fresh socket.
+
+    Servers on one host cannot show that a mapping depends on the address, and on several hosts not
+    whether it depends on the port as well.
+    """
+    local = yield Open(Address(local_host, ANY))
+    if not isinstance(local, Address):
+        return _unknown(_no_socket(local))
+    seen: dict[Address, Address] = {}
+    evidence: list[str] = []
+    for server in servers:
+        answer = yield Ask(local, server)
+        if isinstance(answer, Answer) and answer.mapped is not None:
+            seen[server] = answer.mapped
+            evidence.append(f"{server} sees {local} as {answer.mapped}")
+        else:
+            evidence.append(f"{server} does not answer")
+    mapped = next(iter(seen.values()), None)
+    if mapped is None:
+        return _unknown("no server answers")
+    kind = _judge(local, seen)
+    sure = 0.0 if kind is Mapping.UNKNOWN else 1.0
+    return MappingFinding(kind, sure, tuple(evidence), local, mapped)
+
+
+def _judge(local: Address, seen: dict[Address, Address]) -> Mapping:
+    if all(mapped == local for mapped in seen.values()):
+        return Mapping.NONE
+    if len(set(seen.values())) > 1:
+        by_host: dict[str, set[Address]] = {}
+        for server, mapped in seen.items():
+            by_host.setdefault(server.host, set()).add(mapped)
+        one_port_matters = any(len(mapped) > 1 for mapped in by_host.values())
+        return Mapping.ADDRESS_AND_PORT_DEPENDENT if one_port_matters else Mapping.DEPENDENT
+    hosts = {server.host for server in seen}
+    return Mapping.ENDPOINT_INDEPENDENT if len(hosts) > 1 else Mapping.UNKNOWN
+
+
+def _useless(server: Address, other: Address | None) -> str:
+    if other is None:
+        return f"{server} names no other address (RFC 5780 §7.4)"
+    return f"{server} names {other} as its other address, which must differ in address and port"
+
+
+def _unknown(why: str) -> MappingFinding:
+    return MappingFinding(Mapping.UNKNOWN, 0.0, (why,))
+
+
+def _no_socket(outcome: Outcome) -> str:
+    return outcome.reason if isinstance(outcome, NoSocket) else "no socket"
