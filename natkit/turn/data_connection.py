@@ -32,13 +32,8 @@ from natkit.stun.conversation import Conversation, Succeeded
 from natkit.stun.message import Message
 from natkit.stun.registry import MessageClass, Method, message_type
 
-HOLD_AFTER: Final = frozenset(
-    {
-        message_type(Method.CONNECTION_BIND, MessageClass.SUCCESS_RESPONSE),
-        message_type(Method.CONNECTION_BIND, MessageClass.ERROR_RESPONSE),
-    }
-)
-"""The messages after which the peer's data may come: see StunFraming's ``hold_after``."""
+HOLD_AFTER: Final = frozenset({message_type(Method.CONNECTION_BIND, MessageClass.SUCCESS_RESPONSE)})
+"""The message after which the peer's data comes: see StunFraming's ``hold_after``."""
 
 BIND_TIMEOUT: Final = 30.0
 """Seconds after which the server has closed a connection that nobody bound (RFC 6062 §5.2)."""
