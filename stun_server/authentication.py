@@ -11,6 +11,7 @@ from typing import NamedTuple
 from natkit.address import Address
 from natkit.machine import Path
 from natkit.stun.attributes import (
+    AccessToken,
     MessageIntegrity,
     MessageIntegritySha256,
     Nonce,
@@ -30,7 +31,9 @@ from natkit.stun.credentials import (
 from natkit.stun.integrity import IntegrityKey, hmac_sha256
 from natkit.stun.message import Message
 from natkit.stun.registry import Integrity, PasswordAlgorithmNumber, SecurityFeature, StunError
+from natkit.stun.tokens import COTURN_KEY_LENGTH, SHA1_KEY_LENGTH
 from stun_server import connectivity_test
+from stun_server.access_tokens import TOLERANCE, AccessTokens
 from stun_server.outcome import Refusal
 from stun_server.plain_allocate import PlainAllocate
 from stun_server.settings import Settings
@@ -63,7 +66,8 @@ class Credential:
     ``username`` is whose quota counts and whom the log names; ``sent_as`` is what USERNAME says
     where that is more, as with a time-limited credential.  ``expires`` is in Unix seconds.
     ``alternatives`` are the same user's keys by other secrets, while one secret replaces another.
-    ``realm`` is the user's, empty for the only or the default one.
+    ``realm`` is the user's, empty for the only or the default one.  ``mac_key`` is the session key
+    of an access token, which takes the place of all others (RFC 7635 §4.1.1).
     """
 
     username: str
@@ -73,24 +77,45 @@ class Credential:
     expires: float | None = None
     alternatives: tuple["Credential", ...] = ()
     realm: str = ""
+    mac_key: bytes | None = None
 
     @property
     def account(self) -> Account:
         """Whose quota counts."""
         return Account(self.username, self.realm)
 
+    def owns_what_was_opened_by(self, owner: "Credential") -> bool:
+        """Whether who proved this may act on an allocation that ``owner`` opened.
+
+        Keys that seal tokens replace each other, so any good token goes on for another one of the
+        same realm.
+        """
+        if self.mac_key is not None and owner.mac_key is not None:
+            return self.realm == owner.realm
+        return self.account == owner.account
+
+    def succeeding(self, former: "Credential") -> "Credential":
+        """This token in place of a former one, whose quota it goes on to burden."""
+        return replace(self, username=former.username)
+
     def key(self, algorithm: int) -> bytes | None:
         """The key by this password algorithm, if there is one."""
+        if self.mac_key is not None:
+            return self.mac_key
         return self.sha256 if algorithm == PasswordAlgorithmNumber.SHA_256 else self.md5
 
 
 class Claim(NamedTuple):
-    """Who a request says it is from; ``username`` or, if that is None, ``userhash``."""
+    """Who a request says it is from; ``username`` or, if that is None, ``userhash``.
+
+    ``token`` is what its access token makes of it, for which nobody needs to be asked.
+    """
 
     username: str | None
     userhash: bytes | None
     algorithm: int
     integrity: Integrity
+    token: Credential | None = None
 
 
 class Proof(NamedTuple):
@@ -118,7 +143,9 @@ class Authentication:
         self._realm = settings.realm
         self._realm_attribute = Realm(settings.realm)
         self._offered = tuple(map(PasswordAlgorithm, settings.password_algorithms))
-        self._offer = (PasswordAlgorithms(self._offered),) if self._offered else ()
+        self._tokens = AccessTokens(settings)
+        offer = (PasswordAlgorithms(self._offered),) if self._offered else ()
+        self._offer = (*offer, *self._tokens.offer)
         self._anonymity = settings.username_anonymity
         self._key = settings.nonce_key
         self._lifetime = settings.nonce_lifetime
@@ -150,6 +177,9 @@ class Authentication:
         # Step 6.
         if not self._is_valid(nonce.value, path.remote, now):
             return self.challenge(StunError.STALE_NONCE, "stale nonce", path, now)
+        token = message.get(AccessToken)
+        if token is not None and self._tokens.offer and realm.value == self._realm:
+            return self._claim_by_token(username, token, path, now)
         # Step 3.
         algorithms, algorithm = message.get(PasswordAlgorithms), message.get(PasswordAlgorithm)
         if not self._offered or (algorithms is None and algorithm is None):
@@ -174,6 +204,30 @@ class Authentication:
             integrity,
         )
 
+    def _claim_by_token(
+        self, username: Username | None, sealed: AccessToken, path: Path, now: float
+    ) -> Claim | Refusal:
+        """Take RFC 7635 §4.2's steps instead: no password, and so no algorithm, is in it."""
+        kid = username.value if username is not None else None
+        token = self._tokens.read(kid, sealed, now + self._unix_offset)
+        if isinstance(token, str):
+            return self.challenge(StunError.UNAUTHENTICATED, token, path, now)
+        credential = Credential(
+            # Never to be mistaken for a user of the realm.
+            f"oauth:{kid}",
+            None,
+            None,
+            sent_as=kid,
+            expires=token.timestamp + token.lifetime,
+            realm=self._realm,
+            mac_key=token.mac_key,
+        )
+        if len(token.mac_key) == SHA1_KEY_LENGTH:
+            # coturn's client signs with a part of it.
+            short = replace(credential, mac_key=token.mac_key[:COTURN_KEY_LENGTH])
+            credential = replace(credential, alternatives=(short,))
+        return Claim(kid, None, PasswordAlgorithmNumber.MD5, Integrity.BOTH, credential)
+
     def prove(
         self, message: Message, claim: Claim, credential: Credential | None, path: Path, now: float
     ) -> Proof | Refusal:
@@ -184,13 +238,16 @@ class Authentication:
         # Step 5.
         for candidate in (credential, *credential.alternatives):
             key = candidate.key(claim.algorithm)
-            if key is not None and verify(message, key) is not None:
+            proven = verify(message, key) if key is not None else None
+            if key is not None and proven is not None:
                 break
         else:
             why = "wrong password"
             if credential.key(claim.algorithm) is None:
                 why = "the user has no key of this password algorithm"
             return self.challenge(StunError.UNAUTHENTICATED, why, path, now)
+        if candidate.mac_key is not None:
+            return self._prove_by_token(candidate, IntegrityKey(key, proven), path, now)
         if candidate.expires is not None:
             if candidate.expires <= now + self._unix_offset:
                 return self.challenge(
@@ -200,6 +257,25 @@ class Authentication:
                 # What it opens outlives it: an allocation keeps the credential of its Allocate.
                 candidate = replace(candidate, expires=None)
         return Proof(candidate, IntegrityKey(key, claim.integrity), self._settings)
+
+    def _prove_by_token(
+        self, credential: Credential, integrity: IntegrityKey, path: Path, now: float
+    ) -> Proof | Refusal:
+        """Let nothing live longer than the token that it rests on (RFC 7635 §9)."""
+        left = (credential.expires or 0.0) - (now + self._unix_offset)
+        if left <= -TOLERANCE:
+            return self.challenge(
+                StunError.UNAUTHENTICATED, "the access token has expired", path, now
+            )
+        most = max(1, int(left))
+        realm = self._settings
+        if most < realm.maximum_lifetime:
+            realm = replace(
+                realm,
+                default_lifetime=min(realm.default_lifetime, most),
+                maximum_lifetime=most,
+            )
+        return Proof(credential, integrity, realm)
 
     def names(self, claim: Claim, credential: Credential) -> bool:
         """Whether a claim is about the user of this credential."""

@@ -9,8 +9,11 @@ import ipaddress
 import os
 import re
 import tomllib
+from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
@@ -25,6 +28,7 @@ from natkit.server.admin.rules import is_loopback
 from natkit.server.stores.opening import KINDS, STORES
 from natkit.stun.credentials import opaque_string
 from natkit.stun.registry import PasswordAlgorithmNumber
+from natkit.stun.tokens import KEY_LENGTH, SHORT_KEY_LENGTH, TokenKey
 from natkit.turn.credentials import Digest
 from stun_server.admin.values import check_token, host_name, server_uri
 from stun_server.settings import (
@@ -67,6 +71,20 @@ class ReadyKeys:
 
     md5: bytes | None
     sha256: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class OauthKey:
+    """A key that seals access tokens, and the Unix times between which it does."""
+
+    key: bytes = dataclass_field(repr=False)
+    not_before: float | None = None
+    until: float | None = None
+
+
+_OAUTH_KEY = (
+    "a key of access tokens is a secret, or {key = SECRET, not_before = TIME, until = TIME}"
+)
 
 
 def _listen_address(value: object) -> ListenAddress:
@@ -207,6 +225,36 @@ def _password(value: object) -> str | ReadyKeys:
             )
 
 
+def _oauth_key(value: object) -> OauthKey:
+    until: object = None
+    not_before: object = None
+    match value:
+        case {"key": secret, **rest}:
+            not_before, until = rest.pop("not_before", None), rest.pop("until", None)
+            if rest:
+                raise MisuseError(_OAUTH_KEY)
+        case str() | {"env": _} | {"file": _}:
+            secret = value
+        case _:
+            raise MisuseError(_OAUTH_KEY)
+    try:
+        key = b64decode(_secret(secret), validate=True)
+    except ValueError:
+        key = b""
+    if len(key) not in (KEY_LENGTH, SHORT_KEY_LENGTH):
+        # What is wrong is said without the key.
+        raise MisuseError("a key of access tokens is the base64 of 32 bytes, or of 16")
+    return OauthKey(key, _unix_time(not_before), _unix_time(until))
+
+
+def _unix_time(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.timestamp()
+    raise MisuseError("not_before and until are times like 2027-01-31T00:00:00Z")
+
+
 def _key(name: str, value: object) -> bytes:
     # What is wrong is said without the key.
     text = _secret(value)
@@ -271,6 +319,7 @@ HostName = Annotated[str, BeforeValidator(_host_name)]
 Token = Annotated[str, BeforeValidator(_token)]
 Uri = Annotated[str, BeforeValidator(_server_uri)]
 Password = Annotated[str | ReadyKeys, BeforeValidator(_password)]
+TokenSecret = Annotated[OauthKey, BeforeValidator(_oauth_key)]
 StoreUrl = Annotated[str, BeforeValidator(_store)]
 RealmName = Annotated[str, BeforeValidator(_realm)]
 Origin = Annotated[str, BeforeValidator(_origin)]
@@ -343,10 +392,24 @@ class UserOptions(_Table):
     cache_lifetime: Seconds = 3_600
     secrets: tuple[Secret, ...] = ()
     secret_digest: Digest = Digest.SHA1
+    oauth_keys: Mapping[str, TokenSecret] = Field(default_factory=dict)
+    """By name, the keys with which authorization servers seal access tokens (RFC 7635): the base64
+    of 32 bytes each for AES-256-GCM, or of 16 for AES-128-GCM, and the times between which tokens
+    are taken where that is to end."""
+    oauth_server_name: Annotated[str, Field(max_length=127)] = _DEFAULT.token_server_name
+    """For whom tokens are made, as THIRD-PARTY-AUTHORIZATION says; the realm if it is empty."""
     strict_expiry: Switch = _DEFAULT.strict_expiry
     password_algorithms: tuple[Algorithm, ...] = _DEFAULT.password_algorithms
     username_anonymity: Switch = _DEFAULT.username_anonymity
     nonce_lifetime: Seconds = int(_DEFAULT.nonce_lifetime)
+
+    @property
+    def token_keys(self) -> tuple[TokenKey, ...]:
+        """The keys of access tokens, as the machine takes them."""
+        return tuple(
+            TokenKey(kid, each.key, each.not_before, each.until)
+            for kid, each in self.oauth_keys.items()
+        )
 
 
 class Users(UserOptions):
@@ -593,7 +656,14 @@ class Config(_Table):
         own = self.realms[realm].users
         said = {name: getattr(own, name) for name in own.model_fields_set}
         return self.users.model_copy(
-            update={"realm": realm, "passwords": {}, "secrets": (), **said}
+            update={
+                "realm": realm,
+                "passwords": {},
+                "secrets": (),
+                "oauth_keys": {},
+                "oauth_server_name": "",
+                **said,
+            }
         )
 
     def policy_of(self, realm: str) -> Policy:
@@ -660,6 +730,8 @@ class Config(_Table):
             username_anonymity=users.username_anonymity,
             nonce_lifetime=float(users.nonce_lifetime),
             strict_expiry=users.strict_expiry,
+            token_keys=users.token_keys,
+            token_server_name=users.oauth_server_name,
             default_lifetime=policy.default_lifetime,
             maximum_lifetime=policy.maximum_lifetime,
             strict_channels=policy.strict_channels,

@@ -129,8 +129,10 @@ class Mobility:
             return Refusal(StunError.ALLOCATION_MISMATCH, "the mobility ticket is of the past")
         if path == allocation.client and not mobile.detached:
             return Refusal(StunError.BAD_REQUEST, "a mobility ticket without a move")
-        if proof.credential.account != allocation.credential.account:
+        if not proof.credential.owns_what_was_opened_by(allocation.credential):
             return Refusal(StunError.WRONG_CREDENTIALS, "the allocation is of another user")
+        if proof.credential.mac_key is not None:
+            allocation.credential = proof.credential.succeeding(allocation.credential)
         outcome = refresh(request, allocation, self._allocations, proof.realm, now)
         if isinstance(outcome, Refusal):
             return outcome

@@ -116,6 +116,8 @@ _UNDERSTOOD = frozenset(
     }
 )
 
+_UNDERSTOOD_WITH_TOKEN = _UNDERSTOOD | {AttributeType.ACCESS_TOKEN}
+
 # Types that the codec gives as UnknownAttribute only when their value is malformed.
 _REQUIRED = frozenset(
     int(known.type) for known in KNOWN_ATTRIBUTES if known.type < FIRST_COMPREHENSION_OPTIONAL
@@ -484,6 +486,8 @@ class Server:
         self, claim: Claim, realm: Realm, allocation: Allocation | None
     ) -> Credential | None:
         """The credential that a claim needs, if nobody has to be asked."""
+        if claim.token is not None:
+            return claim.token
         if allocation is not None and realm.authentication.names(claim, allocation.credential):
             return allocation.credential
         if claim.username is not None:
@@ -533,7 +537,9 @@ class Server:
                 self._respond(request, path, None, proof, now)
             return
         # RFC 8489 §6.3.1
-        unknown = request.unknown_required(_UNDERSTOOD)
+        unknown = request.unknown_required(
+            _UNDERSTOOD if lookup.claim.token is None else _UNDERSTOOD_WITH_TOKEN
+        )
         if lookup.malformed:
             # RFC 8656 §7.2 step 3, §10.2; only a user is told, strangers' garbage is dropped.
             outcome: _Unfinished | Outcome = Refusal(StunError.BAD_REQUEST, "a malformed attribute")
@@ -582,8 +588,11 @@ class Server:
         allocation = allocations.of_client(path)
         if allocation is None:
             return Refusal(StunError.ALLOCATION_MISMATCH, "the 5-tuple has no allocation")
-        if proof.credential.username != allocation.credential.username:
+        if not proof.credential.owns_what_was_opened_by(allocation.credential):
             return Refusal(StunError.WRONG_CREDENTIALS, "the allocation is of another user")
+        if proof.credential.mac_key is not None:
+            # RFC 7635 §9: a newer token takes the place of the one before.
+            allocation.credential = proof.credential.succeeding(allocation.credential)
         realm, policy = proof.realm, self._realms.named(allocation.credential.realm).policy
         if request.method == Method.REFRESH:
             self._events += self._mobility.used(allocation, path)

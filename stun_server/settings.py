@@ -9,6 +9,7 @@ from natkit.errors import MisuseError
 from natkit.machine import Transport
 from natkit.stun.attributes.shapes import TEXT_CHARACTERS
 from natkit.stun.registry import PasswordAlgorithmNumber
+from natkit.stun.tokens import TokenKey
 
 SMALLEST_NONCE_KEY = 16
 """Bytes; a shorter key could be found by search from one nonce (RFC 2104 §3)."""
@@ -100,6 +101,8 @@ class Settings:
     than its listeners are.  ``allowed_clients`` and ``denied_clients`` as in
     :class:`~stun_server.strangers.ClientPolicy`, ``packets_per_source`` a second and
     ``answer_burst`` bytes as in :mod:`natkit.server.limits`.
+    ``token_keys`` are those of the authorization servers whose access tokens are taken (RFC 7635),
+    made for ``token_server_name``, which is the realm if it is empty.
     ``mobility`` lets clients take their allocations along to other addresses (RFC 8016).
     ``dont_fragment`` says that the shell honours :class:`~stun_server.events.UnfragmentedTransmit`.
     ``worker`` is the number of this process among those that share the listeners: what it hands to
@@ -129,6 +132,8 @@ class Settings:
     username_anonymity: bool = True
     nonce_lifetime: float = 3600.0
     strict_expiry: bool = False
+    token_keys: tuple[TokenKey, ...] = ()
+    token_server_name: str = ""
     software: str = "natkit"
 
     allowed_clients: tuple[IPNetwork, ...] = ()

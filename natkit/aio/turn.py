@@ -31,6 +31,7 @@ from natkit.errors import (
 )
 from natkit.locate import Locator, Target
 from natkit.machine import ClosePath, CloseSocket, Connect, OpenSocket, Path, Transport
+from natkit.stun.authentication import TokenCredential
 from natkit.stun.uri import Scheme, ServerUri
 from natkit.turn import Allocation as Machine
 from natkit.turn import AllocationState, TurnEvent
@@ -201,6 +202,14 @@ class Allocation:
         finally:
             self._moves.discard(waiter)
 
+    async def renew(self, token: TokenCredential) -> None:
+        """Go on with another access token (RFC 7635), before the one that there is expires.
+
+        MisuseError for an allocation that was opened by a password.
+        """
+        self._check()
+        self._driver.run(lambda now: self._machine.renew(token, now))
+
     async def receive(self) -> tuple[bytes, Address]:
         """The next datagram from a permitted host, and who sent it.
 
@@ -341,8 +350,9 @@ class Allocation:
 async def allocate(
     uri: str,
     *,
-    username: str,
-    password: str,
+    username: str = "",
+    password: str = "",
+    token: TokenCredential | None = None,
     locator: Locator | None = None,
     trust: Trust = SYSTEM_TRUST,
     lifetime: int | None = None,
@@ -355,6 +365,7 @@ async def allocate(
     ``turn:`` is UDP, and with ``?transport=tcp`` TCP; ``turns:`` is TLS, and with
     ``?transport=udp`` DTLS, with a certificate for the URI's host that ``trust`` believes.  Peers
     are reached by UDP; by TCP with :func:`natkit.aio.turn_tcp.allocate_tcp`.
+    ``token`` takes the place of username and password (RFC 7635): :meth:`Allocation.renew` it.
     With ``mobile`` the allocation asks for a ticket, and survives a change of this host's address:
     see :meth:`Allocation.move`.
     ``lifetime`` in seconds and the ``family`` of the relayed address are wishes; with
@@ -369,7 +380,9 @@ async def allocate(
     try:
         async with asyncio.timeout(timeout):
             targets = await turn_targets(uri, locator or SystemLocator())
-            caller = _Caller(username, password, trust, lifetime, family, mobile=mobile)
+            caller = _Caller(
+                username, password, trust, lifetime, family, mobile=mobile, token=token
+            )
             allocation = await allocate_somewhere(caller.open_at, targets)
     except TimeoutError as error:
         if isinstance(error, TransactionTimeout):
@@ -393,7 +406,9 @@ class _Caller:
         family: Wish,
         *,
         mobile: bool = False,
+        token: TokenCredential | None = None,
     ) -> None:
+        self._token = token
         self._mobile = mobile
         self._username = username
         self._password = password
@@ -414,6 +429,7 @@ class _Caller:
             lifetime=self._lifetime,
             family=self._family,
             mobile=self._mobile,
+            token=self._token,
         )
         allocation = Allocation(machine, server, self._trust)
         try:

@@ -1,11 +1,12 @@
 """The client's side of the credential mechanisms (RFC 8489 §9.1, §9.2)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
 from natkit.errors import MisuseError
 from natkit.stun.attributes import (
+    AccessToken,
     Attribute,
     ErrorCode,
     MessageIntegrity,
@@ -14,9 +15,11 @@ from natkit.stun.attributes import (
     PasswordAlgorithm,
     PasswordAlgorithms,
     Realm,
+    ThirdPartyAuthorization,
     UserHash,
     Username,
 )
+from natkit.stun.attributes.base import SHA256_LENGTH
 from natkit.stun.credentials import (
     SUPPORTED_ALGORITHMS,
     long_term_key,
@@ -199,6 +202,69 @@ class LongTerm:
         except MisuseError:
             # The realm is none that OpaqueString allows: no key follows from it.
             return None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCredential:
+    """What an authorization server gave to a client (RFC 7635 §4.1.1).
+
+    ``access_token`` is the value of ACCESS-TOKEN, which the client does not understand; ``kid``
+    names the key that it is sealed with, ``mac_key`` is the session key that goes with it: one of
+    32 bytes and more signs by SHA-256, a shorter one by SHA-1.
+    """
+
+    kid: str
+    access_token: bytes = field(repr=False)
+    mac_key: bytes = field(repr=False)
+
+
+class ThirdParty:
+    """Third-party authorization: an access token in place of a password (RFC 7635 §4.1.1).
+
+    A server that does not say that it takes tokens is shown none.  MisuseError for a name of a key
+    that OpaqueString forbids, MalformedMessage for what is no access token.
+    """
+
+    def __init__(self, credential: TokenCredential) -> None:
+        self._challenge: tuple[str, bytes] | None = None
+        self.renew(credential)
+
+    def renew(self, credential: TokenCredential) -> None:
+        """Show another token from the next request on."""
+        strong = len(credential.mac_key) >= SHA256_LENGTH
+        self._key = IntegrityKey(credential.mac_key, Integrity.SHA256 if strong else Integrity.SHA1)
+        self._username = Username(opaque_string(credential.kid))
+        self._token = AccessToken.decode(credential.access_token)
+
+    def prove(self) -> Proof:
+        """Nothing before the first challenge, the token after it."""
+        if self._challenge is None:
+            return Proof()
+        realm, nonce = self._challenge
+        attributes = (self._username, Realm(realm), Nonce(nonce), self._token)
+        return Proof(attributes, self._key, realm)
+
+    def judge(self, response: Message, proof: Proof) -> Verdict:
+        """Take up a challenge, or check the integrity of a response."""
+        code = _error_code(response)
+        realm, nonce = response.get(Realm), response.get(Nonce)
+        if code == StunError.UNAUTHENTICATED:
+            # A server that refused the token would refuse it again.
+            is_new = proof.realm is None and response.get(ThirdPartyAuthorization) is not None
+            if not is_new or realm is None or nonce is None:
+                return Verdict.ACCEPT
+            self._challenge = realm.value, nonce.value
+            return Verdict.RETRY
+        if code == StunError.STALE_NONCE and self._challenge is not None and nonce is not None:
+            self._challenge = self._challenge[0], nonce.value
+            return Verdict.RETRY
+        if proof.key is None:
+            return Verdict.ACCEPT
+        if code == StunError.BAD_REQUEST and _integrity_of(response) is None:
+            return Verdict.DISCARD
+        if verify(response, proof.key.key) is proof.key.integrity:
+            return Verdict.ACCEPT
+        return Verdict.VIOLATION
 
 
 def _is_bid_down(response: Message) -> bool:

@@ -53,7 +53,12 @@ from natkit.stun.attributes import (
     XorMappedAddress,
     XorPeerAddress,
 )
-from natkit.stun.authentication import Authentication, LongTerm
+from natkit.stun.authentication import (
+    Authentication,
+    LongTerm,
+    ThirdParty,
+    TokenCredential,
+)
 from natkit.stun.conversation import Conversation, Outcome, Succeeded
 from natkit.stun.message import Message
 from natkit.stun.registry import TRANSACTION_ID_LENGTH, MessageClass, Method
@@ -145,6 +150,8 @@ class Allocation:
     for any; without it the system chooses.  ``lifetime`` in seconds and ``family`` of the relayed
     address are wishes; without them the server's defaults hold.  ``family`` may be Both.FAMILIES.
 
+    ``token``: show it in place of username and password (RFC 7635); ``renew`` replaces it in time.
+
     ``mobile``: ask for a mobility ticket (RFC 8016), and do without where the server forbids it.
     With one the allocation moves by ``move``; and by itself when a connection ends, the server
     stops answering, or says 437 because a NAT gave us another address.
@@ -158,8 +165,9 @@ class Allocation:
         server: Address,
         transport: Transport,
         *,
-        username: str,
-        password: str,
+        username: str = "",
+        password: str = "",
+        token: TokenCredential | None = None,
         random: RandomBytes,
         local: Address | None = None,
         lifetime: int | None = None,
@@ -170,8 +178,8 @@ class Allocation:
             raise MisuseError(f"a lifetime of {lifetime} seconds")
         self._server = server
         self._transport = transport
-        self._username = username
-        self._password = password
+        self._token = token
+        self._password = (username, password)
         self._random = random
         self._local = local
         self._allocate = Allocate(lifetime, family, mobile)
@@ -180,7 +188,7 @@ class Allocation:
         self._attempt = 0
         self._request_id = 0
         self._path: Path | None = None
-        self._authentication: Authentication = LongTerm(username, password)
+        self._authentication = self._credential()
         self._conversation = self._converse(self._authentication)
         self._purposes: dict[RequestId, tuple[Purpose, float]] = {}
         self._ticket = b""
@@ -276,6 +284,18 @@ class Allocation:
         else:
             self._peers.hold(peer, data)
             self._serve_peers(now)
+
+    def renew(self, token: TokenCredential, now: float) -> None:
+        """Go on with another access token, before the one that there is expires: refresh by it.
+
+        MisuseError for an allocation that was opened by a password.
+        """
+        if not isinstance(self._authentication, ThirdParty):
+            raise MisuseError("the allocation was opened by a password, not by an access token")
+        self._token = token
+        self._authentication.renew(token)
+        if self._state is AllocationState.ALLOCATED:
+            self._start(self._refresh, now)
 
     @property
     def can_move(self) -> bool:
@@ -428,7 +448,7 @@ class Allocation:
         self._enter(AllocationState.OPENING)
         self._attempt += 1
         # The server may bind its nonces to the 5-tuple: a new one begins anew.
-        self._authentication = LongTerm(self._username, self._password)
+        self._authentication = self._credential()
         self._drop_requests()
         self._timers.set(_Timer.OPEN, now + OPEN_TIMEOUT)
         self._ask_for_path()
@@ -554,7 +574,7 @@ class Allocation:
                 assert_never(result)
 
     def _present(self, move: Move, path: Path, now: float) -> None:
-        authentication = LongTerm(self._username, self._password)
+        authentication = self._credential()
         conversation = self._converse(authentication)
         refresh = Refresh(self._refresh.lifetime, self._ticket)
         move.begin(path, authentication, conversation, refresh, now)
@@ -607,6 +627,10 @@ class Allocation:
             self._close_path(path)
 
     # ── requests and their outcomes ─────────────────────────────────────────────────────────────
+
+    def _credential(self) -> Authentication:
+        """What the user has to show, to a server of which nothing is known yet."""
+        return ThirdParty(self._token) if self._token is not None else LongTerm(*self._password)
 
     def _converse(self, authentication: Authentication) -> Conversation:
         return Conversation(

@@ -25,7 +25,7 @@ from natkit.turn.credentials import Digest, time_limited
 from stun_server.config import Flag, load
 from stun_server.shell.state import default_data_dir
 
-__all__ = ["register"]
+__all__ = ["ConfigOption", "RealmOption", "register"]
 
 T = TypeVar("T")
 

@@ -11,7 +11,16 @@ from natkit.cli.entry import VersionOption, application, console
 from natkit.errors import ConfigError
 from natkit.stun.registry import DEFAULT_PORT
 from stun_server.config import Flag, load
-from stun_server.shell import accounts, directory, log, operating, quickstart, running, state
+from stun_server.shell import (
+    accounts,
+    directory,
+    log,
+    operating,
+    quickstart,
+    running,
+    state,
+    token_command,
+)
 
 try:
     import uvloop
@@ -28,6 +37,7 @@ app = application(
 )
 accounts.register(app)
 operating.register(app)
+app.command("token")(token_command.token)
 
 
 @app.callback(invoke_without_command=True)

@@ -80,6 +80,7 @@ class Users:
     ) -> None:
         self._realm = table.realm
         self._digest = table.secret_digest
+        self._takes_tokens = bool(table.oauth_keys)
         configured = configured_users(table.realm, table.passwords)
         self._static = StaticStore(table.realm, configured)
         # By name too, which is how most clients ask: no hash, and no credential made anew.
@@ -157,7 +158,9 @@ class Users:
     @property
     def is_nobody(self) -> bool:
         """Whether nobody was known at the start."""
-        return not (self._total or self._secrets.current or self._condition.failure)
+        return not (
+            self._total or self._secrets.current or self._takes_tokens or self._condition.failure
+        )
 
     def counts(self) -> Counter[str]:
         """What happened with the store, by name."""

@@ -1,5 +1,6 @@
 """The configuration: what a file may say, how flags beat it, and what a mistake's line says."""
 
+from base64 import b64encode
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from natkit.address import Address
 from natkit.errors import ConfigError, NatkitError
 from natkit.machine import Transport
 from natkit.stun.registry import PasswordAlgorithmNumber
+from natkit.stun.tokens import TokenKey
 from natkit.turn.credentials import Digest
 from stun_server.config import Config, Flag, ReadyKeys, load
 from stun_server.policy import PeerPolicy
@@ -316,3 +318,44 @@ def test_where_operators_come_in_is_no_peer_in_any_realm() -> None:
         for refused in (Address("127.0.0.1", 9478), Address("127.0.0.1", 8080)):
             assert policy.refusal(refused) is not None
         assert policy.refusal(Address("127.0.0.1", 9479)) is None
+
+
+def test_the_keys_of_access_tokens_are_secrets_with_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOUTH", b64encode(b"s" * 32).decode())
+    file = tmp_path / "server.toml"
+    file.write_text(
+        "[users]\n"
+        'oauth_server_name = "turn.example.org"\n'
+        f'oauth_keys.north = "{b64encode(b"n" * 32).decode()}"\n'
+        'oauth_keys.south = { key = { env = "SOUTH" }, not_before = 2027-01-01T00:00:00Z, '
+        "until = 2028-01-01T00:00:00Z }\n"
+    )
+    users = load(file).users
+    assert users.token_keys == (
+        TokenKey("north", b"n" * 32),
+        TokenKey("south", b"s" * 32, 1_798_761_600.0, 1_830_297_600.0),
+    )
+    assert users.oauth_server_name == "turn.example.org"
+
+
+@pytest.mark.parametrize(
+    ("key", "complaint"),
+    [
+        ('"c2hvcnQ="', "a key of access tokens is the base64 of 32 bytes"),
+        ('"not base64"', "a key of access tokens is the base64 of 32 bytes"),
+        ("7", "a key of access tokens is a secret, or"),
+        ('{ key = "c2hvcnQ=", since = 7 }', "a key of access tokens is a secret, or"),
+        (f'{{ key = "{"A" * 43}=", until = 7 }}', "not_before and until are times like"),
+    ],
+)
+def test_a_wrong_key_of_access_tokens_is_told_without_the_key(
+    tmp_path: Path, key: str, complaint: str
+) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text(f"[users]\noauth_keys.north = {key}\n")
+    with pytest.raises(ConfigError, match=r"users\.oauth_keys\.north") as raised:
+        load(file)
+    assert complaint in str(raised.value)
+    assert "c2hvcnQ" not in str(raised.value)

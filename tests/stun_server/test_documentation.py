@@ -1,6 +1,7 @@
 """The page about the server shows every option of the configuration, as it is."""
 
 import tomllib
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ EXAMPLES = {
     "listeners.relay_ipv6",
     "users.passwords",
     "users.secrets",
+    "users.oauth_keys",
     "admin.listen",
     "admin.token",
     "admin.public",
@@ -53,6 +55,7 @@ def test_the_page_shows_every_option_and_its_default(
     (tmp_path / "admin").write_text("of sixteen or more\n")
     monkeypatch.setenv("BOB", "his")
     monkeypatch.setenv("API_TOKEN", "of sixteen or more")
+    (tmp_path / "north").write_text(b64encode(bytes(32)).decode())
     file = tmp_path / "server.toml"
     file.write_text(shown().replace("/run/secrets", str(tmp_path)))
 
