@@ -89,6 +89,8 @@ class Counters:
     """Data of a peer, or to one, that has no permission, or no longer."""
     dropped_no_client: int = 0
     """Data for a client whose connection ended, and which has not come back yet."""
+    dropped_strangers: int = 0
+    """What clients without an allocation sent while they had their share of the time."""
     dropped_over_rate: int = 0
     """Data beyond the bandwidth of its user, or of all."""
     dropped_send_failed: int = 0
@@ -107,6 +109,7 @@ class Counters:
         self.dropped_no_channel += other.dropped_no_channel
         self.dropped_no_permission += other.dropped_no_permission
         self.dropped_no_client += other.dropped_no_client
+        self.dropped_strangers += other.dropped_strangers
         self.dropped_over_rate += other.dropped_over_rate
         self.dropped_send_failed += other.dropped_send_failed
         self.bindings_answered += other.bindings_answered

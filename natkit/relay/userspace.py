@@ -35,6 +35,7 @@ from natkit.relay.packets import (
     two_words,
     write_channel_header,
 )
+from natkit.relay.patience import Patience
 from natkit.relay.plane import (
     AllocationId,
     BindingPolicy,
@@ -74,7 +75,8 @@ class UserspacePlane:
 
     ``clock`` gives monotonic seconds and is read once for each pass over the sockets.  ``portable``
     does without what only Linux has.  ``on_icmp`` is told of ICMP errors that met what was sent to
-    permitted peers.  ``dscp`` is the code point of all that is sent.  Unhandled datagrams go up
+    permitted peers.  ``stopwatch`` gives seconds that pass within a wake-up too, where those of
+    ``clock`` do not.  ``dscp`` is the code point of all that is sent.  Unhandled datagrams go up
     after all others of their batch are done with, so that ``on_unhandled`` may do anything to the
     plane; what it raises goes through to the event loop.
     """
@@ -86,6 +88,7 @@ class UserspacePlane:
         *,
         random: RandomBytes,
         clock: Callable[[], float],
+        stopwatch: Callable[[], float] | None = None,
         portable: bool = not HAVE_MMSG,
         relays_elsewhere: Callable[[Address], bool] = lambda _: False,
         on_icmp: IcmpHandler | None = None,
@@ -97,6 +100,8 @@ class UserspacePlane:
         self._on_icmp = on_icmp if icmp.CAN_REPORT and not portable else None
         self._random = random
         self._clock = clock
+        self._stopwatch = stopwatch or clock
+        self._patience = Patience()
         self._readiness = watch(reactor, self._relay, self._take_errors, portable=portable)
         self._reactor = reactor
         self._sources: dict[int, Allocation] = {}
@@ -482,10 +487,22 @@ class UserspacePlane:
     def _hand_up(
         self, listener: Listener, unhandled: Sequence[tuple[bytes, bytes]], now: float
     ) -> None:
+        strangers: list[tuple[bytes, bytes]] = []
         for name, data in unhandled:
             known = listener.clients.get(name)
-            path = known.client if known is not None else _path(listener.local, name)
-            self.on_unhandled(data, path, now)
+            if known is None:
+                strangers.append((name, data))
+            else:
+                self.on_unhandled(data, known.client, now)
+        if not strangers:
+            return
+        begin = self._stopwatch()
+        if not self._patience.has_time(begin):
+            self._other.dropped_strangers += len(strangers)
+            return
+        for name, data in strangers:
+            self.on_unhandled(data, _path(listener.local, name), now)
+        self._patience.spend(self._stopwatch() - begin)
 
     def _answer_bindings(
         self, listener: Listener, bindings: Sequence[tuple[int, bytes]], now: float

@@ -191,6 +191,8 @@ def _dropped(counters: Counters) -> dict[str, int]:
         "no channel": counters.dropped_no_channel,
         "no permission": counters.dropped_no_permission,
         "send failed": counters.dropped_send_failed,
+        "over the bandwidth": counters.dropped_over_rate,
+        "of strangers in a flood": counters.dropped_strangers,
     }
 
 

@@ -128,6 +128,7 @@ class RunningServer:
             self._sockets.unhandled,
             random=os.urandom,
             clock=loop.time,
+            stopwatch=time.perf_counter,
             relays_elsewhere=place.sharing.relays_elsewhere,
             on_icmp=self._sockets.icmp,
             dscp=config.listeners.dscp,
