@@ -6,6 +6,7 @@ checked here against the packet's own end.
 
 import mmap
 import struct
+from functools import lru_cache
 
 from natkit.address import Family
 from natkit.net import sockaddr
@@ -64,6 +65,17 @@ _ATTRIBUTE = struct.Struct("!HH")
 _ADDRESS_LENGTH: dict[int, int] = {Family.IPV4: 8, Family.IPV6: 20}
 _HEADER = struct.Struct("!HHI12s")
 
+# A Send indication up to its data, whose peer is on IPv4: type, length and cookie; type and length
+# of XOR-PEER-ADDRESS in one, its family, port and address; type and length of DATA.  And the same
+# for a Data indication, with the transaction id.
+_USUAL_SEND = struct.Struct("!HHI12xIxBHIHH")
+_USUAL_DATA = struct.Struct("!HHI12sIxBHIHH")
+_port_and_host = struct.Struct("!HI").unpack_from
+_IPV4_PEER = AttributeType.XOR_PEER_ADDRESS << 16 | 8
+_IPV4 = int(Family.IPV4)
+_DATA = int(AttributeType.DATA)
+_NAMES_KEPT = 4096
+
 LARGEST_HEADER = HEADER_LENGTH + _ATTRIBUTE.size + 20 + _ATTRIBUTE.size
 """What stands before the data in a Data indication from an IPv6 peer."""
 
@@ -115,12 +127,22 @@ def data_indication_header(name: bytes, transaction_id: bytes, size: int) -> byt
     Zeros up to a multiple of four must follow the data (RFC 8489 §14).
     """
     if len(name) == sockaddr.IPV4_SIZE:
-        mapped = int.from_bytes(name[2:8], "big") ^ _IPV4_MASK
-        value = bytes([0, Family.IPV4]) + mapped.to_bytes(6, "big")
-    else:
-        value = bytes([0, Family.IPV6]) + _xor_ipv6(
-            sockaddr.port_of(name), sockaddr.host_bytes(name), MAGIC_COOKIE_BYTES + transaction_id
+        port, host = _port_and_host(name, 2)
+        return _USUAL_DATA.pack(
+            _DATA_INDICATION,
+            _USUAL_DATA.size - HEADER_LENGTH + size + -size % 4,
+            MAGIC_COOKIE,
+            transaction_id,
+            _IPV4_PEER,
+            _IPV4,
+            port ^ _PORT_MASK,
+            host ^ MAGIC_COOKIE,
+            _DATA,
+            size,
         )
+    value = bytes([0, Family.IPV6]) + _xor_ipv6(
+        sockaddr.port_of(name), sockaddr.host_bytes(name), MAGIC_COOKIE_BYTES + transaction_id
+    )
     length = _ATTRIBUTE.size + len(value) + _ATTRIBUTE.size + size + -size % 4
     return b"".join(
         (
@@ -137,6 +159,21 @@ def parse_send(data: bytes | mmap.mmap, start: int, end: int) -> tuple[bytes, in
 
     Gives the peer's socket address, where the data starts and its size; None for anything else.
     """
+    if end - start >= _USUAL_SEND.size:
+        # What nearly all clients send: an IPv4 peer, then the data.
+        kind, length, cookie, peer, family, port, host, data_type, size = _USUAL_SEND.unpack_from(
+            data, start
+        )
+        if (
+            kind == SEND_INDICATION
+            and cookie == MAGIC_COOKIE
+            and length == end - start - HEADER_LENGTH
+            and peer == _IPV4_PEER
+            and family == _IPV4
+            and data_type == _DATA
+            and start + _USUAL_SEND.size + size + -size % 4 == end
+        ):
+            return _ipv4_name(port, host), start + _USUAL_SEND.size, size
     if end - start < HEADER_LENGTH:
         return None
     kind, length, cookie, _ = _HEADER.unpack_from(data, start)
@@ -147,7 +184,7 @@ def parse_send(data: bytes | mmap.mmap, start: int, end: int) -> tuple[bytes, in
         or length % 4
     ):
         return None
-    peer: bytes | None = None
+    name: bytes | None = None
     payload: tuple[int, int] | None = None
     offset = start + HEADER_LENGTH
     while offset < end:
@@ -156,17 +193,23 @@ def parse_send(data: bytes | mmap.mmap, start: int, end: int) -> tuple[bytes, in
         offset = value + size + -size % 4
         if offset > end:
             return None
-        if kind == AttributeType.XOR_PEER_ADDRESS and peer is None:
-            peer = _read_xor_address(data[value : value + size], data[start + 4 : start + 20])
-            if peer is None:
+        if kind == AttributeType.XOR_PEER_ADDRESS and name is None:
+            name = _read_xor_address(data[value : value + size], data[start + 4 : start + 20])
+            if name is None:
                 return None
         elif kind == AttributeType.DATA and payload is None:
             payload = value, size
         else:
             return None
-    if peer is None or payload is None:
+    if name is None or payload is None:
         return None
-    return peer, *payload
+    return name, *payload
+
+
+@lru_cache(_NAMES_KEPT)
+def _ipv4_name(port: int, host: int) -> bytes:
+    """The socket address of what stands in an XOR-PEER-ADDRESS."""
+    return sockaddr.of_parts((host ^ MAGIC_COOKIE).to_bytes(4, "big"), port ^ _PORT_MASK)
 
 
 def _read_xor_address(value: bytes, cookie_and_id: bytes) -> bytes | None:
