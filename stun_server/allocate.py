@@ -35,6 +35,7 @@ from stun_server.events import AllocationOpened
 from stun_server.mobility import Mobility
 from stun_server.outcome import Outcome, Refusal, Success
 from stun_server.ports import PortChooser
+from stun_server.redeem import Redeeming
 from stun_server.refresh import desired_lifetime
 from stun_server.settings import Settings
 
@@ -93,7 +94,9 @@ class Allocate:
         self._settings = settings
         self._ports = PortChooser(settings.relay_ports, self._random)
 
-    def begin(self, request: Message, path: Path, proof: Proof, now: float) -> Opening | Outcome:
+    def begin(
+        self, request: Message, path: Path, proof: Proof, now: float
+    ) -> Opening | Redeeming | Outcome:
         """Take the checks of RFC 8656 §7.2 for an authenticated request without allocation.
 
         Steps 1 and 2 are the dispatcher's: it knows users and 5-tuples.
@@ -269,12 +272,15 @@ class Allocate:
 
     def _use_reservation(
         self, token: bytes, request: Message, path: Path, proof: Proof, now: float
-    ) -> Outcome:
+    ) -> Redeeming | Outcome:
+        account = proof.credential.account
         reservation = self._allocations.reservation(token)
         if reservation is None:
-            return Refusal(StunError.INSUFFICIENT_CAPACITY, "no port is kept for the token")
+            if token[0] == self._settings.worker:
+                return Refusal(StunError.INSUFFICIENT_CAPACITY, "no port is kept for the token")
+            refusal = self._allocations.quota_refusal(account, 1, in_all=0, limits=proof.realm)
+            return Redeeming(request, path, proof, token[0], token, may_count=refusal is None)
         # RFC 8656 §7.2 step 10: whoever reserved the port has counted it already.
-        account = proof.credential.account
         if reservation.account != account:
             refusal = self._allocations.quota_refusal(account, 1, in_all=0, limits=proof.realm)
             if refusal is not None:
@@ -282,6 +288,14 @@ class Allocate:
         relayed = self._allocations.redeem(token)
         self._allocations.hold(account, 1)
         return self._create(request, path, proof, relayed, now)
+
+    def redeemed(self, redeeming: Redeeming, result: Address | Failure, now: float) -> Outcome:
+        """Take the outcome of asking another worker for the port of a token."""
+        request, path, proof = redeeming.request, redeeming.path, redeeming.proof
+        if isinstance(result, Failure):
+            return Refusal(StunError.INSUFFICIENT_CAPACITY, result.reason)
+        self._allocations.hold(proof.credential.account, 1)
+        return self._create(request, path, proof, result, now)
 
     def _grant(self, opening: Opening, bound: Address, now: float) -> Success:
         request, path, proof = opening.request, opening.path, opening.proof

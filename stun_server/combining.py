@@ -8,7 +8,7 @@ from typing import TypeVar
 from natkit.machine import Transport
 from stun_server.administration import AllocationCount, Drain, Phase, Status, Traffic
 
-__all__ = ["combined"]
+__all__ = ["combined", "combined_drain"]
 
 K = TypeVar("K")
 
@@ -44,7 +44,7 @@ def combined(statuses: Sequence[Status]) -> Status:
         counts=_added(each.counts for each in statuses),
         connections=sum(each.connections for each in statuses),
         store=next((each.store for each in statuses if each.store.failure), first.store),
-        drain=_combined_drain(drains) if drains else None,
+        drain=combined_drain(drains) if drains else None,
     )
 
 
@@ -56,7 +56,8 @@ def _added(counts: Iterable[Mapping[K, int]]) -> dict[K, int]:
     return total
 
 
-def _combined_drain(drains: Sequence[Drain]) -> Drain:
+def combined_drain(drains: Sequence[Drain]) -> Drain:
+    """The drain of all workers: from its first beginning to its last end."""
     return Drain(
         min(each.since for each in drains),
         max(each.until for each in drains),

@@ -25,6 +25,7 @@ from natkit.machine import Transport
 from natkit.net.interfaces import expand_wildcard
 from natkit.net.marking import LARGEST_CODE_POINT
 from natkit.server.admin.rules import is_loopback
+from natkit.server.shared_addresses import MOST_WORKERS
 from natkit.server.stores.opening import KINDS, STORES
 from natkit.stun.credentials import opaque_string
 from natkit.stun.registry import PasswordAlgorithmNumber
@@ -49,9 +50,13 @@ __all__ = [
     "ReadyKeys",
     "RelayPlaneName",
     "Users",
+    "contents",
     "data_dir_of",
     "load",
+    "validated",
 ]
+
+_HAS_AFFINITY = hasattr(os, "sched_getaffinity")
 
 RelayPlaneName = Literal["auto", "userspace", "kernel"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -355,6 +360,8 @@ class Listeners(_Table):
     alternate: Mapping[Listen, AlternateAddress] = Field(default_factory=dict)
     """NAT behaviour discovery (RFC 5780, RFC 3489): an address of this server, and another one that
     differs in host and port. Clients are served on both hosts with both ports."""
+    workers: Annotated[int, Field(ge=1, le=MOST_WORKERS, strict=True)] | Literal["auto"] = 1
+    """How many processes serve clients, on the same ports; ``auto`` for one a processor."""
     relay_ports: Ports = _DEFAULT.relay_ports
     relay_ipv4: IPv4Host | None = None
     relay_ipv6: IPv6Host | None = None
@@ -751,6 +758,13 @@ class Config(_Table):
             channels_per_allocation=limits.channels_per_allocation,
         )
 
+    def workers(self) -> int:
+        """How many processes serve clients."""
+        wanted = self.listeners.workers
+        if wanted != "auto":
+            return wanted
+        return min(MOST_WORKERS, len(os.sched_getaffinity(0)) if _HAS_AFFINITY else 1)
+
     def connection_limits(self) -> ConnectionLimits:
         """The bounds on TCP connections."""
         limits = self.limits
@@ -769,9 +783,21 @@ class Flag(NamedTuple):
 
 def load(file: Path | None, flags: Sequence[Flag] = ()) -> Config:
     """Read and check the configuration; ConfigError says in one line what is wrong and where."""
+    return validated(contents(file, flags), file, flags)
+
+
+def contents(file: Path | None, flags: Sequence[Flag] = ()) -> dict[str, object]:
+    """What file and flags say together, not checked yet; ConfigError when it cannot be read."""
     content = _read(file) if file is not None else {}
     for _, key, value in flags:
         _put(content, key, value)
+    return content
+
+
+def validated(
+    content: Mapping[str, object], file: Path | None = None, flags: Sequence[Flag] = ()
+) -> Config:
+    """Check what :func:`contents` gave; ConfigError says what is wrong, and where in which file."""
     try:
         return Config.model_validate(content)
     except ValidationError as error:

@@ -239,6 +239,21 @@ class TakeAllocation(Request):
 
 
 @dataclass(frozen=True, slots=True)
+class TakeReservation(Request):
+    """Fetch a reserved port, with its socket, from the worker that keeps it.
+
+    The owner is asked by ``Server.give_reservation``, with the account of ``username`` and
+    ``realm``.  Result: the Address once its socket is here, or Failure.
+    """
+
+    owner: int
+    token: bytes
+    username: str
+    realm: str
+    may_count: bool
+
+
+@dataclass(frozen=True, slots=True)
 class UnfragmentedTransmit(Transmit):
     """A datagram to send with the Don't Fragment bit set (RFC 8656 §14)."""
 
@@ -253,6 +268,7 @@ ServerEvent = (
     | AllocationDetached
     | AllocationGivenAway
     | TakeAllocation
+    | TakeReservation
     | RelayedAddressClosed
     | PermissionInstalled
     | ChannelBound

@@ -57,6 +57,7 @@ from stun_server.events import (
     RequestRefused,
     ServerEvent,
     TakeAllocation,
+    TakeReservation,
 )
 from stun_server.handover import Snapshot
 from stun_server.icmp import from_icmp
@@ -64,6 +65,7 @@ from stun_server.mobility import Mobility, Taking
 from stun_server.outcome import Outcome, Refusal, Success
 from stun_server.plain_allocate import is_plain
 from stun_server.realms import Realm, Realms
+from stun_server.redeem import Redeeming, give_reservation
 from stun_server.refresh import refresh
 from stun_server.revoke import revoke, revoke_connections
 from stun_server.send import from_channel_data, from_peer, from_send
@@ -141,13 +143,14 @@ class _Lookup(NamedTuple):
     malformed: bool
 
 
-_Unfinished = Opening | Taking | Connecting | Binding
+_FromElsewhere = Taking | Redeeming
+_Unfinished = Opening | _FromElsewhere | Connecting | Binding
 
 
 class _Waiting(NamedTuple):
     """What waits for the shell's answer, and until when."""
 
-    pending: _Lookup | Opening | Taking
+    pending: _Lookup | Opening | _FromElsewhere
     until: float
 
 
@@ -189,7 +192,7 @@ class Server:
         # In the order of their deadlines, for each waits equally long.
         self._pending: dict[RequestId, _Waiting] = {}
         self._looking_up: set[tuple[Path, bytes]] = set()
-        self._opening: dict[Path, Opening | Taking] = {}
+        self._opening: dict[Path, Opening | _FromElsewhere] = {}
         self._last_request_id = 0
         self._transmits: list[Transmit] = []
         self._events: deque[ServerEvent] = deque()
@@ -328,6 +331,16 @@ class Server:
         self._events.append(given[1])
         return given[0]
 
+    def give_reservation(
+        self, token: bytes, account: Account, now: float, *, may_count: bool
+    ) -> Address | None:
+        """Let another worker have the port that is kept for ``token``, its socket with it.
+
+        None where it may not: ``may_count`` as in TakeReservation.
+        """
+        self.handle_timer(now)
+        return give_reservation(token, account, self.allocations, may_count=may_count)
+
     def answer(self, request_id: RequestId, result: ServerResult | Failure, now: float) -> None:
         """The shell opened a socket or looked up a credential, or could not."""
         self.handle_timer(now)
@@ -353,6 +366,12 @@ class Server:
                     raise MisuseError("TakeAllocation is answered by a Snapshot or a Failure")
                 self._forget_pending(request_id, pending)
                 outcome = self._mobility.taken(pending, result, now)
+                self._respond(pending.request, pending.path, pending.proof, outcome, now)
+            case Redeeming():
+                if not isinstance(result, Address | Failure):
+                    raise MisuseError("TakeReservation is answered by an Address or a Failure")
+                self._forget_pending(request_id, pending)
+                outcome = self._allocate.redeemed(pending, result, now)
                 self._respond(pending.request, pending.path, pending.proof, outcome, now)
             case _:
                 assert_never(pending)
@@ -555,7 +574,7 @@ class Server:
 
     def _begin_allocate(
         self, request: Message, path: Path, proof: Proof, now: float
-    ) -> Opening | Outcome:
+    ) -> Opening | Redeeming | Outcome:
         # RFC 8656 §7.2 step 2
         if self.allocations.of_client(path) is not None or path in self._opening:
             return Refusal(StunError.ALLOCATION_MISMATCH, "the 5-tuple has an allocation")
@@ -628,6 +647,11 @@ class Server:
                     TakeAllocation(self._await(outcome, now), owner, ticket, *account)
                 )
                 self._opening[path] = outcome
+            case Redeeming(owner=owner, token=token, may_count=may_count):
+                account = proof.credential.account
+                request_id = self._await(outcome, now)
+                self._events.append(TakeReservation(request_id, owner, token, *account, may_count))
+                self._opening[path] = outcome
             case Connecting() | Binding():
                 self._last_request_id += 1
                 self._events.append(self._tcp.wait(self._last_request_id, outcome, now))
@@ -693,7 +717,7 @@ class Server:
             kept = allocation.answers if allocation is not None else None
             self.allocations.answers.remember(path, answer, kept)
 
-    def _await(self, pending: _Lookup | Opening | Taking, now: float) -> RequestId:
+    def _await(self, pending: _Lookup | Opening | _FromElsewhere, now: float) -> RequestId:
         self._last_request_id += 1
         self._pending[self._last_request_id] = _Waiting(pending, now + PENDING_LIFETIME)
         return self._last_request_id
@@ -705,14 +729,16 @@ class Server:
                 self._give_up(request_id, pending)
         self._tcp.forget(path)
 
-    def _forget_pending(self, request_id: RequestId, pending: _Lookup | Opening | Taking) -> None:
+    def _forget_pending(
+        self, request_id: RequestId, pending: _Lookup | Opening | _FromElsewhere
+    ) -> None:
         del self._pending[request_id]
         if not isinstance(pending, _Lookup):
             del self._opening[pending.path]
         else:
             self._looking_up.discard((pending.path, pending.request.transaction_id))
 
-    def _give_up(self, request_id: RequestId, pending: _Lookup | Opening | Taking) -> None:
+    def _give_up(self, request_id: RequestId, pending: _Lookup | Opening | _FromElsewhere) -> None:
         """Forget a request that waits, and what it holds."""
         self._forget_pending(request_id, pending)
         if isinstance(pending, Opening):

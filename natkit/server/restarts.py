@@ -2,7 +2,7 @@
 
 __all__ = ["CRASH_LOOP_DEATHS", "CRASH_LOOP_TIME", "LONGEST_PAUSE", "Restarts"]
 
-CRASH_LOOP_DEATHS = 6
+CRASH_LOOP_DEATHS = 5
 """Deaths of one process within :data:`CRASH_LOOP_TIME` after which starting it again is no use."""
 
 CRASH_LOOP_TIME = 60.0

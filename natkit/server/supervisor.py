@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -44,11 +45,11 @@ class Program(Protocol):
         """The messages between its processes."""
         ...
 
-    def command(self, worker: int, link: int) -> Sequence[str]:
+    def command(self, worker: int, link: int, /) -> Sequence[str]:
         """How the worker is started whose link has that descriptor."""
         ...
 
-    def descriptors(self, worker: int) -> Sequence[int]:
+    def descriptors(self, worker: int, /) -> Sequence[int]:
         """What it inherits besides."""
         ...
 
@@ -60,7 +61,7 @@ class Program(Protocol):
         """That worker is dead: what it held is free."""
         ...
 
-    async def handle(self, sender: int, parcel: Parcel) -> Parcel | None:
+    async def handle(self, sender: int, parcel: Parcel, /) -> Parcel | None:
         """What a worker asks or tells the supervisor."""
         ...
 
@@ -69,7 +70,7 @@ class _Worker:
     def __init__(self, number: int) -> None:
         self.number = number
         self.restarts = Restarts()
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self.link: Link | None = None
         self.is_serving = False
 
@@ -118,8 +119,15 @@ class Supervisor:
             loop.create_task(self._keep(worker, answer))
             for worker, answer in zip(self._workers, begun, strict=True)
         ]
+        serving = asyncio.gather(*begun)
         try:
-            return tuple(await asyncio.gather(*begun))
+            # The tasks that keep the workers end only by what is wrong.
+            anything: list[asyncio.Future[None] | asyncio.Future[list[object]]]
+            anything = [serving, *self._tasks]
+            await asyncio.wait(anything, return_when=asyncio.FIRST_COMPLETED)
+            if not serving.done():
+                await asyncio.gather(*(each for each in self._tasks if each.done()))
+            return tuple(await serving)
         except BaseException:
             await self.aclose()
             # The reason of one is enough.
@@ -142,12 +150,17 @@ class Supervisor:
         """Send a signal to every worker."""
         for worker in self._workers:
             if worker.process is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    worker.process.send_signal(number)
+                worker.process.send_signal(number)
 
     async def ask(self, worker: int, message: object, descriptors: tuple[int, ...] = ()) -> Parcel:
         """Ask one; raises as :meth:`~natkit.server.handover.Correspondence.ask` does."""
         return await self._correspondence.ask(worker, message, descriptors)
+
+    def tell_all(self, message: object) -> None:
+        """Send a notice to all that serve."""
+        for number in self.serving:
+            with contextlib.suppress(UnreachableError):
+                self._correspondence.tell(number, message)
 
     async def ask_all(self, message: object) -> dict[int, Parcel | UnreachableError]:
         """Ask all that serve; by number what each answered, or why it did not."""
@@ -208,15 +221,9 @@ class Supervisor:
         ours, theirs = socket_pair()
         with theirs:
             inherited = (theirs.fileno(), *self._program.descriptors(worker.number))
+            command = self._program.command(worker.number, theirs.fileno())
             try:
-                process = await asyncio.create_subprocess_exec(
-                    *self._program.command(worker.number, theirs.fileno()),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    pass_fds=inherited,
-                    env=_environment(),
-                    # Ctrl-C is the supervisor's, which passes it on.
-                    process_group=0,
-                )
+                process = _spawn(command, inherited)
             except OSError as error:
                 ours.close()
                 return None, f"could not be started: {error.strerror}"
@@ -224,11 +231,10 @@ class Supervisor:
         worker.link = self._link(worker, ours)
         introduction = asyncio.create_task(self._introduce(worker, process, begun))
         try:
-            status = await process.wait()
+            status = await _end_of(process)
         except asyncio.CancelledError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            process.kill()
+            process.wait()
             raise
         finally:
             introduction.cancel()
@@ -249,7 +255,7 @@ class Supervisor:
             loop.call_later(_LAST_WORDS, kill)
 
         def kill() -> None:
-            if process is not None and process.returncode is None:
+            if process is not None:
                 process.kill()
 
         return Link(sock, lambda envelope: self._receive(worker, envelope), end)
@@ -257,7 +263,7 @@ class Supervisor:
     async def _introduce(
         self,
         worker: _Worker,
-        process: asyncio.subprocess.Process,
+        process: subprocess.Popen[bytes],
         begun: "asyncio.Future[object]",
     ) -> None:
         """Tell a new process what it is to do, and wait until it does it."""
@@ -271,10 +277,12 @@ class Supervisor:
             elif worker.link is not None and worker.link.is_open:
                 reason = str(error)
                 self._logger.warning("worker not begun", worker=worker.number, reason=reason)
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            process.kill()
             return
         worker.is_serving = True
+        if self._stop.is_set():
+            # Whoever asked for the end did not reach it.
+            process.terminate()
         if not begun.done():
             begun.set_result(answer.message)
         else:
@@ -311,6 +319,35 @@ class Supervisor:
 
     def _on_defect(self, error: Exception) -> None:
         self._logger.error("internal error", exc_info=error)
+
+
+def _spawn(command: Sequence[str], inherited: Sequence[int]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - the program says what its workers are
+        command,
+        stdin=subprocess.DEVNULL,
+        pass_fds=inherited,
+        env=_environment(),
+        # Ctrl-C is the supervisor's, which passes it on.
+        process_group=0,
+    )
+
+
+async def _end_of(process: subprocess.Popen[bytes]) -> int:
+    """Wait until it ends; its status, negative for a signal.
+
+    Not by asyncio's own subprocesses: sending one a signal can take its status away from the
+    thread that waits for it.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    descriptor = os.pidfd_open(process.pid)
+    loop.add_reader(descriptor, lambda: None if ended.done() else ended.set_result(None))
+    try:
+        await ended
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    return process.wait()
 
 
 def _environment() -> dict[str, str]:

@@ -1,7 +1,6 @@
 """The command line of ``stun-server``: its flags, and what they start."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 from natkit.cli.entry import VersionOption, application, console
 from natkit.errors import ConfigError
 from natkit.stun.registry import DEFAULT_PORT
-from stun_server.config import Flag, load
+from stun_server.config import Flag, contents, validated
 from stun_server.shell import (
     accounts,
     directory,
@@ -19,15 +18,10 @@ from stun_server.shell import (
     quickstart,
     running,
     state,
+    supervising,
     token_command,
 )
-
-try:
-    import uvloop
-
-    new_event_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-except ModuleNotFoundError:  # it does not exist for every platform, and nothing depends on it
-    new_event_loop = asyncio.new_event_loop
+from stun_server.shell.event_loop import run_loop
 
 __all__ = ["app"]
 
@@ -94,6 +88,14 @@ def serve(
             "Of two networks that hold a peer the narrower one decides.",
         ),
     ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="Serve by this many processes, on the same ports; auto for one a processor. "
+            "Default: 1.",
+        ),
+    ] = None,
     relay_ports: Annotated[
         str | None,
         typer.Option(
@@ -152,6 +154,7 @@ def serve(
         ("--realm", ("users", "realm"), realm),
         ("--allow-peer", ("policy", "allow_peer"), allow_peer),
         ("--deny-peer", ("policy", "deny_peer"), deny_peer),
+        ("--workers", ("listeners", "workers"), _number(workers)),
         ("--relay-ports", ("listeners", "relay_ports"), relay_ports),
         ("--relay-plane", ("listeners", "relay_plane"), relay_plane),
         ("--strict-channels", ("policy", "strict_channels"), strict_channels),
@@ -166,8 +169,15 @@ def serve(
         return
     flags = [Flag(*each) for each in given if each[2] is not None]
     flags += [_user_flag(each) for each in user or ()]
-    options = load(config, flags)
+
+    def read() -> supervising.Written:
+        content = contents(config, flags)
+        return supervising.Written(validated(content, config, flags), content)
+
+    written = read()
+    options = written.config
     running.check_plane(options.listeners.relay_plane)
+    supervising.check(options)
     directory.check_users(options)
     running.open_certificates(options)
     if check_config:
@@ -176,9 +186,11 @@ def serve(
     data = options.data_dir or state.default_data_dir()
     keys = state.load_keys(data)
     logger = log.configure(options.log.level, as_json=options.log.as_json)
-    _run_loop(
-        running.serve(options, keys, logger, data_dir=data, reread=lambda: load(config, flags))
-    )
+    if options.workers() > 1:
+        # It moves no packets; and uvloop starts no process in a group of its own.
+        asyncio.run(supervising.supervise(written, keys, logger, data, read))
+    else:
+        run_loop(running.serve(options, keys, logger, data_dir=data, reread=lambda: read().config))
 
 
 @app.command("quickstart")
@@ -202,7 +214,12 @@ def try_out(
         page = server.http.url if server.http is not None else None
         quickstart.banner(console(), server.listeners, account, page)
 
-    _run_loop(running.serve(options, state.ephemeral_keys(), logger, show))
+    run_loop(running.serve(options, state.ephemeral_keys(), logger, show))
+
+
+def _number(text: str | None) -> int | str | None:
+    """A number if it is one; what else it may be is the configuration's to say."""
+    return int(text) if text is not None and text.isdecimal() else text
 
 
 def _user_flag(text: str) -> Flag:
@@ -211,8 +228,3 @@ def _user_flag(text: str) -> Flag:
         # The text may hold a password, so it is not repeated.
         raise ConfigError("--user: a user is written NAME:PASSWORD")
     return Flag("--user", ("users", "passwords", name), password)
-
-
-def _run_loop(main: Coroutine[None, None, None]) -> None:
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(main)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from natkit.address import Address
 from stun_server.sharing import Counts, OwnCounts, Sharing
 from stun_server.shell.listening import Listener
+from stun_server.shell.neighbours import Post
 
 __all__ = ["Place"]
 
@@ -19,7 +20,8 @@ class Place:
     """What a worker has from its supervisor; by default a process serves alone.
 
     ``listeners`` are inherited; None has the process open its own.  ``connections`` counts them by
-    source.  ``opened`` and ``closed`` are told of relayed addresses, for other workers to know.
+    source.  ``opened`` and ``closed`` are told of relayed addresses, for other workers to know, who
+    are reached by ``post``.
     """
 
     worker: int = 0
@@ -28,3 +30,4 @@ class Place:
     connections: Counts = field(default_factory=OwnCounts)
     opened: Callable[[Address], None] = _nobody
     closed: Callable[[Address], None] = _nobody
+    post: Post | None = None

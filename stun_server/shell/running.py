@@ -15,7 +15,7 @@ from typing import assert_never
 
 from natkit.aio.driver import Driver
 from natkit.errors import ConfigError
-from natkit.machine import CloseSocket, Failure, OpenSocket, Path, Transport
+from natkit.machine import CloseSocket, OpenSocket, Path, Transport
 from natkit.relay.plane import BindingPolicy, Counters, RelayPlane
 from natkit.relay.userspace import UserspacePlane
 from natkit.stun.attributes import Icmp
@@ -47,6 +47,7 @@ from stun_server.events import (
     RequestRefused,
     ServerEvent,
     TakeAllocation,
+    TakeReservation,
 )
 from stun_server.service import PENDING_LIFETIME, Server, ServerResult
 from stun_server.shell.administering import OneProcess, Parts
@@ -59,6 +60,7 @@ from stun_server.shell.directory import Directory, Retirements, check_users
 from stun_server.shell.draining import Draining
 from stun_server.shell.listening import Listener, everywhere, open_listeners
 from stun_server.shell.log import EventLog, Fact, Logger, set_level
+from stun_server.shell.neighbours import Neighbours
 from stun_server.shell.place import Place
 from stun_server.shell.relaying import PlaneSockets
 from stun_server.shell.reloading import Reloading
@@ -142,6 +144,7 @@ class RunningServer:
             machine_settings(config, keys, listeners, users, place.worker),
             random=os.urandom,
             unix_offset=time.time() - loop.time(),
+            sharing=place.sharing,
             at_hand=self._at_hand,
         )
         self.draining = Draining(
@@ -158,6 +161,10 @@ class RunningServer:
             on_defect=self._on_defect,
         )
         self.tcp.use(self._machine, self._driver)
+        self.neighbours = Neighbours(
+            self._machine, self._driver, self._sockets, self.tcp, place.post
+        )
+        self.tcp.crossing = self.neighbours
         # Messages of connections pass the plane on their way to the driver.
         self._streams.attach(_PlaneFirst(self._plane, self._driver, loop.time))
         self._homes = ClientHomes(self._plane, self._write)
@@ -267,6 +274,7 @@ class RunningServer:
             await self.http.aclose()
         self.draining.cancel()
         await self.reloading.aclose()
+        await self.neighbours.aclose()
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
@@ -296,13 +304,16 @@ class RunningServer:
             self._on_plain_event(event)
 
     def _on_plain_event(
-        self, event: Fact | FindCredential | TakeAllocation | OpenSocket | CloseSocket
+        self,
+        event: Fact | FindCredential | TakeAllocation | TakeReservation | OpenSocket | CloseSocket,
     ) -> None:
         match event:
             case FindCredential(request_id):
                 self.users.find(event, partial(self._driver.answer, request_id))
-            case TakeAllocation(request_id):
-                self._driver.answer(request_id, Failure("the server has one worker"))
+            case TakeAllocation():
+                self.neighbours.take_allocation(event)
+            case TakeReservation():
+                self.neighbours.take_reservation(event)
             case OpenSocket() | CloseSocket():
                 # The driver fulfils them by the carrier.
                 pass

@@ -4,13 +4,24 @@ from dataclasses import replace
 from functools import partial
 
 from natkit.address import Address
-from natkit.machine import Path, Transport
-from natkit.stun.attributes import ChannelNumber, EvenPort, RequestedTransport, XorPeerAddress
+from natkit.machine import CloseSocket, Failure, Path, Transport
+from natkit.stun.attributes import (
+    ChannelNumber,
+    EvenPort,
+    RequestedTransport,
+    ReservationToken,
+    XorPeerAddress,
+    XorRelayedAddress,
+)
+from natkit.stun.message import Message
 from natkit.stun.registry import Method
 from natkit.turn.channel_data import ChannelData
+from stun_server.authentication import Account
+from stun_server.events import TakeReservation
+from stun_server.service import PENDING_LIFETIME
 from stun_server.settings import PortRange, Settings
 from stun_server.sharing import OwnCounts, Sharing
-from tests.stun_server.world import SETTINGS, World, code
+from tests.stun_server.world import REALM, SETTINGS, Client, World, code
 
 UDP = RequestedTransport(17)
 
@@ -90,3 +101,106 @@ def test_a_port_of_another_worker_is_not_tried() -> None:
     assert not taken & free
     assert len(second.opened) == 2
     assert [allocate(first, 3), allocate(second, 3)] == [508, 508]
+
+
+def reserve(world: World, port: int, username: str = "alice") -> tuple[Client, ReservationToken]:
+    """A client of this worker that has a second port reserved."""
+    client = world.client(port=port, username=username)
+    response = client.request(Method.ALLOCATE, UDP, EvenPort(reserve_next=True))
+    token = response.get(ReservationToken)
+    assert token is not None
+    return client, token
+
+
+def redeem(world: World, token: ReservationToken, port: int, username: str) -> TakeReservation:
+    """A client of another worker comes with the token: what that worker asks of the owner."""
+    client = world.client(port=port, username=username)
+    assert client.send(client.form(Method.ALLOCATE, UDP, token)) == []
+    (event,) = world.take_events(TakeReservation)
+    return event
+
+
+def fulfil(owner: World, taker: World, event: TakeReservation) -> Message:
+    """Do what the shells do; the client's answer."""
+    account = Account(event.username, event.realm)
+    relayed = owner.server.give_reservation(
+        event.token, account, owner.now, may_count=event.may_count
+    )
+    assert owner.take_events(CloseSocket) == []
+    if relayed is None:
+        taker.server.answer(event.request_id, Failure("no"), taker.now)
+    else:
+        owner.sockets.remove(relayed)
+        taker.sockets.add(relayed)
+        taker.server.answer(event.request_id, relayed, taker.now)
+    (answer,) = taker.drain()
+    return Message.parse(answer.data)
+
+
+def test_a_port_that_one_worker_reserved_is_had_at_another() -> None:
+    first, second = workers(2)
+    client, token = reserve(first, 1)
+    (relayed,) = (each.relayed for each in first.server.allocations)
+    event = redeem(second, token, 2, "alice")
+    assert (event.owner, event.token) == (0, token.value)
+    response = fulfil(first, second, event)
+    assert response.get(XorRelayedAddress) == XorRelayedAddress(
+        relayed._replace(port=relayed.port + 1)
+    )
+    # Nobody has it twice, nor does its time end it.
+    assert code(fulfil(first, second, redeem(second, token, 3, "alice"))) == 508
+    first.wait(60)
+    second.wait(60)
+    assert [len(world.server.allocations) for world in (first, second)] == [1, 1]
+    assert client.world is first
+
+
+def test_a_reserved_port_counts_once_wherever_it_is() -> None:
+    first, second = workers(2, replace(SETTINGS, allocations_per_user=2))
+    _, token = reserve(first, 1)
+    event = redeem(second, token, 2, "alice")
+    # The quota is used up, but by this very port among others.
+    assert not event.may_count
+    assert code(fulfil(first, second, event)) is None
+    assert [allocate(world, 3) for world in (first, second)] == [486, 486]
+
+
+def test_the_reserved_port_of_another_user_is_had_within_ones_own_quota() -> None:
+    first, second = workers(2, replace(SETTINGS, allocations_per_user=2))
+    _, token = reserve(first, 1)
+    for port in (1, 2):
+        assert allocate(second, port, "bob") is None
+    assert code(fulfil(first, second, redeem(second, token, 3, "bob"))) == 508
+    second.server.disconnected(second.client(port=2).path, second.now)
+    second.drain()
+    assert code(fulfil(first, second, redeem(second, token, 4, "bob"))) is None
+    # It burdens alice no more.
+    assert allocate(first, 5) is None
+
+
+def test_a_worker_that_does_not_answer_leaves_nothing_open() -> None:
+    first, second = workers(2)
+    _, token = reserve(first, 1)
+    event = redeem(second, token, 2, "alice")
+    (answer,) = second.wait(PENDING_LIFETIME)
+    assert code(Message.parse(answer.data)) == 500
+    relayed = first.server.give_reservation(
+        token.value, Account("alice", REALM), first.now, may_count=True
+    )
+    assert relayed is not None
+    second.sockets.add(relayed)
+    second.server.answer(event.request_id, relayed, second.now)
+    second.drain()
+    assert relayed not in second.sockets
+    assert len(second.server.allocations) == 0
+
+
+def test_a_client_that_repeats_its_request_meanwhile_is_answered_once() -> None:
+    first, second = workers(2)
+    _, token = reserve(first, 1)
+    client = second.client(port=2)
+    data = client.form(Method.ALLOCATE, UDP, token)
+    assert client.send(data) == client.send(data) == []
+    (event,) = second.take_events(TakeReservation)
+    assert code(client.request(Method.ALLOCATE, UDP)) == 437
+    assert code(fulfil(first, second, event)) is None

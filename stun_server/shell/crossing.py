@@ -1,0 +1,223 @@
+"""The messages between the processes of one server."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from natkit.address import Address
+from natkit.machine import Path, Transport
+from natkit.server.envelope import Vocabulary
+from stun_server.administration import Drain, Reload, Session, Status
+from stun_server.handover import Snapshot
+from stun_server.shell.state import Keys
+
+__all__ = [
+    "VOCABULARY",
+    "AskSessions",
+    "AskStatus",
+    "Began",
+    "Begin",
+    "BeginDrain",
+    "Disconnect",
+    "Disconnected",
+    "GiveAllocation",
+    "GiveConnection",
+    "GiveReservation",
+    "GivenConnection",
+    "GivenReservation",
+    "Inherited",
+    "Renew",
+    "ReturnConnection",
+    "RevokeConnection",
+    "Sessions",
+    "WorkerGone",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """A listener of a worker, whose socket it has by its descriptor; as in Listener."""
+
+    transport: Transport
+    address: Address
+    descriptor: int
+    proxies: tuple[str, ...] | None
+    other: Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """To a new worker: serve.  The answer is :class:`Began`.
+
+    ``configuration`` is what the file and the flags say together, as JSON.  ``holdings``,
+    ``holdings_of_realms`` and ``connections`` are descriptors of shared counts, ``addresses`` that
+    of the addresses of ``hosts`` in use.  ``announces``: this worker logs what all have alike.
+    """
+
+    worker: int
+    workers: int
+    configuration: str
+    keys: Keys
+    data_dir: str | None
+    listeners: tuple[Inherited, ...]
+    holdings: int
+    holdings_of_realms: int
+    connections: int
+    addresses: int
+    hosts: tuple[str, ...]
+    announces: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """A worker serves; ``introduction`` is what a server says of itself then."""
+
+    introduction: Mapping[str, str | int]
+
+
+# What an operator asks: the supervisor asks its workers, and puts their answers together.
+
+
+@dataclass(frozen=True, slots=True)
+class AskStatus:
+    """The answer is a Status."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskSessions:
+    """The answer is :class:`Sessions`, ``limit`` at most."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """Live allocations, the oldest first."""
+
+    sessions: tuple[Session, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """End that session.  The answer is :class:`Disconnected`."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """Whether there was such a session."""
+
+    was_there: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BeginDrain:
+    """Grant no more allocations.  The answer is a Drain."""
+
+    limit: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Apply this configuration, as in :class:`Begin`.  The answer is a Reload."""
+
+    configuration: str
+
+
+# What moves between workers.
+
+
+@dataclass(frozen=True, slots=True)
+class GiveReservation:
+    """As TakeReservation.  The answer is :class:`GivenReservation`, with the socket."""
+
+    token: bytes
+    username: str
+    realm: str
+    may_count: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GivenReservation:
+    """The port that was reserved."""
+
+    relayed: Address
+
+
+@dataclass(frozen=True, slots=True)
+class GiveAllocation:
+    """As TakeAllocation.  The answer is a Snapshot, with a socket for each relayed address."""
+
+    ticket: bytes
+    username: str
+    realm: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveConnection:
+    """As TakeConnection.  The answer is :class:`GivenConnection`, with the socket, unread."""
+
+    connection_id: int
+    username: str
+    realm: str
+    transport: Transport
+
+
+@dataclass(frozen=True, slots=True)
+class GivenConnection:
+    """A peer data connection (RFC 6062)."""
+
+    peer: Path
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeConnection:
+    """From its owner: the allocation of a connection that was given is over."""
+
+    connection_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnConnection:
+    """To its owner: a connection that was given is over."""
+
+    connection_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerGone:
+    """From the supervisor: a worker died, with what it had been given."""
+
+    worker: int
+
+
+# The numbers are of no consequence beyond one server: all of its processes are of one installation.
+VOCABULARY = Vocabulary(
+    dict(
+        enumerate(
+            (
+                Begin,
+                Began,
+                AskStatus,
+                Status,
+                AskSessions,
+                Sessions,
+                Disconnect,
+                Disconnected,
+                BeginDrain,
+                Drain,
+                Renew,
+                Reload,
+                GiveReservation,
+                GivenReservation,
+                GiveAllocation,
+                Snapshot,
+                GiveConnection,
+                GivenConnection,
+                RevokeConnection,
+                ReturnConnection,
+                WorkerGone,
+            )
+        )
+    )
+)

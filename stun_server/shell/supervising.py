@@ -1,0 +1,277 @@
+"""A server of several workers: what its supervisor does for it."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+
+from natkit.address import Address
+from natkit.errors import ConfigError, UnreachableError
+from natkit.net.interfaces import expand_wildcard
+from natkit.server.envelope import Vocabulary
+from natkit.server.handover import Parcel
+from natkit.server.shared_addresses import SharedAddresses
+from natkit.server.shared_counts import SharedCounts
+from natkit.server.supervisor import Supervisor
+from stun_server.admin.serving import AdminHttp
+from stun_server.administration import Reload
+from stun_server.config import Config
+from stun_server.shell import running
+from stun_server.shell.attending import attended
+from stun_server.shell.crossing import VOCABULARY, Began, Begin, Inherited, Renew, WorkerGone
+from stun_server.shell.directory import Directory, check_users
+from stun_server.shell.listening import Listener, share
+from stun_server.shell.log import Logger
+from stun_server.shell.many_processes import ManyProcesses
+from stun_server.shell.reloading import Reloading
+from stun_server.shell.state import Keys
+
+__all__ = ["CAN_SUPERVISE", "Written", "check", "supervise"]
+
+CAN_SUPERVISE = sys.platform == "linux"
+"""Whether flows are spread over sockets of one port, and descriptors handed over, as needed."""
+
+# Beyond these the counts of a realm are a worker's own.
+_MOST_REALMS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A configuration, and what file and flags say, of which every worker makes it again."""
+
+    config: Config
+    contents: Mapping[str, object]
+
+    @property
+    def text(self) -> str:
+        """What the workers are told."""
+        return json.dumps(self.contents, default=str)
+
+
+class _Workers:
+    """A :class:`~natkit.server.supervisor.Program`."""
+
+    def __init__(self, written: Written, keys: Keys, data_dir: FilePath | None) -> None:
+        config = written.config
+        self.written = written
+        self.supervisor: Supervisor | None = None
+        self._keys = keys
+        self._data_dir = data_dir
+        self._count = count = config.workers()
+        probed = running.open_configured(config)
+        self.addresses = tuple(probed)
+        self._listeners = share(probed, count)
+        limits = config.limits
+        self._holdings = SharedCounts.create(names=limits.allocations, workers=count)
+        self._holdings_of_realms = SharedCounts.create(names=_MOST_REALMS, workers=count)
+        self._connections = SharedCounts.create(names=limits.connections, workers=count)
+        self._addresses = SharedAddresses.create(_relay_hosts(config, probed))
+        self._shared: tuple[SharedCounts | SharedAddresses, ...] = (
+            self._holdings,
+            self._holdings_of_realms,
+            self._connections,
+            self._addresses,
+        )
+        self._announced = False
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The messages between the processes."""
+        return VOCABULARY
+
+    def command(self, worker: int, link: int) -> Sequence[str]:
+        """Without the working directory among the places that modules come from."""
+        return (sys.executable, "-P", "-m", "stun_server.shell.worker", str(worker), str(link))
+
+    def descriptors(self, worker: int) -> Sequence[int]:
+        """Its listeners, and the memory that all share."""
+        sockets = dict.fromkeys(each.socket.fileno() for each in self._listeners[worker])
+        return (*sockets, *(each.descriptor for each in self._shared))
+
+    def begin(self, worker: int) -> object:
+        """What it serves, and what it is told."""
+        announces, self._announced = not self._announced, True
+        return Begin(
+            worker=worker,
+            workers=self._count,
+            configuration=self.written.text,
+            keys=self._keys,
+            data_dir=str(self._data_dir) if self._data_dir is not None else None,
+            listeners=tuple(map(_inherited, self._listeners[worker])),
+            holdings=self._holdings.descriptor,
+            holdings_of_realms=self._holdings_of_realms.descriptor,
+            connections=self._connections.descriptor,
+            addresses=self._addresses.descriptor,
+            hosts=self._addresses.hosts,
+            announces=announces,
+        )
+
+    def gone(self, worker: int) -> None:
+        """Its allocations, connections and relayed addresses ended with it."""
+        for each in self._shared:
+            each.forget(worker)
+        if self.supervisor is not None:
+            self.supervisor.tell_all(WorkerGone(worker))
+
+    async def handle(self, sender: int, parcel: Parcel) -> Parcel | None:  # noqa: ARG002
+        """The workers ask the supervisor nothing."""
+        return None
+
+    def close(self) -> None:
+        """Let go of the sockets and the memory."""
+        for each in self._shared:
+            each.close()
+        for listeners in self._listeners:
+            for listener in listeners:
+                listener.socket.close()
+
+
+class _Renewal:
+    """Reads the configuration again and has the workers apply it, all of them or none."""
+
+    def __init__(
+        self, workers: _Workers, supervisor: Supervisor, reread: Callable[[], Written]
+    ) -> None:
+        self._workers = workers
+        self._supervisor = supervisor
+        self._reread = reread
+        self._next = workers.written
+
+    def read(self) -> Config:
+        """As it is written now; ConfigError when it is wrong."""
+        self._next = self._reread()
+        return self._next.config
+
+    async def apply(self, config: Config) -> None:
+        """Check it here, then tell them; ConfigError when one cannot, and all have the old one."""
+        check_users(config)
+        running.open_certificates(config)
+        before, self._workers.written = self._workers.written, self._next
+        refusal = await self._tell(self._next)
+        if refusal is not None:
+            self._workers.written = before
+            await self._tell(before)
+            raise ConfigError(refusal)
+
+    async def _tell(self, written: Written) -> str | None:
+        """Why one of the workers does not apply it."""
+        answers = await self._supervisor.ask_all(Renew(written.text))
+        for number, answer in answers.items():
+            if isinstance(answer, Parcel) and isinstance(answer.message, Reload):
+                if answer.message.error is not None:
+                    return answer.message.error
+            elif number in self._supervisor.serving:
+                return f"worker {number}: {answer}"
+            # Else it died, and its successor begins with what counts then.
+        return None
+
+
+class _Ending:
+    """What SIGTERM asks for: the first time a drain, the second time an end, the third to kill."""
+
+    def __init__(self, supervisor: Supervisor, administration: ManyProcesses) -> None:
+        self._supervisor = supervisor
+        self._administration = administration
+        self._drain: asyncio.Task[None] | None = None
+
+    def terminate(self) -> None:
+        """SIGTERM came."""
+        if self._drain is None and not self._supervisor.is_stopping:
+            self._drain = asyncio.get_running_loop().create_task(self._begin())
+        else:
+            self._supervisor.stop(signal.SIGTERM)
+
+    async def aclose(self) -> None:
+        """The server has ended."""
+        if self._drain is not None:
+            self._drain.cancel()
+            await asyncio.gather(self._drain, return_exceptions=True)
+
+    async def _begin(self) -> None:
+        # Those that do not serve yet will be told as soon as they do.
+        with contextlib.suppress(UnreachableError):
+            await self._administration.drain()
+
+
+async def supervise(
+    written: Written,
+    keys: Keys,
+    logger: Logger,
+    data_dir: FilePath | None,
+    reread: Callable[[], Written],
+) -> None:
+    """Serve by as many workers as the configuration says, until signals end it as they do one.
+
+    ``reread`` gives the configuration as it is written now.  Raises ConfigError when the server
+    cannot start, WorkersFailed when a worker does not stay alive.
+    """
+    running.raise_descriptor_limit()
+    config = written.config
+    workers = _Workers(written, keys, data_dir)
+    supervisor = workers.supervisor = Supervisor(workers, config.workers(), logger)
+    loop = asyncio.get_running_loop()
+    # For the credentials that are made over HTTP; whom clients are is the workers' to know.
+    users = await Directory.open(config, data_dir, logger, loop.time)
+    renewal = _Renewal(workers, supervisor, reread)
+    reloading = Reloading(config, renewal.read, renewal.apply, logger)
+    administration = ManyProcesses(supervisor, reloading)
+    ending = _Ending(supervisor, administration)
+    loop.add_signal_handler(signal.SIGTERM, ending.terminate)
+    loop.add_signal_handler(signal.SIGINT, supervisor.stop, signal.SIGINT)
+    loop.add_signal_handler(signal.SIGHUP, reloading.soon)
+    try:
+        begun = await supervisor.start()
+        first = begun[0]
+        if isinstance(first, Began) and not supervisor.is_stopping:
+            running.log_listeners(workers.addresses, logger)
+            introduction = {**first.introduction, "workers": config.workers()}
+            http = await AdminHttp.open(config, administration, lambda: users.signing, logger)
+            try:
+                async with attended(data_dir, administration, logger) as attendants:
+                    administration.on_drain = attendants.draining
+                    logger.info("ready", **introduction)
+                    await supervisor.wait()
+            finally:
+                await http.aclose()
+        await supervisor.wait()
+    finally:
+        await reloading.aclose()
+        await ending.aclose()
+        await supervisor.aclose()
+        await users.aclose()
+        workers.close()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+
+
+def check(config: Config) -> None:
+    """ConfigError when this platform cannot run as many workers as the configuration says."""
+    if config.workers() > 1 and not CAN_SUPERVISE:
+        raise ConfigError(
+            f"workers: {sys.platform} spreads clients over one process alone; choose 1 (--workers)"
+        )
+
+
+def _relay_hosts(config: Config, listeners: Sequence[Listener]) -> tuple[str, ...]:
+    """Every host that a relayed address can have."""
+    chosen = (config.listeners.relay_ipv4, config.listeners.relay_ipv6)
+    hosts = [each.address.host for each in listeners]
+    hosts += [Address.of(host, 0).host for host in chosen if host is not None]
+    # Those that a reload may choose.
+    for wildcard in ("0.0.0.0", "::"):  # noqa: S104 - nothing is bound to it
+        hosts += [each.host for each in expand_wildcard(Address(wildcard, 0))]
+    return tuple(dict.fromkeys(hosts))
+
+
+def _inherited(listener: Listener) -> Inherited:
+    return Inherited(
+        listener.transport,
+        listener.address,
+        listener.socket.fileno(),
+        tuple(map(str, listener.proxies)) if listener.proxies is not None else None,
+        listener.other,
+    )

@@ -1,0 +1,311 @@
+"""``stun-server --workers``: real processes, their deaths, and what they share."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Protocol, cast
+
+import pytest
+
+from natkit.address import Address
+from natkit.aio.turn import Allocation, allocate
+from natkit.errors import QuotaReached
+from natkit.server.restarts import CRASH_LOOP_DEATHS
+from tests.conftest import Sized
+from tests.stun_server.process import (
+    LIMIT,
+    LOOPBACK_PEERS,
+    PASSWORD,
+    USER,
+    StunServerProcess,
+    stun_server,
+)
+
+# So many clients that all of them at one of two workers is a chance of one in 32,768.
+CLIENTS = 16
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def uri(server: StunServerProcess, transport: str = "udp") -> str:
+    return f"turn:{server.address}?transport={transport}"
+
+
+def workers(server: StunServerProcess) -> dict[int, int]:
+    """The process of each worker, by its number: the last argument but one."""
+    found = {}
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
+    for child in children.split():
+        command = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+        # Between its start and its exec it looks like the supervisor.
+        if b"stun_server.shell.worker" in command:
+            found[int(command[-3])] = int(child)
+    return found
+
+
+def worker_of(server: StunServerProcess, relay: Allocation) -> int:
+    """Which worker opened an allocation."""
+    relayed = str(relay.relayed_address)
+
+    def lines() -> list[object]:
+        opened = server.lines("allocation opened")
+        return [line["worker"] for line in opened if line["relayed"] == relayed]
+
+    server.wait_until(lines)
+    (worker,) = lines()
+    assert isinstance(worker, int)
+    return worker
+
+
+@asynccontextmanager
+async def clients(
+    server: StunServerProcess, count: int = CLIENTS, transport: str = "udp"
+) -> AsyncIterator[dict[int, list[Allocation]]]:
+    """Allocations by the worker that has each."""
+    async with AsyncExitStack() as stack:
+        found: dict[int, list[Allocation]] = {}
+        for _ in range(count):
+            relay = await stack.enter_async_context(
+                allocate(uri(server, transport), username=USER, password=PASSWORD)
+            )
+            found.setdefault(worker_of(server, relay), []).append(relay)
+        yield found
+
+
+async def passes(sender: Allocation, receiver: Allocation, data: bytes) -> None:
+    """Data of one client reaches the other by both relayed addresses."""
+    await sender.send(data, receiver.relayed_address)
+    async with asyncio.timeout(LIMIT):
+        assert await receiver.receive() == (data, sender.relayed_address)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_clients_of_different_workers_reach_each_other_though_policy_refuses_the_host(
+    directory: Path, transport: str
+) -> None:
+    with stun_server(directory, "--workers", "2") as server:
+        async with clients(server, transport=transport) as found:
+            first, second = found[0][0], found[1][0]
+            await first.permit(second.relayed_address)
+            await second.permit(first.relayed_address)
+            await passes(first, second, b"there")
+            await passes(second, first, b"back")
+            await first.bind_channel(second.relayed_address)
+            await second.bind_channel(first.relayed_address)
+            await passes(first, second, b"there by channel")
+            await passes(second, first, b"back by channel")
+            ready = server.lines("ready")
+            assert [line["workers"] for line in ready] == [2]
+
+
+async def test_the_quota_of_a_user_is_one_for_all_workers(directory: Path) -> None:
+    config = directory / "server.toml"
+    config.write_text("[limits]\nallocations_per_user = 16\n[listeners]\nworkers = 2\n")
+    with stun_server(directory, "--config", str(config)) as server:
+        async with clients(server) as found:
+            assert sorted(found) == [0, 1]
+            for _ in range(4):
+                with pytest.raises(QuotaReached):
+                    async with allocate(uri(server), username=USER, password=PASSWORD):
+                        pass
+        async with clients(server):
+            # What has ended at either worker counts no more.
+            pass
+        async with clients(server) as found:
+            victim = 0
+            os.kill(workers(server)[victim], signal.SIGKILL)
+            server.wait_until(lambda: server.lines("worker restarted"))
+            # Neither does what ended with a worker.
+            async with clients(server, len(found[victim])):
+                pass
+
+
+class Echo(asyncio.DatagramProtocol):
+    """A peer that sends back what it gets."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self._transport.sendto(data, addr)
+
+
+@asynccontextmanager
+async def echo() -> AsyncIterator[Address]:
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(Echo, local_addr=("127.0.0.1", 0))
+    yield Address(*transport.get_extra_info("sockname"))
+    transport.close()
+
+
+class Load:
+    """One client that sends, and waits for each datagram to come back: any that is lost fails."""
+
+    def __init__(self, relay: Allocation, peer: Address) -> None:
+        self._relay = relay
+        self._peer = peer
+        self.count = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        await self._relay.bind_channel(self._peer)
+        while not stop.is_set():
+            data = self.count.to_bytes(8, "big")
+            await self._relay.send(data, self._peer)
+            async with asyncio.timeout(LIMIT):
+                assert await self._relay.receive() == (data, self._peer)
+            self.count += 1
+
+
+async def until(server: StunServerProcess, loads: list[Load], event: str, times: int) -> None:
+    """Until the log has the event that often and every client got some datagrams more."""
+    deadline = monotonic() + LIMIT
+    while len(server.lines(event)) < times:
+        assert monotonic() < deadline, server.log
+        await asyncio.sleep(0.02)
+    before = [load.count for load in loads]
+    while any(load.count < count + 5 for load, count in zip(loads, before, strict=True)):
+        assert monotonic() < deadline, "no datagram passes"
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_the_others_lose_no_packet_when_a_worker_is_killed_and_when_it_is_back(
+    directory: Path, transport: str, sized: Sized
+) -> None:
+    deaths = sized(quick=2, full=CRASH_LOOP_DEATHS - 1)
+    with stun_server(directory, "--workers", "4", *LOOPBACK_PEERS) as server:
+        async with (
+            clients(server, 2 * CLIENTS, transport) as found,
+            echo() as peer,
+            asyncio.TaskGroup() as group,
+        ):
+            victim = max(found, key=lambda worker: (len(found[worker]), worker))
+            survivors = [
+                Load(relay, peer)
+                for worker, relays in found.items()
+                if worker != victim
+                for relay in relays
+            ]
+            assert survivors
+            stop = asyncio.Event()
+            for load in survivors:
+                group.create_task(load.run(stop))
+            for death in range(1, deaths + 1):
+                process = workers(server)[victim]
+                os.kill(process, signal.SIGKILL)
+                await until(server, survivors, "worker died", death)
+                await until(server, survivors, "worker restarted", death)
+                line = server.lines("worker died")[-1]
+                assert (line["worker"], line["process"]) == (victim, process)
+                assert line["how"] == "was killed by SIGKILL"
+            stop.set()
+        assert sorted(workers(server)) == [0, 1, 2, 3]
+
+
+async def test_a_dead_workers_clients_are_served_by_its_successor(directory: Path) -> None:
+    with stun_server(directory, "--workers", "2", *LOOPBACK_PEERS) as server:
+        for process in workers(server).values():
+            os.kill(process, signal.SIGKILL)
+        # Both sockets stay open meanwhile: nobody is told that the port is closed.
+        async with clients(server) as found:
+            assert sorted(found) == [0, 1]
+
+
+class Launch(Protocol):
+    """Starts a process that may end by itself."""
+
+    def __call__(self, *arguments: str) -> StunServerProcess: ...
+
+
+@pytest.fixture
+def launch(directory: Path) -> Iterator[Launch]:
+    """Start a process that may end by itself."""
+    started: list[StunServerProcess] = []
+
+    def start(*arguments: str) -> StunServerProcess:
+        state = ("--data-dir", str(directory / "state"), "--log-json")
+        started.append(StunServerProcess(directory, *state, *arguments))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
+
+
+LISTEN = ("--listen", "127.0.0.1:0", "--user", f"{USER}:{PASSWORD}")
+
+
+def _has_lines(server: StunServerProcess, event: str, count: int) -> bool:
+    return len(server.lines(event)) == count
+
+
+def error(server: StunServerProcess) -> str:
+    """The one line that says why it ended."""
+    (line,) = [line for line in server.log.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def test_a_worker_that_dies_again_and_again_ends_the_server(
+    launch: Launch,
+) -> None:
+    server = launch(*LISTEN, "--workers", "2")
+    server.wait_until(lambda: server.lines("ready"))
+    other = workers(server)[1]
+    for death in range(1, CRASH_LOOP_DEATHS):
+        server.wait_until(lambda: 0 in workers(server))
+        os.kill(workers(server)[0], signal.SIGKILL)
+        server.wait_until(partial(_has_lines, server, "worker died", death))
+    server.wait_until(lambda: 0 in workers(server))
+    os.kill(workers(server)[0], signal.SIGKILL)
+    assert server.process.wait(LIMIT) == 1
+    assert "worker 0 died again and again, the last time it was killed by SIGKILL" in error(server)
+    assert not Path(f"/proc/{other}").exists()
+
+
+def test_workers_end_with_their_supervisor(launch: Launch) -> None:
+    server = launch(*LISTEN, "--workers", "2")
+    server.wait_until(lambda: server.lines("ready"))
+    address, children = server.address, workers(server)
+    server.process.kill()
+    server.process.wait(LIMIT)
+    deadline = monotonic() + LIMIT
+    while any(Path(f"/proc/{child}").exists() for child in children.values()):
+        assert monotonic() < deadline
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.bind(address)
+
+
+def test_a_port_of_another_server_is_busy_though_workers_share_theirs(
+    launch: Launch, tmp_path: Path
+) -> None:
+    (tmp_path / "first").mkdir()
+    with stun_server(tmp_path / "first", "--workers", "2") as first:
+        server = launch("--listen", str(first.address), "--workers", "2")
+        assert server.process.wait(LIMIT) == 2
+        assert f"UDP {first.address} is in use" in error(server)
+        assert server.log.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_supervisor_ends_all(launch: Launch, number: signal.Signals) -> None:
+    server = launch(*LISTEN, "--workers", "2")
+    server.wait_until(lambda: server.lines("ready"))
+    assert server.stop(number) == 0
+    assert len(server.lines("stopped")) == 2
+    assert not server.lines("worker died")
+
+
+@pytest.mark.parametrize("wrong", ["0", "256", "-1", "many"])
+def test_a_wrong_number_of_workers_is_refused(launch: Launch, wrong: str) -> None:
+    server = launch(*LISTEN, f"--workers={wrong}")
+    assert server.process.wait(LIMIT) == 2
+    assert error(server).startswith("error: --workers")
