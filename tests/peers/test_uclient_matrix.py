@@ -13,6 +13,7 @@ import pytest
 
 from natkit.address import Address
 from tests.certificates import Authority
+from tests.conftest import Sized
 from tests.peering.turnutils import Totals, uclient
 from tests.peers.test_uclient import peer  # noqa: F401 - a fixture
 from tests.stun_server.process import (
@@ -239,3 +240,47 @@ def test_data_with_dont_fragment_is_sent_so(
         assert totals.is_complete, totals.output
     (stopped,) = server.lines("stopped")
     assert stopped["unfragmented_datagrams"] == totals.sent_messages
+
+
+@pytest.mark.parametrize(
+    "transport",
+    ["dtls", "tls", *(pytest.param(each, marks=pytest.mark.soak) for each in ("tcp", "udp"))],
+)
+def test_clients_that_leave_whenever_they_like_leave_the_server_serving(
+    tmp_path: Path, transport: str
+) -> None:
+    issued = Authority(tmp_path).issue("localhost", "127.0.0.1")
+    arguments = ["--certificate", str(issued.chain), "--key", str(issued.key), *LOOPBACK_PEERS]
+    for listen in ("", "tls:", "dtls:"):
+        arguments += ["--listen", f"{listen}127.0.0.1:0"]
+    with stun_server(tmp_path, *arguments) as server:
+        (address,) = server.addresses(transport)
+        flags = (*TRANSPORTS[transport], "-y", "-c")
+
+        def run(*more: str, time_limit: float) -> Totals:
+            return uclient(
+                address, *flags, *more, username="user", password=PASSWORD, time_limit=time_limit
+            )
+
+        for way in ("-B", "-O"):
+            run(way, "-m", "4", time_limit=3.0)
+        assert server.lines("allocation opened")
+        totals = run("-m", "2", time_limit=TIME_LIMIT)
+        assert totals.is_complete, totals.output
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_many_messages_from_relay_to_relay_are_not_lost(
+    tmp_path: Path, transport: str, sized: Sized
+) -> None:
+    with stun_server(tmp_path, *LOOPBACK_PEERS) as server:
+        count = sized(quick=20, full=1000)
+        totals = uclient(
+            server.address,
+            *(*TRANSPORTS[transport], "-y", "-c", "-m", "10", "-n", str(count)),
+            username="user",
+            password=PASSWORD,
+            time_limit=TIME_LIMIT,
+        )
+        assert totals.is_complete, totals.output
+        assert totals.sent_messages == 10 * count
