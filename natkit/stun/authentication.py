@@ -150,7 +150,9 @@ class LongTerm:
         if proof.key is None:
             return Verdict.ACCEPT
         if code == StunError.BAD_REQUEST and _integrity_of(response) is None:
-            return Verdict.DISCARD
+            # §9.2.4: also what a server says whose list of algorithms was changed on the way.
+            known = self._challenge
+            return Verdict.VIOLATION if known and known.offered else Verdict.DISCARD
         if verify(response, proof.key.key) is proof.key.integrity:
             return Verdict.ACCEPT
         return Verdict.VIOLATION

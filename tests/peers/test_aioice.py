@@ -4,13 +4,16 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import cast
 
 import pytest
 from aioice import turn
 
 from natkit.address import Address
+from stun_server.allocations import CHANNEL_LIFETIME, PERMISSION_LIFETIME
 from tests.certificates import Authority
+from tests.stun_server import process
 from tests.stun_server.process import (
     LOOPBACK_PEERS,
     PASSWORD,
@@ -18,6 +21,8 @@ from tests.stun_server.process import (
     StunServerProcess,
     stun_server,
 )
+
+SCALE = 50
 
 pytestmark = pytest.mark.peer("aioice")
 
@@ -140,6 +145,48 @@ async def test_two_aioice_clients_reach_each_other_through_their_relays(
     await arrives(b"from b to a", relay_b, a, receiver_a, b, opens=lambda: relay_a.sendto(b"", b))
     relay_a.close()
     relay_b.close()
+
+
+async def test_aioice_hears_its_peer_past_the_end_of_the_permission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Aioice binds its channel again after 500 s, and never asks for a permission by itself.
+
+    Its time and ours are 50 times shorter here, and all of them alike.
+    """
+    scaled = (
+        "from stun_server import channel_bind, create_permission; "
+        f"channel_bind.CHANNEL_LIFETIME = {CHANNEL_LIFETIME / SCALE}; "
+        f"channel_bind.PERMISSION_LIFETIME = {PERMISSION_LIFETIME / SCALE}; "
+        f"create_permission.PERMISSION_LIFETIME = {PERMISSION_LIFETIME / SCALE}; "
+    )
+    monkeypatch.setattr(process, "_COMMAND", scaled + process._COMMAND)
+    loop = asyncio.get_running_loop()
+    with (
+        stun_server(tmp_path, *LOOPBACK_PEERS) as server,
+        socket.socket(type=socket.SOCK_DGRAM) as peer,
+    ):
+        relay, protocol = await turn.create_turn_endpoint(
+            Receiver,
+            server_addr=server.address,
+            username=USER,
+            password=PASSWORD,
+            channel_refresh_time=500 // SCALE,
+        )
+        assert isinstance(protocol, Receiver)
+        peer.setblocking(False)
+        peer.bind(("127.0.0.1", 0))
+        relayed = relay.get_extra_info("sockname")
+        began = loop.time()
+        # Beyond a permission's end, and beyond the first channel's.
+        while loop.time() < began + 1.25 * CHANNEL_LIFETIME / SCALE:
+            relay.sendto(b"there", peer.getsockname())
+            assert await asyncio.wait_for(loop.sock_recvfrom(peer, 2000), 10) == (b"there", relayed)
+            await loop.sock_sendto(peer, b"back", relayed)
+            back = await asyncio.wait_for(protocol.received.get(), 10)
+            assert back == (b"back", peer.getsockname())
+            await asyncio.sleep(0.3)
+        relay.close()
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
