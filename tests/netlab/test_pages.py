@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.certificates import Authority, Issued
 from tests.netlab.namespaces import Lab
 from tests.netlab.test_chromium import RELAY
-from tests.netlab.world import SERVER, ClientAndServer, client_and_server
+from tests.netlab.world import CLIENT, SERVER, ClientAndServer, client_and_server
 from tests.peering.chromium import Chromium, chromium
 from tests.stun_server.process import PASSWORD, USER, StunServerProcess
 
@@ -38,6 +39,10 @@ token = "{TOKEN}"
 public = "{SERVER}:8081"
 """
 WIDTHS = (360, 1400)
+STUN = f"stun:{SERVER}:3478"
+UDP = f"turn:{SERVER}:3478?transport=udp"
+TCP = f"turn:{SERVER}:3478?transport=tcp"
+TLS = f"turns:{NAME}:5349?transport=tcp"
 
 
 @contextmanager
@@ -97,14 +102,14 @@ def relay(browser: Chromium) -> None:
 
 
 def run_test(browser: Chromium, url: str) -> dict[str, tuple[str, str]]:
-    """Run the connectivity test; for each title the mark and what is said."""
+    """Run the connectivity test; for each URI the mark and what is said."""
     browser.open(url)
     browser.evaluate("document.querySelector('#start').focus()")
     browser.press("Enter")
     browser.until("document.querySelector('#start').textContent === 'Test again'", 150)
     found = browser.evaluate(
         "[...document.querySelectorAll('#tests > li')].map((each) => ["
-        "each.querySelector('.title span').textContent, "
+        "each.querySelector('.where').textContent, "
         "[each.querySelector('.mark').className, each.querySelector('.said').textContent]])"
     )
     return {
@@ -163,13 +168,12 @@ def test_a_visitor_sees_each_way_work_and_what_it_took_and_all_ends_with_the_tes
     network = client_and_server(lab)
     with serving(network, tmp_path) as (server, issued), visitor(network, issued) as browser:
         found = run_test(browser, f"http://{SERVER}:8081/test")
-        assert list(found) == [
-            *("Your public address", "Relay over UDP", "Relay over TCP", "Relay over TLS"),
-        ], found
+        assert list(found) == [STUN, UDP, TCP, TLS], found
         assert {mark for mark, _ in found.values()} == {"mark good"}, found
         assert verdict(browser) == "Everything works"
-        for way in ("UDP", "TCP", "TLS"):
-            said = found[f"Relay over {way}"][1]
+        assert f"The server sees you as {CLIENT}:" in found[STUN][1]
+        for way in (UDP, TCP, TLS):
+            said = found[way][1]
             assert re.search(r"all 50 messages came back, in [\d.]+ ms", said)
         for width in WIDTHS:
             browser.view(width, 800)
@@ -185,15 +189,18 @@ def test_a_visitor_sees_each_way_work_and_what_it_took_and_all_ends_with_the_tes
 
 def test_what_is_blocked_is_explained_and_the_rest_still_works(lab: Lab, tmp_path: Path) -> None:
     network = client_and_server(lab)
-    # TLS: a certificate that the browser does not trust.
-    with serving(network, tmp_path) as (_, _issued), visitor(network) as browser:
+    # Nobody listens on the discard port, and nobody vouches for the certificate.
+    closed = {way: f"turn:{SERVER}:9?transport={way}" for way in ("udp", "tcp")}
+    untrusted = f"turns:{SERVER}:5349?transport=tcp"
+    uris = [closed["udp"], closed["tcp"], untrusted, TCP]
+    told = f"{CONFIGURATION}[credentials]\nuris = {json.dumps(uris)}\n"
+    with serving(network, tmp_path, told), visitor(network) as browser:
         found = run_test(browser, f"http://{SERVER}:8081/")
-        mark, said = found["Relay over TLS"]
-        assert mark == "mark bad"
-        assert "certificate" in said
-        assert NAME in said
-        assert found["Relay over UDP"][0] == "mark good"
-        assert verdict(browser) == "The relay works over UDP, TCP"
+        assert [mark for mark, _ in found.values()] == [*["mark bad"] * 3, "mark good"], found
+        assert "let no UDP through" in found[closed["udp"]][1]
+        assert "may block port 9" in found[closed["tcp"]][1]
+        assert "certificate" in found[untrusted][1]
+        assert verdict(browser) == "The relay works over TCP"
 
 
 def test_without_a_secret_the_page_says_what_to_configure(lab: Lab, tmp_path: Path) -> None:

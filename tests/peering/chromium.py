@@ -43,6 +43,9 @@ FLAGS = (
 # The protocol's pipes are descriptors 3 and 4, whatever numbers ours have; sh may know one digit.
 _WITH_PIPES = 'exec 3<&"$1" 4>&"$2"; shift 2; exec "$@"'
 
+# What the protocol says of a page that is being replaced.
+_BETWEEN_PAGES = ("context", "navigated or closed")
+
 Json = Mapping[str, object]
 
 
@@ -106,9 +109,18 @@ class Chromium:
     def until(self, condition: str, limit: float = ANSWER_LIMIT) -> None:
         """Wait until a JavaScript expression holds, on whatever page is there."""
         deadline = monotonic() + limit
-        while not self.evaluate(f"Boolean({condition})"):
+        while not self._holds(condition):
             assert monotonic() < deadline, f"not in {limit} s: {condition}\n{self.text()}"
             select.select([], [], [], 0.05)
+
+    def _holds(self, condition: str) -> bool:
+        try:
+            return bool(self.evaluate(f"Boolean({condition})"))
+        except PeerFailed as error:
+            # The page that was asked has gone; the next one will be.
+            if any(sign in str(error) for sign in _BETWEEN_PAGES):
+                return False
+            raise
 
     def text(self) -> str:
         """What the page shows."""

@@ -35,11 +35,6 @@ class Rules:
     names: frozenset[str] | None = frozenset()
     secure: bool = False
 
-    @property
-    def scheme(self) -> str:
-        """The scheme of its URLs."""
-        return "https" if self.secure else "http"
-
     def knows_host(self, host: str | None) -> bool:
         """Whether a Host header names this listener.
 
@@ -59,8 +54,14 @@ class Rules:
         return True
 
     def is_own_origin(self, origin: str | None, host: str | None) -> bool:
-        """Whether a request was made by a page of this listener, or by none (RFC 6454 §7)."""
-        return origin is None or origin.lower() == f"{self.scheme}://{host}".lower()
+        """Whether a request was made by a page of this listener, or by none (RFC 6454 §7).
+
+        A page that came by HTTPS is its own too where it speaks HTTP: a proxy may stand before it.
+        """
+        if origin is None:
+            return True
+        schemes = ("https",) if self.secure else ("http", "https")
+        return origin.lower() in {f"{scheme}://{host}".lower() for scheme in schemes}
 
     def may_change(self, headers: Mapping[str, str]) -> bool:
         """Whether a request that changes something may be followed.

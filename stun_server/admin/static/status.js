@@ -60,11 +60,11 @@ const fact = (term, word, quality = "", note = "") => [
     ...(note ? [make("span", {className: "soft small", textContent: ` ${note}`})] : [])),
 ];
 
-const rate = (field) => {
+/* Over ten seconds, so that the figures can be read before they change. */
+const rate = (field, seconds = 10) => {
   if (samples.length < 2) return 0;
-  // Over ten seconds, so that the figures can be read before they change.
   const end = samples.at(-1);
-  const start = samples.findLast((each) => end.time - each.time >= 9) ?? samples[0];
+  const start = samples.findLast((each) => end.time - each.time >= seconds - 1) ?? samples[0];
   return Math.max(0, (end[field] - start[field]) / (end.time - start.time));
 };
 
@@ -142,6 +142,7 @@ const showRefusals = (status) => {
     make("div", {className: "row"}, make("span", {textContent: reason}), make("strong", {textContent: count(times)})),
     make("progress", {max: most, value: times, ariaHidden: "true"}))));
   $("no-refusals").hidden = found.length > 0;
+  $("refusal-rate").textContent = `since the start; ${few(60 * rate("refused", 120))} requests a minute lately`;
 };
 
 const showListeners = (status) => {
@@ -244,12 +245,17 @@ const showSessions = (now) => {
 };
 
 const confirmed = (title, text, button) => new Promise((resolve) => {
-  const dialog = $("ask");
+  const dialog = $("ask"), form = dialog.querySelector("form");
   $("ask-title").textContent = title;
   $("ask-text").textContent = text;
   $("ask-yes").textContent = button;
-  dialog.returnValue = "no";
-  dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), {once: true});
+  const answer = (yes) => {
+    form.onsubmit = dialog.onclose = null;
+    resolve(yes);
+  };
+  form.onsubmit = ({submitter}) => answer(submitter?.value === "yes");
+  // It comes a moment after Escape; by then the next question may be open, which it does not answer.
+  dialog.onclose = () => { if (!dialog.open) answer(false); };
   dialog.showModal();
 });
 

@@ -144,7 +144,7 @@ const addRow = (kind) => {
   const mark = make("span", {className: "mark", ariaHidden: "true"});
   const time = make("span", {className: "time"});
   const said = make("div", {className: "said", textContent: "Waiting"});
-  const where = make("div", {className: "mono soft", textContent: kind.uri});
+  const where = make("div", {className: "mono soft where", textContent: kind.uri});
   $("tests").append(make("li", {}, mark, make("div", {className: "what"},
     make("div", {className: "title"}, make("span", {textContent: kind.title}), time), said, where)));
   return (quality, text, timing = "") => {

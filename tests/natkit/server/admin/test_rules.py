@@ -60,6 +60,8 @@ def test_any_name_will_do_where_nothing_is_worth_a_rebinding() -> None:
         ("http://127.0.0.1:9000", "127.0.0.1:9000", False),
         ("HTTP://LOCALHOST:9000", "localhost:9000", False),
         ("https://turn.example.org", "turn.example.org", True),
+        # By way of a proxy that speaks HTTPS.
+        ("https://turn.example.org", "turn.example.org", False),
     ],
 )
 def test_pages_of_the_listener_are_its_own(origin: str | None, host: str, secure: bool) -> None:
@@ -68,10 +70,14 @@ def test_pages_of_the_listener_are_its_own(origin: str | None, host: str, secure
 
 @pytest.mark.parametrize(
     "origin",
-    ["null", "", "http://evil.example", "https://127.0.0.1:9000", "http://127.0.0.1:9001"],
+    ["null", "", "http://evil.example", "ws://127.0.0.1:9000", "http://127.0.0.1:9001"],
 )
 def test_pages_of_others_are_not(origin: str) -> None:
     assert not RULES.is_own_origin(origin, "127.0.0.1:9000")
+
+
+def test_a_page_that_came_in_the_clear_is_not_one_of_an_https_listener() -> None:
+    assert not Rules(TOKEN, secure=True).is_own_origin("http://127.0.0.1:9000", "127.0.0.1:9000")
 
 
 @pytest.mark.parametrize(
