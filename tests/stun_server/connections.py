@@ -3,6 +3,7 @@
 from natkit.address import Address
 from natkit.machine import Path, Transmit, Transport
 from natkit.stun.attributes import (
+    Attribute,
     ConnectionId,
     RequestedTransport,
     XorPeerAddress,
@@ -27,9 +28,9 @@ def tcp_client(
     return world.client(port=port, username=username, transport=transport)
 
 
-def allocate_tcp(client: Client) -> Address:
+def allocate_tcp(client: Client, *attributes: Attribute) -> Address:
     """Allocate for TCP; the relayed address."""
-    response = client.request(Method.ALLOCATE, TCP)
+    response = client.request(Method.ALLOCATE, TCP, *attributes)
     relayed = response.get(XorRelayedAddress)
     assert relayed is not None, response
     return relayed.address

@@ -14,9 +14,11 @@ from natkit.stun.attributes import (
 )
 from natkit.stun.message import Message
 from natkit.stun.registry import Method
+from stun_server.connection_events import ConnectPeer
 from stun_server.events import PeerRefused, PermissionInstalled
 from stun_server.policy import EVERYTHING, NOTHING, PeerPolicy, Rule
 from stun_server.settings import PeerRange, PortRange
+from tests.stun_server.connections import allocate_tcp, tcp_client
 from tests.stun_server.world import SETTINGS, World, code
 
 IPV4_SPECIAL = [
@@ -344,3 +346,22 @@ def test_the_log_is_told_which_rule_of_the_operator_refused_and_what_lifts_it() 
     assert refused.rule.to_allow == (
         "take 8.8.8.0/24 out of deny_peer, or name a narrower network in allow_peer"
     )
+
+
+def test_no_spelling_is_connected_to() -> None:
+    """RFC 6062 §5.2; own listeners neither, whatever is allowed."""
+    hosts = [host for host, _ in IPV4_SPECIAL + IPV6_SPECIAL]
+    hosts += [carrier for host, _ in IPV4_SPECIAL for carrier in carriers(host)]
+    assert len(hosts) >= 300
+    world = World(replace(SETTINGS, own_addresses=(Address("8.8.8.8", 9600),)))
+    ipv4, ipv6 = tcp_client(world, port=1), tcp_client(world, port=2)
+    allocate_tcp(ipv4)
+    allocate_tcp(ipv6, RequestedAddressFamily(2))
+    peers = [Address.of(host, 80) for host in hosts]
+    peers += [Address("8.8.8.8", 9600), SETTINGS.listeners[0]]
+    peers += [Address.of(carrier, 9600) for carrier in carriers("8.8.8.8")[:5]]
+    world.take_events(ConnectPeer)
+    for each in peers:
+        client = ipv4 if ":" not in each.host else ipv6
+        assert code(client.request(Method.CONNECT, XorPeerAddress(each))) == 403, each
+    assert world.take_events(ConnectPeer) == []
