@@ -22,6 +22,7 @@ from stun_server.events import (
     CloseReason,
     RelayedAddressClosed,
 )
+from stun_server.external import External
 from stun_server.outcome import Refusal
 from stun_server.peer_connections import PeerConnections
 from stun_server.settings import PortRange, Settings
@@ -146,6 +147,7 @@ class Allocations:
     def __init__(self, settings: Settings, sharing: Sharing | None = None) -> None:
         self.answers = Answers()
         self.connections = PeerConnections(settings)
+        self.external = External(settings.external, self.is_relayed)
         self._settings = settings
         self._by_id: dict[int, Allocation] = {}
         # One that moves stands here twice (RFC 8016 §3.2), one that lost its client not at all.
@@ -167,6 +169,7 @@ class Allocations:
         """Keep other limits from now on; what is beyond them already stays."""
         self._settings = settings
         self.connections.configure(settings)
+        self.external = External(settings.external, self.is_relayed)
         self._bandwidth.configure(settings)
 
     def __len__(self) -> int:

@@ -20,6 +20,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from natkit.address import Address, Family, IPNetwork
+from natkit.aio.stun import server_uri as stun_uri
 from natkit.errors import ConfigError, MisuseError
 from natkit.machine import Transport
 from natkit.net.interfaces import expand_wildcard
@@ -183,6 +184,13 @@ def _host(family: Family, value: object) -> str:
     return host.host
 
 
+def _any_host(value: object) -> str:
+    host = Address.of(_text(value, "an IP address"), 0)
+    if host.ip.is_unspecified:
+        raise MisuseError(f"{value!r} is no address of a host")
+    return host.host
+
+
 def _ipv4_host(value: object) -> str:
     return _host(Family.IPV4, value)
 
@@ -318,6 +326,7 @@ Ports = Annotated[PortRange, BeforeValidator(_port_range)]
 Algorithm = Annotated[PasswordAlgorithmNumber, BeforeValidator(_algorithm)]
 IPv4Host = Annotated[str, BeforeValidator(_ipv4_host)]
 IPv6Host = Annotated[str, BeforeValidator(_ipv6_host)]
+Host = Annotated[str, BeforeValidator(_any_host)]
 Secret = Annotated[str, BeforeValidator(_secret)]
 AdminAddress = Annotated[Address, BeforeValidator(_admin_address)]
 HostName = Annotated[str, BeforeValidator(_host_name)]
@@ -368,10 +377,24 @@ class Listeners(_Table):
     dscp: Annotated[int, Field(ge=0, le=LARGEST_CODE_POINT)] = 0
     """The Differentiated Services Code Point of all that is sent over UDP, to clients and to peers:
     0 is Best Effort, 46 Expedited Forwarding."""
+    external: Mapping[Host, Host] = Field(default_factory=dict)
+    """Behind a one-to-one NAT: the local addresses that relay, and those that clients are told."""
+    external_from: str | None = None
+    """A STUN server outside of the NAT, as a stun: URI, that is asked at the start and at a reload
+    for the addresses that stand for those that relay; ``external`` counts first."""
     relay_plane: RelayPlaneName = "auto"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        for local, outside in self.external.items():
+            if Address(local, 0).family is not Address(outside, 0).family:
+                raise MisuseError(f"external: {local} and {outside} are of different families")
+        if len(set(self.external.values())) < len(self.external):
+            raise MisuseError("external: each local address has an outside address of its own")
+        if self.external_from is not None:
+            uri = stun_uri(self.external_from)
+            if uri.scheme.is_secure:
+                raise MisuseError(f"external_from: '{uri}' is not asked over UDP; stun: is")
         if (self.certificate is None) != (self.key is None):
             raise MisuseError("certificate and key go together (--certificate, --key)")
         listen = self.listen or ()

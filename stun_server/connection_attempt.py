@@ -54,7 +54,7 @@ def connection_attempt(
     indication = Message.indication(
         Method.CONNECTION_ATTEMPT,
         random(TRANSACTION_ID_LENGTH),
-        XorPeerAddress(path.remote),
+        XorPeerAddress(allocations.external.peer(path.remote)),
         ConnectionId(connection.connection_id),
     )
     fact = PeerConnected(

@@ -37,6 +37,9 @@ def from_icmp(
     if not allocation.icmp_told.may_tell(now, TOLD_PER_SECOND):
         return None
     indication = Message.indication(
-        Method.DATA, random(TRANSACTION_ID_LENGTH), XorPeerAddress(peer), icmp
+        Method.DATA,
+        random(TRANSACTION_ID_LENGTH),
+        XorPeerAddress(allocations.external.peer(peer)),
+        icmp,
     )
     return Transmit(indication.encode(), allocation.client)

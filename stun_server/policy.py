@@ -151,7 +151,11 @@ class PeerPolicy:
             settings.allowed_peers,
             settings.denied_peers,
             own_addresses=(*settings.listeners, *settings.own_addresses),
-            own_hosts=(*relays, *(each.host for each in settings.listeners)),
+            own_hosts=(
+                *relays,
+                *(each.host for each in settings.listeners),
+                *(outside for _, outside in settings.external),
+            ),
         )
 
     def refusal(self, peer: Address) -> Rule | None:

@@ -78,6 +78,9 @@ def from_peer(
         message = ChannelData(channel.number, data)
         return Transmit(message.encode(padded=client.transport.is_reliable), client)
     indication = Message.indication(
-        Method.DATA, random(TRANSACTION_ID_LENGTH), XorPeerAddress(path.remote), Data(data)
+        Method.DATA,
+        random(TRANSACTION_ID_LENGTH),
+        XorPeerAddress(allocations.external.peer(path.remote)),
+        Data(data),
     )
     return Transmit(indication.encode(), client)

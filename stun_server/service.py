@@ -258,6 +258,7 @@ class Server:
         self._dispatch(message, path, len(data), now)
 
     def _dispatch(self, message: Message, path: Path, size: int, now: float) -> None:
+        message = self.allocations.external.meant(message)
         malformed = _has_malformed_attribute(message)
         self.malformed += malformed
         match message.message_class:
@@ -692,7 +693,7 @@ class Server:
             # What else was asked for there is answered no more: it would be data.
             self._forget_requests(path)
         allocation = self.allocations.of_client(path)
-        attributes = outcome.attributes
+        attributes = self.allocations.external.shown(outcome.attributes)
         if proof is not None and request.method in (Method.ALLOCATE, Method.REFRESH):
             attributes += self._software
         if isinstance(outcome, Success):

@@ -104,6 +104,7 @@ class Settings:
     ``token_keys`` are those of the authorization servers whose access tokens are taken (RFC 7635),
     made for ``token_server_name``, which is the realm if it is empty.
     ``mobility`` lets clients take their allocations along to other addresses (RFC 8016).
+    ``external`` has local hosts of relayed addresses and what stands for them outside of a NAT.
     ``dont_fragment`` says that the shell honours :class:`~stun_server.events.UnfragmentedTransmit`.
     ``worker`` is the number of this process among those that share the listeners: what it hands to
     clients for a later request carries it, since the request may reach another one.
@@ -119,6 +120,7 @@ class Settings:
 
     relay_ipv4: str | None = None
     relay_ipv6: str | None = None
+    external: tuple[tuple[str, str], ...] = ()
     relay_ports: PortRange = DYNAMIC_PORTS
     dont_fragment: bool = False
     allowed_peers: tuple[PeerRange | IPNetwork, ...] = ()

@@ -15,7 +15,7 @@ from natkit.aio.race import first_success
 from natkit.aio.secure import ALPN_NAT_DISCOVERY, SYSTEM_TRUST, Trust, client_streams
 from natkit.aio.system_locator import SystemLocator
 from natkit.aio.udp import DatagramSockets, source_address
-from natkit.errors import MisuseError, TransactionTimeout
+from natkit.errors import MisuseError, TransactionTimeout, UnreachableError
 from natkit.locate import Locator, Target
 from natkit.machine import Path, Transport
 from natkit.stun.binding import BindingClient, BindingEvent, BindingFailed, Bound
@@ -69,15 +69,24 @@ async def examine(
     timeout: float | None = None,  # noqa: ASYNC109 - a limit of its own, with an error of its own
     locator: Locator | None = None,
     trust: Trust = SYSTEM_TRUST,
+    source: str | None = None,
 ) -> Binding:
-    """The same with all that there is to know; errors as for :func:`binding`."""
+    """The same with all that there is to know; errors as for :func:`binding`.
+
+    Over UDP ``source`` is the local host to ask from, and only addresses of its family are asked.
+    """
 
     async def ask(target: Target) -> Binding:
-        return await _ask(target, trust)
+        return await _ask(target, trust, source)
 
     try:
         async with asyncio.timeout(timeout):
             targets = await _targets(server, locator or SystemLocator(), tcp=tcp, dtls=dtls)
+            if source is not None:
+                family = Address.of(source, 0).family
+                targets = [each for each in targets if each.address.family is family]
+                if not targets:
+                    raise UnreachableError(f"{server} has no address of the family of {source}")
             return await first_success(targets, ask, _keep_nothing)
     except TimeoutError as error:
         if isinstance(error, TransactionTimeout):
@@ -117,7 +126,7 @@ def server_uri(server: str) -> ServerUri:
     return uri
 
 
-async def _ask(target: Target, trust: Trust) -> Binding:
+async def _ask(target: Target, trust: Trust, source: str | None) -> Binding:
     """One transaction with one address."""
     answer: asyncio.Future[Bound] = asyncio.get_running_loop().create_future()
 
@@ -134,7 +143,9 @@ async def _ask(target: Target, trust: Trust) -> Binding:
     streams = client_streams(target, (ALPN_NAT_DISCOVERY,), trust)
     try:
         if target.transport is Transport.UDP:
-            local = datagrams.open(source_address(target.address))
+            local = datagrams.open(
+                source_address(target.address) if source is None else Address.of(source, 0)
+            )
             path = Path(Transport.UDP, local, target.address)
         else:
             path = await streams.connect(target.transport, None, target.address)

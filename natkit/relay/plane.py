@@ -12,7 +12,7 @@ Everything else goes up, to ``on_unhandled``.
 """
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -224,6 +224,13 @@ class RelayPlane(Protocol):
 
         False when no such socket is open or the system refuses.  ``dont_fragment``: with the Don't
         Fragment bit; refused as well where the system can't set it.
+        """
+        ...
+
+    def show_as(self, external: Mapping[str, str]) -> None:
+        """Tell clients of peers that are relayed addresses here by other hosts than the local ones.
+
+        ``external`` has the local hosts, and what stands for them outside of a one-to-one NAT.
         """
         ...
 

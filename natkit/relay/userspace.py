@@ -10,7 +10,7 @@ from there.
 import contextlib
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 
 from natkit.address import Address, Family, IPNetwork
@@ -120,6 +120,7 @@ class UserspacePlane:
             for size, names in self._from_peers.names.items()
         }
         self._transaction_ids: list[bytes] = []
+        self._external: dict[bytes, str] = {}
 
     def listen(self, sock: socket.socket, policy: BindingPolicy) -> None:
         """Serve clients on ``sock``; MisuseError when it is bound to a wildcard address."""
@@ -206,6 +207,10 @@ class UserspacePlane:
         opened.rates = rates
         if opened.other is not None:
             opened.other.rates = rates
+
+    def show_as(self, external: Mapping[str, str]) -> None:
+        """Tell clients of peers that are relayed addresses here by their hosts outside."""
+        self._external = {Address(local, 0).packed: outside for local, outside in external.items()}
 
     def refuse(self, networks: Sequence[IPNetwork]) -> None:
         """Drop the permissions and channels that lead into ``networks``."""
@@ -639,7 +644,8 @@ class UserspacePlane:
                 write_channel_header(buffer, begin, channel.number, length)
                 padding = -length % 4 if allocation.pads else 0
             else:
-                header = data_indication_header(name, self._transaction_id(), length)
+                shown = name if not self._external else self._shown(name, now)
+                header = data_indication_header(shown, self._transaction_id(), length)
                 begin = start - len(header)
                 buffer[begin:start] = header
                 padding = -length % 4
@@ -698,6 +704,13 @@ class UserspacePlane:
             if first <= port <= last:
                 return True
         return self._relays(name, now)
+
+    def _shown(self, name: bytes, now: float) -> bytes:
+        """What a client knows the peer ``name`` by."""
+        host = self._external.get(sockaddr.host_bytes(name))
+        if host is None or not self._relays(name, now):
+            return name
+        return sockaddr.pack(Address(host, sockaddr.port_of(name)))
 
     def _relays(self, name: bytes, now: float) -> bool:
         """Whether ``name`` is the relayed address of an allocation that lives."""

@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Self, TypeVar
 from zlib import crc32
@@ -130,6 +130,17 @@ class Message:
     def is_classic(self) -> bool:
         """Whether this is a message of RFC 3489, without the magic cookie."""
         return len(self.transaction_id) == CLASSIC_TRANSACTION_ID_LENGTH
+
+    def reading(self, change: Callable[[Attribute], Attribute]) -> "Message":
+        """The same message as received, its attributes read otherwise; integrity stays provable.
+
+        What ``change`` gives is of the attribute's own type.
+        """
+        attributes = tuple(map(change, self.attributes))
+        wire = self._wire
+        if wire is not None:
+            wire = (*wire[:4], {kind: change(first) for kind, first in wire[4].items()})
+        return replace(self, attributes=attributes, _wire=wire)
 
     def get(self, kind: type[A]) -> A | None:
         """The first attribute of a kind, or None; later ones do not count (RFC 8489 §14).

@@ -102,6 +102,14 @@ def serve(
             metavar="FIRST-LAST", help="Take relayed addresses from these. Default: 49152-65535."
         ),
     ] = None,
+    external_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STUN-URI",
+            help="Behind a one-to-one NAT: ask this server outside, like stun:stun.example.org, "
+            "for the address that clients are told of.",
+        ),
+    ] = None,
     relay_plane: Annotated[
         str | None,
         typer.Option(metavar="PLANE", help="auto, userspace or kernel. Default: auto."),
@@ -156,6 +164,7 @@ def serve(
         ("--deny-peer", ("policy", "deny_peer"), deny_peer),
         ("--workers", ("listeners", "workers"), _number(workers)),
         ("--relay-ports", ("listeners", "relay_ports"), relay_ports),
+        ("--external-from", ("listeners", "external_from"), external_from),
         ("--relay-plane", ("listeners", "relay_plane"), relay_plane),
         ("--strict-channels", ("policy", "strict_channels"), strict_channels),
         ("--strict-permissions", ("policy", "strict_permissions"), strict_permissions),

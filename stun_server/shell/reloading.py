@@ -14,7 +14,15 @@ __all__ = ["Reloading", "changes"]
 
 # What of these tables counts at once; all else of them is decided when the process starts.
 _AT_ONCE = {
-    "listeners": {"certificate", "key", "relay_ports", "relay_ipv4", "relay_ipv6"},
+    "listeners": {
+        "certificate",
+        "key",
+        "relay_ports",
+        "relay_ipv4",
+        "relay_ipv6",
+        "external",
+        "external_from",
+    },
     "log": {"level"},
 }
 # Tables and options that count at once as a whole.

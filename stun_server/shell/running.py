@@ -58,6 +58,7 @@ from stun_server.shell.clients import Clients
 from stun_server.shell.connections import Admission, close_idle
 from stun_server.shell.directory import Directory, Retirements, check_users
 from stun_server.shell.draining import Draining
+from stun_server.shell.external_address import external_hosts
 from stun_server.shell.listening import Listener, everywhere, open_listeners
 from stun_server.shell.log import EventLog, Fact, Logger, set_level
 from stun_server.shell.neighbours import Neighbours
@@ -104,6 +105,7 @@ class RunningServer:
         *,
         data_dir: FilePath | None = None,
         reread: Callable[[], Config] | None = None,
+        external: tuple[tuple[str, str], ...] = (),
     ) -> None:
         loop = asyncio.get_running_loop()
         self._config = config
@@ -135,13 +137,16 @@ class RunningServer:
             on_icmp=self._sockets.icmp,
             dscp=config.listeners.dscp,
         )
+        self._plane.show_as(dict(external))
         self._sockets.use(self._plane)
         self._certificates = certificates
         self._streams = Clients(self.admission, certificates)
         self.tcp = TcpRelaying(self._streams, float(config.limits.peer_connection_idle))
         self._relayed = Relayed(self._plane, self.tcp)
         self._machine = Server(
-            machine_settings(config, keys, listeners, users, place.worker),
+            machine_settings(
+                config, keys, listeners, users, worker=place.worker, external=external
+            ),
             random=os.urandom,
             unix_offset=time.time() - loop.time(),
             sharing=place.sharing,
@@ -207,8 +212,14 @@ class RunningServer:
         renewed = open_certificates(config)
         users = await self.users.reopened(config, self._data_dir, self.logger, self._loop.time)
         try:
+            external = await external_hosts(config, self.listeners)
             settings = machine_settings(
-                config, self._keys, self.listeners, users, self._place.worker
+                config,
+                self._keys,
+                self.listeners,
+                users,
+                worker=self._place.worker,
+                external=external,
             )
         except BaseException:
             await users.retire(self.users)
@@ -216,6 +227,7 @@ class RunningServer:
         relevelled = config.log.level != self._config.log.level
         retired, self.users, self._config = self.users, users, config
         self._driver.run(lambda now: self._machine.configure(settings, now))
+        self._plane.show_as(dict(external))
         if self._certificates is not None and renewed is not None:
             self._certificates.current = renewed.current
             self._streams.renew()
@@ -519,6 +531,7 @@ async def _start(
     try:
         certificates = open_certificates(config)
         listeners = place.listeners or open_configured(config)
+        external = await external_hosts(config, listeners)
         server = RunningServer(
             config,
             keys,
@@ -529,6 +542,7 @@ async def _start(
             place,
             data_dir=data_dir,
             reread=reread,
+            external=external,
         )
         server.open()
     except BaseException:

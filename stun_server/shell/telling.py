@@ -16,7 +16,13 @@ __all__ = ["machine_settings"]
 
 
 def machine_settings(
-    config: Config, keys: Keys, listeners: Sequence[Listener], users: Directory, worker: int
+    config: Config,
+    keys: Keys,
+    listeners: Sequence[Listener],
+    users: Directory,
+    *,
+    worker: int,
+    external: tuple[tuple[str, str], ...],
 ) -> Settings:
     """The settings of all realms; MisuseError when they make no sense together."""
 
@@ -42,6 +48,7 @@ def machine_settings(
             dont_fragment=fragmentation.CAN_FORBID,
         ),
         worker=worker,
+        external=external,
         others=tuple(
             (each.transport, each.address, each.other)
             for each in listeners

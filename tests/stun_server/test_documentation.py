@@ -19,6 +19,8 @@ EXAMPLES = {
     "listeners.key",
     "listeners.relay_ipv4",
     "listeners.relay_ipv6",
+    "listeners.external",
+    "listeners.external_from",
     "users.passwords",
     "users.secrets",
     "users.oauth_keys",
