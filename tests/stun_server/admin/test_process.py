@@ -4,6 +4,7 @@ import signal
 import socket
 from pathlib import Path
 
+import pytest
 from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -32,10 +33,15 @@ async def metrics(address: Address) -> dict[tuple[str, str], float]:
     }
 
 
-async def test_the_metrics_of_a_session_are_there_while_it_lives(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_the_metrics_of_a_session_are_there_while_it_lives(
+    tmp_path: Path, workers: str
+) -> None:
     admin = Address("127.0.0.1", free_port("127.0.0.1"))
     with (
-        stun_server(tmp_path, "--admin", str(admin), *LOOPBACK_PEERS) as server,
+        stun_server(
+            tmp_path, "--admin", str(admin), "--workers", workers, *LOOPBACK_PEERS
+        ) as server,
         socket.socket(type=socket.SOCK_DGRAM) as peer,
     ):
         peer.bind(("127.0.0.1", 0))
@@ -53,6 +59,9 @@ async def test_the_metrics_of_a_session_are_there_while_it_lives(tmp_path: Path)
             assert found["stun_server_relayed_packets_total", "to_peers"] == MESSAGES
             assert found["stun_server_relayed_bytes_total", "to_peers"] == MESSAGES * len(DATA)
             assert found["stun_server_ready", ""] == 1
+            assert (
+                sum(found["stun_server_worker_sessions", str(n)] for n in range(int(workers))) == 1
+            )
             # The user and the peer are nowhere in it.
             labels = {label for _, values in found for label in values.split(",")}
             assert labels.isdisjoint({USER, str(there), there.host, there.port})
