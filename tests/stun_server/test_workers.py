@@ -211,6 +211,36 @@ async def test_the_others_lose_no_packet_when_a_worker_is_killed_and_when_it_is_
         assert sorted(workers(server)) == [0, 1, 2, 3]
 
 
+async def test_a_reload_and_a_drain_lose_no_packet_of_those_who_stay(directory: Path) -> None:
+    config = directory / "server.toml"
+    config.write_text("[limits]\nallocations_per_user = 100\n")
+    arguments = ("--config", str(config), "--workers", "2", *LOOPBACK_PEERS)
+    with stun_server(directory, *arguments) as server:
+        async with clients(server) as found, echo() as peer, asyncio.TaskGroup() as group:
+            loads = [Load(relay, peer) for relays in found.values() for relay in relays]
+            stop = asyncio.Event()
+            for load in loads:
+                group.create_task(load.run(stop))
+            # Each worker says so, and the supervisor.
+            config.write_text("[limits]\nallocations_per_user = 90\n")
+            server.process.send_signal(signal.SIGHUP)
+            await until(server, loads, "reloaded", 3)
+            assert all(
+                line["changed"] == ["limits.allocations_per_user"]
+                for line in server.lines("reloaded")
+            )
+            config.write_text("[limits]\nallocations_per_user = 0\n")
+            server.process.send_signal(signal.SIGHUP)
+            # What is wrong is refused before any worker hears of it.
+            await until(server, loads, "not reloaded", 1)
+            server.process.send_signal(signal.SIGTERM)
+            await until(server, loads, "draining", 2)
+            stop.set()
+        # The last session ends, and so does the server.
+        assert server.process.wait(LIMIT) == 0
+        assert len(server.lines("not reloaded")) == 1
+
+
 async def test_a_dead_workers_clients_are_served_by_its_successor(directory: Path) -> None:
     with stun_server(directory, "--workers", "2", *LOOPBACK_PEERS) as server:
         for process in workers(server).values():
