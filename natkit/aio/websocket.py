@@ -28,13 +28,16 @@ from websockets.uri import WebSocketURI
 from natkit.address import Address
 from natkit.aio.driver import Inputs
 from natkit.aio.tcp import LINGER, StreamConnections
-from natkit.errors import UpgradeRefused
+from natkit.errors import MisuseError, UpgradeRefused
 from natkit.machine import Path, Transmit, Transport
 
-__all__ = ["LARGEST_MESSAGE", "Chunks", "WebSocketConnections"]
+__all__ = ["LARGEST_MESSAGE", "LARGEST_PING", "Chunks", "WebSocketConnections"]
 
 LARGEST_MESSAGE: Final = 65_535
 """Bytes of a message, as over other streams; a larger one ends the connection (status 1009)."""
+
+LARGEST_PING: Final = 125
+"""Bytes of a ping's payload (RFC 6455 §5.5)."""
 
 LARGEST_EARLY: Final = 64
 """Messages kept between the handshake and ``start``, which follow each other at once."""
@@ -71,6 +74,7 @@ class WebSocketConnections:
 
     ``streams`` have :class:`Chunks` as framing and belong to this carrier from now on.  ``host``
     and ``resource`` are what a client asks for.  ``subprotocol`` must be agreed on by both ends.
+    ``on_pong`` is told of every pong with its payload, whoever asked for it.
     """
 
     def __init__(
@@ -80,12 +84,14 @@ class WebSocketConnections:
         host: str = "",
         resource: str = "/",
         subprotocol: str = "sip",
+        on_pong: Callable[[Path, bytes], None] | None = None,
     ) -> None:
         self._streams = streams
         self._transport = _OVER[streams.speaks]
         self._host = host
         self._resource = resource
         self._subprotocol = Subprotocol(subprotocol)
+        self._on_pong = on_pong
         self._sockets: dict[Path, _WebSocket] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._inputs: Inputs | None = None
@@ -176,6 +182,19 @@ class WebSocketConnections:
             held.protocol.send_binary(transmit.data)
         self._flush(held)
 
+    def ping(self, path: Path, payload: bytes) -> None:
+        """Send a ping frame between the messages; its pong has the same payload (RFC 6455 §5.5.2).
+
+        On a connection that is gone it is dropped.  MisuseError for more than LARGEST_PING bytes.
+        """
+        if len(payload) > LARGEST_PING:
+            raise MisuseError(f"a ping carries {LARGEST_PING} bytes, not {len(payload)}")
+        held = self._sockets.get(path)
+        if held is None or held.protocol.state is not OPEN:
+            return
+        held.protocol.send_ping(payload)
+        self._flush(held)
+
     def close_path(self, path: Path) -> None:
         """Say that it is over, and close once the peer agrees, or after LINGER seconds."""
         held = self._sockets.get(path)
@@ -240,6 +259,9 @@ class WebSocketConnections:
                     message = bytes(held.parts)
                     held.parts.clear()
                     self._deliver(held, path, message)
+            case Frame(opcode=Opcode.PONG, data=payload):
+                if self._on_pong is not None:
+                    self._on_pong(path, bytes(payload))
             case _:
                 # Pings are answered, and closing is agreed to, by the protocol itself.
                 return

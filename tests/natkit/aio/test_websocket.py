@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path as FilePath
 
@@ -15,8 +16,15 @@ from natkit.address import Address
 from natkit.aio.driver import Driver
 from natkit.aio.tcp import StreamConnections, bind_tcp
 from natkit.aio.tls import TlsClient, TlsConnections, client_context, server_context
-from natkit.aio.websocket import LARGEST_EARLY, LARGEST_MESSAGE, Chunks, WebSocketConnections
-from natkit.errors import UnreachableError, UpgradeRefused
+from natkit.aio.websocket import (
+    LARGEST_EARLY,
+    LARGEST_MESSAGE,
+    LARGEST_PING,
+    Chunks,
+    WebSocketConnections,
+)
+from natkit.errors import MisuseError, UnreachableError, UpgradeRefused
+from natkit.keepalive import Alive, FlowKeeper, KeepAliveEvent, SendPing, Technique
 from natkit.machine import ClosePath, Path, Transmit, Transport
 from tests.certificates import Authority
 from tests.natkit.aio.machines import Ended, Event, Heard, Inbox, Result, Scripted
@@ -238,6 +246,41 @@ async def test_a_peer_that_sends_no_websocket_is_cut_off() -> None:
         writer.close()
         await writer.wait_closed()
         assert not [event for event in server.inbox.events if isinstance(event, Heard)]
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+async def test_a_flow_is_kept_by_pings_that_a_driver_sends(foreign: bool) -> None:
+    keeper = FlowKeeper(random=os.urandom)
+    alive: asyncio.Queue[KeepAliveEvent] = asyncio.Queue()
+
+    def on_event(event: KeepAliveEvent) -> None:
+        if isinstance(event, SendPing):
+            sockets.ping(event.path, event.payload)
+        else:
+            alive.put_nowait(event)
+
+    def on_pong(path: Path, payload: bytes) -> None:
+        driver.run(lambda now: keeper.pong(path, payload, now))
+
+    sockets = WebSocketConnections(StreamConnections(Chunks), on_pong=on_pong)
+    driver: Driver[KeepAliveEvent, object] = Driver(keeper, on_event, streams=sockets)
+    async with foreign_server([SIP]) as (theirs, _), end() as ours:
+        remote = theirs if foreign else await ours.listen()
+        path = await sockets.connect(Transport.WS, None, remote)
+        sockets.start(path)
+        driver.run(lambda now: keeper.keep(path, Technique.WEBSOCKET, 60.0, now, at_once=True))
+        event = await alive.get()
+        assert isinstance(event, Alive)
+        assert (event.path, event.mapped) == (path, None)
+        await driver.aclose()
+
+
+async def test_pings_on_no_connection_are_dropped_and_long_ones_refused() -> None:
+    async with end() as client:
+        nowhere = Path(Transport.WS, Address("127.0.0.1", 9), Address("127.0.0.1", 10))
+        client.sockets.ping(nowhere, bytes(LARGEST_PING))
+        with pytest.raises(MisuseError, match="125"):
+            client.sockets.ping(nowhere, bytes(LARGEST_PING + 1))
 
 
 async def test_only_its_own_transport_is_spoken() -> None:
