@@ -122,7 +122,8 @@ Step = Open | Close | Ask | Pause
 class Answer:
     """A Binding response: what it says, whence it came, and after how many seconds.
 
-    ``refused`` is the code of an error response, None for success.
+    ``refused`` is the code of an error response, None for success; ``local`` the socket that it
+    came to.
     """
 
     mapped: Address | None
@@ -132,6 +133,7 @@ class Answer:
     other: Address | None = None
     refused: int | None = None
     padding: int = 0
+    local: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,6 +403,7 @@ def _read(response: Message, path: Path, round_trip: float) -> Answer | None:
         other.address if other is not None else changed.address if changed is not None else None,
         code,
         len(padding.value) if padding is not None else 0,
+        path.local,
     )
 
 

@@ -35,7 +35,7 @@ def binding_lifetime(
             break
         (search.survived if outcome else search.lost)(silence)
         words = "lets packets in" if outcome else "lets nothing in"
-        evidence.append(f"after {silence:.0f} s of silence it {words}")
+        evidence.append(f"after {silence:.3g} s of silence it {words}")
     survived, fatal = search.lifetime
     return LifetimeFinding(True, survived, fatal, tuple(evidence))
 
@@ -61,6 +61,9 @@ def _trial(local_host: str, server: Address, silence: float) -> Script[bool | st
     heard = yield Ask(asking, server, response_port=kept_as.port)
     yield Close(kept)
     yield Close(asking)
+    if isinstance(heard, Answer) and heard.refused is None and heard.local != kept:
+        # It went back to whoever asked, which says nothing about the binding that was silent.
+        return _NOT_HONOURED.format(server)
     return isinstance(heard, Answer) and heard.refused is None
 
 

@@ -2,8 +2,8 @@
 
 import sys
 
+from natkit.cli import keepalive, stun, turn
 from natkit.cli import map as map_command
-from natkit.cli import stun, turn
 from natkit.cli.entry import application
 from natkit.cli.entry import run as run_application
 
@@ -16,6 +16,7 @@ app = application(
 app.command(name="stun", epilog=f"Example: {stun.EXAMPLE}")(stun.stun)
 app.command(name="turn", epilog=f"Example: {turn.EXAMPLE}")(turn.turn)
 app.command(name="map", epilog=f"Example: {map_command.EXAMPLE}")(map_command.map_port)
+app.command(name="keepalive", epilog=f"Example: {keepalive.EXAMPLE}")(keepalive.keepalive)
 
 
 def run() -> int:

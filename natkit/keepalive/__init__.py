@@ -14,7 +14,7 @@ from natkit.keepalive.flows import (
     SendPing,
     Technique,
 )
-from natkit.keepalive.interval import AdaptiveInterval, spread
+from natkit.keepalive.interval import AdaptiveInterval, interval_within, spread
 from natkit.keepalive.outbound import default_bound, negotiated_bound, technique_for
 from natkit.keepalive.watch import FlowSilent, FlowWatch
 
@@ -33,6 +33,7 @@ __all__ = [
     "SendPing",
     "Technique",
     "default_bound",
+    "interval_within",
     "negotiated_bound",
     "spread",
     "technique_for",

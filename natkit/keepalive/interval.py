@@ -30,6 +30,11 @@ def spread(bound: float, random: RandomBytes, least: float = LEAST_SHARE) -> flo
     return bound * (least + (1 - least) * share)
 
 
+def interval_within(survived: float) -> float:
+    """The bound for keep-alives through a NAT that is known to keep a binding so many seconds."""
+    return CAUTION * survived
+
+
 class AdaptiveInterval:
     """Learns how long a NAT keeps a silent binding, from trials of its user's; no clock.
 
@@ -52,8 +57,8 @@ class AdaptiveInterval:
     @property
     def bound(self) -> float:
         """The upper bound for keep-alives by what is known so far, in seconds."""
-        known = self._shortest if self._survived is None else CAUTION * self._survived
-        return min(max(known, self._shortest), self._longest)
+        known = self._shortest if self._survived is None else interval_within(self._survived)
+        return min(known, self._longest)
 
     @property
     def is_settled(self) -> bool:

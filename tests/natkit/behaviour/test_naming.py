@@ -17,6 +17,7 @@ from natkit.behaviour import (
     mapping_behaviour,
     port_behaviour,
 )
+from natkit.behaviour.asking import Answer, Ask, Silence
 from natkit.machine import Transport
 from tests.natkit.behaviour.world import FOUR, OTHER, OUTSIDE, PRIMARY, World, lying
 from tests.simnet import Dependence, Hairpinning, NatBehaviour, PortAssignment
@@ -100,6 +101,26 @@ def test_a_bindings_lifetime_is_found(lifetime: float, mapping: Dependence) -> N
         assert found.fatal is not None
         assert found.survived < lifetime <= found.fatal + 1
         assert found.fatal <= 1.26 * max(found.survived, 10)
+
+
+def test_a_server_that_answers_to_whoever_asked_measures_nothing() -> None:
+    local, kept, asking = "192.0.2.1", Address("192.0.2.1", 5000), Address("192.0.2.1", 5001)
+    script = binding_lifetime(local, PRIMARY, shortest=10, longest=60, limit=600)
+    outcomes = (
+        kept,
+        asking,
+        Answer(kept, PRIMARY, 0.01, local=kept),
+        Answer(asking, PRIMARY, 0.01, local=asking),
+        # To the socket that asked, not to the port that was named.
+        Answer(asking, PRIMARY, 0.01, local=asking),
+        Silence(),
+    )
+    steps = [next(script), *(script.send(outcome) for outcome in outcomes)]
+    with pytest.raises(StopIteration) as ended:
+        script.send(Silence())
+    assert not ended.value.value.works
+    assert "RESPONSE-PORT" in ended.value.value.evidence[0]
+    assert Ask(asking, PRIMARY, response_port=5000) in steps
 
 
 def test_a_time_limit_ends_the_search_with_what_is_known() -> None:
