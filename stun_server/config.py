@@ -350,7 +350,12 @@ _DEFAULT = Settings(realm="natkit", nonce_key=bytes(32), listeners=())
 
 class _Table(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        arbitrary_types_allowed=True,
+        # They are the text of the reference page.
+        use_attribute_docstrings=True,
     )
 
 
@@ -362,6 +367,7 @@ class Listeners(_Table):
     certificate: Path | None = None
     """PEM: the certificate for TLS and DTLS, and those above it."""
     key: Path | None = None
+    """The private key of ``certificate``, in PEM and without a password."""
     proxy_protocol: Mapping[Listen, Annotated[tuple[Network, ...], Field(min_length=1)]] = Field(
         default_factory=dict
     )
@@ -372,8 +378,11 @@ class Listeners(_Table):
     workers: Annotated[int, Field(ge=1, le=MOST_WORKERS, strict=True)] | Literal["auto"] = 1
     """How many processes serve clients, on the same ports; ``auto`` for one a processor."""
     relay_ports: Ports = _DEFAULT.relay_ports
+    """The ports that relayed addresses are taken from, both ends included."""
     relay_ipv4: IPv4Host | None = None
+    """The IPv4 address to relay from; none: the one that the client came to."""
     relay_ipv6: IPv6Host | None = None
+    """The IPv6 address to relay from; none: the one that the client came to."""
     dscp: Annotated[int, Field(ge=0, le=LARGEST_CODE_POINT)] = 0
     """The Differentiated Services Code Point of all that is sent over UDP, to clients and to peers:
     0 is Best Effort, 46 Expedited Forwarding."""
@@ -383,6 +392,7 @@ class Listeners(_Table):
     """A STUN server outside of the NAT, as a stun: URI, that is asked at the start and at a reload
     for the addresses that stand for those that relay; ``external`` counts first."""
     relay_plane: RelayPlaneName = "auto"
+    """What moves packets: "userspace", or "auto" for the best that there is."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -416,12 +426,17 @@ class UserOptions(_Table):
     """Who may allocate in a realm."""
 
     passwords: Mapping[str, Password] = Field(default_factory=dict)
+    """Users by their names, each with a password or with keys."""
     store: StoreUrl = "sqlite"
     """Where more users and secrets are; ``sqlite`` alone is a file in the data directory."""
     cache_fresh: Seconds = 10
+    """Seconds for which a user of the store is not looked up again."""
     cache_lifetime: Seconds = 3_600
+    """Seconds for which such a user is known while the store is down."""
     secrets: tuple[Secret, ...] = ()
+    """Secrets that make time-limited credentials, the newest first."""
     secret_digest: Digest = Digest.SHA1
+    """The digest of time-limited credentials: "sha1" or "sha256"."""
     oauth_keys: Mapping[str, TokenSecret] = Field(default_factory=dict)
     """By name, the keys with which authorization servers seal access tokens (RFC 7635): the base64
     of 32 bytes each for AES-256-GCM, or of 16 for AES-128-GCM, and the times between which tokens
@@ -429,9 +444,14 @@ class UserOptions(_Table):
     oauth_server_name: Annotated[str, Field(max_length=127)] = _DEFAULT.token_server_name
     """For whom tokens are made, as THIRD-PARTY-AUTHORIZATION says; the realm if it is empty."""
     strict_expiry: Switch = _DEFAULT.strict_expiry
+    """Whether an allocation ends with the credential that opened it."""
     password_algorithms: tuple[Algorithm, ...] = _DEFAULT.password_algorithms
+    """What clients are offered, in this order; none: only what RFC 5389
+    clients know."""
     username_anonymity: Switch = _DEFAULT.username_anonymity
+    """Whether clients may send USERHASH in place of USERNAME."""
     nonce_lifetime: Seconds = int(_DEFAULT.nonce_lifetime)
+    """Seconds after which a client must take a new nonce."""
 
     @property
     def token_keys(self) -> tuple[TokenKey, ...]:
@@ -463,9 +483,13 @@ class Policy(_Table):
     """Networks whose peers may not be reached; the narrowest network that is named decides, of one
     network the narrowest range of ports, of these ``deny_peer``."""
     default_lifetime: Seconds = _DEFAULT.default_lifetime
+    """Seconds of an allocation whose client asks for no lifetime, or for less."""
     maximum_lifetime: Seconds = _DEFAULT.maximum_lifetime
+    """Seconds of an allocation at most, from one Refresh to the next."""
     strict_channels: Switch = _DEFAULT.strict_channels
+    """Whether only the channels of RFC 8656 are bound, 0x4000 to 0x4FFF."""
     strict_permissions: Switch = _DEFAULT.strict_permissions
+    """Whether a permission ends after 300 seconds though its channel lives."""
     mobility: Switch = _DEFAULT.mobility
     """Whether clients take their allocations along to other addresses (RFC 8016)."""
     tcp_relaying: Switch = _DEFAULT.tcp_relaying
@@ -482,9 +506,13 @@ class RealmLimits(_Table):
     """How many of everything a realm's users may have."""
 
     allocations: Count = _DEFAULT.allocations
+    """Allocations at once, of all users."""
     allocations_per_user: Count = _DEFAULT.allocations_per_user
+    """Allocations at once, of one user."""
     permissions_per_allocation: Count = _DEFAULT.permissions_per_allocation
+    """Permissions at once, of one allocation."""
     channels_per_allocation: Count = _DEFAULT.channels_per_allocation
+    """Channels at once, of one allocation."""
     peer_connections_per_user: Count = _DEFAULT.peer_connections_per_user
     """TCP connections between relayed addresses and peers (RFC 6062) of one user."""
     peer_connections_per_allocation: Count = _DEFAULT.peer_connections_per_allocation
@@ -519,8 +547,11 @@ class Limits(RealmLimits):
     bandwidth: Count | None = None
     """Bytes of data a second that are relayed each way, for all users together; none: no limit."""
     connections: Count = 5_000
+    """Connections at once over TCP, TLS and DTLS."""
     connections_per_source: Count = 256
+    """Connections at once from one IPv4 address or one IPv6 /64."""
     connection_idle: Seconds = 30
+    """Seconds after which a silent connection without an allocation is closed."""
     peer_connections: Count = _DEFAULT.peer_connections
     """TCP connections between relayed addresses and peers (RFC 6062), in all."""
     peer_connection_idle: Seconds = 3_600
@@ -639,13 +670,17 @@ class Log(_Table):
     """What is logged, and how; to the standard error."""
 
     level: LogLevel = "info"
+    """What is logged: "debug", "info", "warning" or "error", and what is above."""
     as_json: Annotated[bool, Field(alias="json", strict=True)] = False
+    """Whether each line is a JSON object."""
 
 
 class Config(_Table):
     """The whole configuration, checked."""
 
     data_dir: Path | None = None
+    """Where keys, users and the socket of commands are kept; none: $STATE_DIRECTORY,
+    else natkit/stun-server below $XDG_STATE_HOME."""
     listeners: Listeners = Listeners()
     users: Users = Users()
     policy: Policy = Policy()

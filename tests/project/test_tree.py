@@ -19,7 +19,7 @@ FOREIGN_TEXT = ("tests/vectors/",)
 
 SHELLS = re.compile(
     r"natkit\.(aio|cli|net|relay|server)\b"
-    r"|stun_server\.(admin|shell|cli|config|__main__)\b"
+    r"|stun_server\.(admin|shell|cli|config|reference|__main__)\b"
     r"|sipdns\.(probe|probe_certificates|cli\w*|examiner|locator|nameservers|system|__main__)\b"
     r"|sipdns\.(doh|dot|enum_lookup|under_way|validating)\b"
     r"|natkit$|sipdns$|stun_server$"
