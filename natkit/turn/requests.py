@@ -13,9 +13,11 @@ from natkit.stun.attributes import (
     RequestedTransport,
     XorPeerAddress,
 )
+from natkit.stun.message import Message
 from natkit.stun.registry import UDP_PROTOCOL, Method
 from natkit.turn import dual
 from natkit.turn.channels import Channel
+from natkit.turn.registry import DEFAULT_LIFETIME
 
 RETRY_DELAY: Final = 10.0
 """Seconds after which a refresh that the server could not do for the moment is tried again."""
@@ -98,6 +100,12 @@ def form(purpose: Purpose) -> tuple[Method, tuple[Attribute, ...]]:
             )
         case ConnectPeer(peer):
             return Method.CONNECT, (XorPeerAddress(peer),)
+
+
+def lifetime_in(response: Message) -> float:
+    """The lifetime in a response, in seconds; the attribute is mandatory (RFC 8656 §7.2, §8.2)."""
+    granted = response.get(Lifetime)
+    return DEFAULT_LIFETIME if granted is None else float(granted.seconds)
 
 
 def may_pass(error: NatkitError) -> bool:

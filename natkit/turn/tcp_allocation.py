@@ -24,7 +24,12 @@ from natkit.stun.message import Message
 from natkit.stun.registry import TCP_PROTOCOL, Method
 from natkit.turn.allocation import Allocation
 from natkit.turn.data_connection import DataConnection
-from natkit.turn.events import ConnectionAttempted, PeerConnected, PeerConnectionFailed
+from natkit.turn.events import (
+    ConnectionAttempted,
+    PeerConnected,
+    PeerConnectionFailed,
+    TurnEvent,
+)
 from natkit.turn.requests import ConnectPeer
 
 
@@ -66,16 +71,16 @@ class TcpAllocation(Allocation):
         No permission is needed.  MisuseError without an allocation, and for a peer of another
         family than the relayed address.
         """
-        self._start(ConnectPeer(self._reachable(peer)), now)
+        self._requests.start(ConnectPeer(self._reachable(peer)), now)
 
     def data_connection(self, connection_id: int) -> DataConnection:
         """What binds a connection that PeerConnected or ConnectionAttempted told of."""
         return DataConnection(
-            self._server,
+            self._paths.server,
             self._transport,
             connection_id,
             # What it will be told is not of this path.
-            authentication=copy(self._authentication),
+            authentication=copy(self._requests.authentication),
             random=self._random,
         )
 
@@ -97,7 +102,7 @@ class TcpAllocation(Allocation):
             result = MalformedMessage("the server names no connection")
         self._events.append(PeerConnectionFailed(peer, result))
 
-    def _receive_indication(self, message: Message) -> None:
+    def _read_indication(self, message: Message) -> TurnEvent | None:
         # RFC 6062 §4.4
         peer, connection_id = message.get(XorPeerAddress), message.get(ConnectionId)
         if (
@@ -105,7 +110,7 @@ class TcpAllocation(Allocation):
             or message.unknown_required()
             or peer is None
             or connection_id is None
+            or not self._peers.is_expected(peer.address.host)
         ):
-            self._unexpected += 1
-        elif self._expects(peer.address):
-            self._events.append(ConnectionAttempted(peer.address, connection_id.value))
+            return None
+        return ConnectionAttempted(peer.address, connection_id.value)

@@ -55,7 +55,7 @@ from natkit.stun.integrity import IntegrityKey
 from natkit.stun.message import Message
 from natkit.stun.registry import Method
 from natkit.turn import Allocation, AllocationState, ChannelData, TurnEvent
-from natkit.turn.allocation import ATTEMPTS, MAX_DATA, OPEN_TIMEOUT
+from natkit.turn.allocation import MAX_DATA
 from natkit.turn.channels import MAX_CHANNELS
 from natkit.turn.dual import Wish
 from natkit.turn.events import (
@@ -71,6 +71,8 @@ from natkit.turn.events import (
     PermissionInstalled,
     Refreshed,
 )
+from natkit.turn.life import ATTEMPTS
+from natkit.turn.paths import OPEN_TIMEOUT
 from natkit.turn.permissions import MAX_PERMISSIONS
 
 SEED = 3478

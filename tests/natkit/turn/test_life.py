@@ -210,7 +210,7 @@ def test_table_sizes_sees_containers_behind_attributes_slots_and_other_container
         after = table_sizes(house.relay.machine)
         assert sum(after.values()) > before
         assert after["Server.allocations._by_client"] == 1
-        assert after["Server.allocations._by_client[].channels"] == 1
+        assert after["Server.allocations._by_id[].channels"] == 1
 
 
 def total_size(house: House) -> int:
