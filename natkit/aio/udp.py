@@ -12,6 +12,7 @@ from natkit.errors import MisuseError
 from natkit.machine import Path, Transmit, Transport
 from natkit.net import sockaddr
 from natkit.net.batch import DatagramBatch, DatagramSocket, datagram_batch
+from natkit.net.routes import source_for
 
 __all__ = ["DatagramSockets", "bind_udp", "source_address"]
 
@@ -159,12 +160,10 @@ def source_address(remote: Address) -> Address:
 
     Sends nothing.  Raises UnreachableError when there is no route.
     """
-    with socket.socket(remote.family.socket_family, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.connect(sockaddr.python_address(remote))
-        except OSError as error:
-            raise unreachable(f"reach {remote}", error) from error
-        return sockaddr.unpack(sockaddr.from_python(sock.getsockname()))._replace(port=0)
+    try:
+        return source_for(remote)
+    except OSError as error:
+        raise unreachable(f"reach {remote}", error) from error
 
 
 def _batch_of_this_thread() -> DatagramBatch:

@@ -8,7 +8,7 @@ import netifaces
 from natkit.address import Address, Family
 from natkit.errors import MisuseError
 
-__all__ = ["InterfaceAddress", "addresses", "expand_wildcard"]
+__all__ = ["InterfaceAddress", "addresses", "canonical_host", "expand_wildcard"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def addresses() -> tuple[InterfaceAddress, ...]:
             continue
         for family in Family:
             for entry in by_family.get(family.socket_family, ()):
-                host = _canonical(entry.get("addr", ""), interface)
+                host = canonical_host(entry.get("addr", ""), interface)
                 if host:
                     found.append(InterfaceAddress(interface, host))
     return tuple(found)
@@ -70,8 +70,11 @@ def expand_wildcard(address: Address) -> tuple[Address, ...]:
     return tuple(Address(host, address.port) for host in hosts)
 
 
-def _canonical(text: str, interface: str) -> str | None:
-    """``text`` in the form of Address.host, or None when it is no IP address."""
+def canonical_host(text: str, interface: str) -> str | None:
+    """``text`` in the form of Address.host, or None when it is no IP address.
+
+    A link-local IPv6 address without a zone gets that of ``interface``.
+    """
     try:
         address = Address.of(text, 0)
     except MisuseError:
