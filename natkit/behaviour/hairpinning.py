@@ -1,4 +1,4 @@
-"""Whether hosts behind one NAT reach each other by their outside addresses (RFC 5780 §4.5)."""
+"""Whether hosts behind one NAT reach each other by their outside addresses (RFC 5780 §3.4)."""
 
 from typing import Final
 
@@ -16,7 +16,7 @@ PATIENCE: Final = Timing(rto=1.0, maximum_rto=1.0, request_count=3, last_wait=2)
 def hairpin_behaviour(
     local_host: str, server: Address, timing: Timing = PATIENCE
 ) -> Script[HairpinFinding]:
-    """One socket asks the outside address of another, which must hear the question."""
+    """Two sockets ask each other's outside addresses; one must hear the other's question."""
     receiver = yield Open(Address(local_host, 0))
     sender = yield Open(Address(local_host, 0))
     if not (isinstance(receiver, Address) and isinstance(sender, Address)):
@@ -29,8 +29,11 @@ def hairpin_behaviour(
         return HairpinFinding(None, (f"{server} names no mapped address",))
     if to_receiver.mapped == receiver:
         return HairpinFinding(None, ("there is no NAT that could hairpin",))
-    came_from = yield Ask(sender, to_receiver.mapped, listen=receiver, timing=timing)
-    if not isinstance(came_from, Address):
-        return HairpinFinding(False, (f"nothing came to {receiver} by {to_receiver.mapped}",))
-    line = f"{sender} reached {receiver} by {to_receiver.mapped}, seen as {came_from}"
-    return HairpinFinding(True, (line,), came_from.host == to_sender.mapped.host)
+    there, back = (sender, receiver, to_receiver.mapped), (receiver, sender, to_sender.mapped)
+    # A NAT that filters lets in only what comes from where was sent to: the first way opens it.
+    for asking, hearing, by in (there, back):
+        came_from = yield Ask(asking, by, listen=hearing, timing=timing)
+        if isinstance(came_from, Address):
+            line = f"{asking} reached {hearing} by {by}, seen as {came_from}"
+            return HairpinFinding(True, (line,), came_from.host == by.host)
+    return HairpinFinding(False, (f"nothing came by {to_receiver.mapped} or {to_sender.mapped}",))
