@@ -146,7 +146,6 @@ class Allocations:
 
     def __init__(self, settings: Settings, sharing: Sharing | None = None) -> None:
         self.answers = Answers()
-        self.connections = PeerConnections(settings)
         self.external = External(settings.external, self.is_relayed)
         self._settings = settings
         self._by_id: dict[int, Allocation] = {}
@@ -157,6 +156,7 @@ class Allocations:
         self._reservations: dict[bytes, Reservation] = {}
         self._reserved: set[Address] = set()
         self._sharing = sharing or Sharing()
+        self.connections = PeerConnections(settings, self._sharing.peer_connections)
         self._holdings = self._sharing.holdings
         self._holdings_of_realms = self._sharing.holdings_of_realms
         self._bandwidth = Bandwidth(settings)
@@ -197,10 +197,10 @@ class Allocations:
     def is_relayed(self, address: Address, transport: Transport = Transport.UDP) -> bool:
         """Whether this is a live relayed address of the server, at whichever of its workers.
 
-        ``transport`` is how peers speak to it.  TCP is known of this worker's alone.
+        ``transport`` is how peers speak to it.
         """
         if transport is Transport.TCP:
-            return address in self._by_tcp_relayed
+            return address in self._by_tcp_relayed or self._sharing.relays_tcp_elsewhere(address)
         return address in self._by_relayed or self._sharing.relays_elsewhere(address)
 
     def relayed_hosts(self) -> set[str]:
@@ -213,7 +213,9 @@ class Allocations:
     def is_taken(self, address: Address) -> bool:
         """Whether a relayed address is in use or reserved."""
         return (
-            address in self._reserved or address in self._by_tcp_relayed or self.is_relayed(address)
+            address in self._reserved
+            or self.is_relayed(address)
+            or self.is_relayed(address, Transport.TCP)
         )
 
     # Quotas: what is being opened, open or reserved counts.

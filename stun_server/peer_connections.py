@@ -18,6 +18,7 @@ from stun_server.connection_events import (
 )
 from stun_server.outcome import Refusal
 from stun_server.settings import Settings
+from stun_server.sharing import Counts
 
 BIND_TIMEOUT = 30.0
 """Seconds that a peer data connection waits for its ConnectionBind (RFC 6062 §5.2, §5.3)."""
@@ -60,15 +61,18 @@ class PeerConnection:
 
 
 class PeerConnections:
-    """Finds them by id, by either of their paths and by allocation, and keeps their limits."""
+    """Finds them by id, by either of their paths and by allocation, and keeps their limits.
 
-    def __init__(self, settings: Settings) -> None:
+    ``counts`` has those of all workers by account, each counted where its allocation is.
+    """
+
+    def __init__(self, settings: Settings, counts: Counts) -> None:
         self._settings = settings
+        self._counts = counts
         self._by_id: dict[int, PeerConnection] = {}
         self._by_path: dict[Path, PeerConnection] = {}
         self._by_client: dict[Path, PeerConnection] = {}
         self._by_allocation: dict[int, dict[int, PeerConnection]] = {}
-        self._of_user: dict[Account, int] = {}
         self._unbound: TimerQueue[int] = TimerQueue()
 
     def configure(self, settings: Settings) -> None:
@@ -106,12 +110,12 @@ class PeerConnections:
             return Refusal(
                 StunError.INSUFFICIENT_CAPACITY, "the allocation has as many connections as it may"
             )
-        if self._of_user.get(account, 0) >= limits.peer_connections_per_user:
+        if self._counts.of(account.name) >= limits.peer_connections_per_user:
             return Refusal(
                 StunError.ALLOCATION_QUOTA_REACHED,
                 f"{account.username} has as many connections as one user may",
             )
-        if len(self._by_id) >= self._settings.peer_connections:
+        if self._counts.in_all() >= self._settings.peer_connections:
             return Refusal(
                 StunError.INSUFFICIENT_CAPACITY, "the server has as many connections as it grants"
             )
@@ -124,7 +128,7 @@ class PeerConnections:
         if connection.allocation_id is not None:
             held = self._by_allocation.setdefault(connection.allocation_id, {})
             held[connection.connection_id] = connection
-            self._of_user[connection.account] = self._of_user.get(connection.account, 0) + 1
+            self._counts.add(connection.account.name, 1)
 
     def await_binding(self, connection: PeerConnection, now: float) -> None:
         """It stands, and waits for its ConnectionBind."""
@@ -203,8 +207,4 @@ class PeerConnections:
         del held[connection.connection_id]
         if not held:
             del self._by_allocation[allocation_id]
-        left = self._of_user[connection.account] - 1
-        if left:
-            self._of_user[connection.account] = left
-        else:
-            del self._of_user[connection.account]
+        self._counts.add(connection.account.name, -1)

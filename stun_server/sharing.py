@@ -64,8 +64,9 @@ class Sharing:
 
     ``holdings`` counts allocations by account, those that are being opened and reserved ports among
     them, and ``holdings_of_realms`` the same by realm; ``permissions`` and ``channels`` count what
-    allocations have, by account, until it is swept out.  ``relays_elsewhere`` tells whether an
-    address is relayed by another worker right now.
+    allocations have, by account, until it is swept out, ``peer_connections`` those of TCP
+    allocations, where the allocation is.  ``relays_elsewhere`` tells whether an address is relayed
+    by another worker right now, ``relays_tcp_elsewhere`` the same of TCP.
     """
 
     holdings: Counts = field(default_factory=OwnCounts)
@@ -73,3 +74,5 @@ class Sharing:
     holdings_of_realms: Counts = field(default_factory=OwnCounts)
     permissions: Counts = field(default_factory=OwnCounts)
     channels: Counts = field(default_factory=OwnCounts)
+    peer_connections: Counts = field(default_factory=OwnCounts)
+    relays_tcp_elsewhere: Callable[[Address], bool] = _nowhere

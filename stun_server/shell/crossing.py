@@ -8,6 +8,7 @@ from natkit.machine import Path, Transport
 from natkit.server.envelope import Vocabulary
 from stun_server.administration import Drain, Reload, Session, Status
 from stun_server.handover import Snapshot
+from stun_server.shell.shared_memory import Descriptors
 from stun_server.shell.state import Keys
 
 __all__ = [
@@ -48,9 +49,8 @@ class Inherited:
 class Begin:
     """To a new worker: serve.  The answer is :class:`Began`.
 
-    ``configuration`` is what the file and the flags say together, as JSON.  ``holdings``,
-    ``holdings_of_realms`` and ``connections`` are descriptors of shared counts, ``addresses`` that
-    of the addresses of ``hosts`` in use.  ``announces``: this worker logs what all have alike.
+    ``configuration`` is what the file and the flags say together, as JSON.  ``announces``: this
+    worker logs what all have alike.
     """
 
     worker: int
@@ -59,11 +59,7 @@ class Begin:
     keys: Keys
     data_dir: str | None
     listeners: tuple[Inherited, ...]
-    holdings: int
-    holdings_of_realms: int
-    connections: int
-    addresses: int
-    hosts: tuple[str, ...]
+    memory: Descriptors
     announces: bool
 
 

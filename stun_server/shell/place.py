@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from natkit.address import Address
+from natkit.machine import Transport
 from stun_server.sharing import Counts, OwnCounts, Sharing
 from stun_server.shell.listening import Listener
 from stun_server.shell.neighbours import Post
@@ -11,7 +12,7 @@ from stun_server.shell.neighbours import Post
 __all__ = ["Place"]
 
 
-def _nobody(_: Address) -> None:
+def _nobody(_: Address, __: Transport) -> None:
     """There is no other process to know of an address."""
 
 
@@ -28,6 +29,6 @@ class Place:
     listeners: tuple[Listener, ...] | None = None
     sharing: Sharing = field(default_factory=Sharing)
     connections: Counts = field(default_factory=OwnCounts)
-    opened: Callable[[Address], None] = _nobody
-    closed: Callable[[Address], None] = _nobody
+    opened: Callable[[Address, Transport], None] = _nobody
+    closed: Callable[[Address, Transport], None] = _nobody
     post: Post | None = None

@@ -371,7 +371,13 @@ class RunningServer:
         match event:
             case AllocationOpened(number, client):
                 self._homes.open(number, client)
+                for relayed in event.relayed_addresses:
+                    self._place.opened(relayed, Transport.TCP)
+            case RelayedAddressClosed(_, relayed):
+                self._place.closed(relayed, Transport.TCP)
             case AllocationClosed(number, client):
+                for relayed in event.relayed_addresses:
+                    self._place.closed(relayed, Transport.TCP)
                 self._homes.close(number, client)
                 self.draining.closed()
         self.events.write(event, self._loop.time())
@@ -389,22 +395,22 @@ class RunningServer:
             case AllocationOpened():
                 self._open_in_plane(event)
                 for relayed in event.relayed_addresses:
-                    self._place.opened(relayed)
+                    self._place.opened(relayed, Transport.UDP)
             case AllocationRefreshed(number, until, family):
                 self._plane.extend(number, until, family)
             case RelayedAddressClosed(number, relayed):
                 self._plane.close_one(number, relayed)
-                self._place.closed(relayed)
+                self._place.closed(relayed, Transport.UDP)
             case AllocationClosed(number, client):
                 self._plane.close(number)
                 for relayed in event.relayed_addresses:
-                    self._place.closed(relayed)
+                    self._place.closed(relayed, Transport.UDP)
                 self._homes.close(number, client)
                 self.draining.closed()
             case AllocationGivenAway(number, client, addresses):
                 for relayed, sock in zip(addresses, self._plane.release(number), strict=True):
                     self._sockets.hold(relayed, sock)
-                    self._place.closed(relayed)
+                    self._place.closed(relayed, Transport.UDP)
                 self._homes.close(number, client)
                 self.draining.closed()
             case _:

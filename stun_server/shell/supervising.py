@@ -14,8 +14,6 @@ from natkit.errors import ConfigError, UnreachableError
 from natkit.net.interfaces import expand_wildcard
 from natkit.server.envelope import Vocabulary
 from natkit.server.handover import Parcel
-from natkit.server.shared_addresses import SharedAddresses
-from natkit.server.shared_counts import SharedCounts
 from natkit.server.supervisor import Supervisor
 from stun_server.admin.serving import AdminHttp
 from stun_server.administration import Reload
@@ -28,15 +26,13 @@ from stun_server.shell.listening import Listener, share
 from stun_server.shell.log import Logger
 from stun_server.shell.many_processes import ManyProcesses
 from stun_server.shell.reloading import Reloading
+from stun_server.shell.shared_memory import SharedMemory
 from stun_server.shell.state import Keys
 
 __all__ = ["CAN_SUPERVISE", "Written", "check", "supervise"]
 
 CAN_SUPERVISE = sys.platform == "linux"
 """Whether flows are spread over sockets of one port, and descriptors handed over, as needed."""
-
-# Beyond these the counts of a realm are a worker's own.
-_MOST_REALMS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +61,7 @@ class _Workers:
         probed = running.open_configured(config)
         self.addresses = tuple(probed)
         self._listeners = share(probed, count)
-        limits = config.limits
-        self._holdings = SharedCounts.create(names=limits.allocations, workers=count)
-        self._holdings_of_realms = SharedCounts.create(names=_MOST_REALMS, workers=count)
-        self._connections = SharedCounts.create(names=limits.connections, workers=count)
-        self._addresses = SharedAddresses.create(_relay_hosts(config, probed))
-        self._shared: tuple[SharedCounts | SharedAddresses, ...] = (
-            self._holdings,
-            self._holdings_of_realms,
-            self._connections,
-            self._addresses,
-        )
+        self._memory = SharedMemory(config, _relay_hosts(config, probed))
         self._announced = False
 
     @property
@@ -90,7 +76,7 @@ class _Workers:
     def descriptors(self, worker: int) -> Sequence[int]:
         """Its listeners, and the memory that all share."""
         sockets = dict.fromkeys(each.socket.fileno() for each in self._listeners[worker])
-        return (*sockets, *(each.descriptor for each in self._shared))
+        return (*sockets, *self._memory.inherited)
 
     def begin(self, worker: int) -> object:
         """What it serves, and what it is told."""
@@ -102,18 +88,13 @@ class _Workers:
             keys=self._keys,
             data_dir=str(self._data_dir) if self._data_dir is not None else None,
             listeners=tuple(map(_inherited, self._listeners[worker])),
-            holdings=self._holdings.descriptor,
-            holdings_of_realms=self._holdings_of_realms.descriptor,
-            connections=self._connections.descriptor,
-            addresses=self._addresses.descriptor,
-            hosts=self._addresses.hosts,
+            memory=self._memory.descriptors,
             announces=announces,
         )
 
     def gone(self, worker: int) -> None:
         """Its allocations, connections and relayed addresses ended with it."""
-        for each in self._shared:
-            each.forget(worker)
+        self._memory.forget(worker)
         if self.supervisor is not None:
             self.supervisor.tell_all(WorkerGone(worker))
 
@@ -123,8 +104,7 @@ class _Workers:
 
     def close(self) -> None:
         """Let go of the sockets and the memory."""
-        for each in self._shared:
-            each.close()
+        self._memory.close()
         for listeners in self._listeners:
             for listener in listeners:
                 listener.socket.close()

@@ -18,11 +18,8 @@ from natkit.cli.entry import ExitStatus, report_error
 from natkit.errors import ConfigError, NatkitError, UnreachableError
 from natkit.server.envelope import SUPERVISOR, Envelope
 from natkit.server.handover import Correspondence, Link, Parcel
-from natkit.server.shared_addresses import SharedAddresses
-from natkit.server.shared_counts import SharedCounts
 from stun_server.administration import Administration
 from stun_server.config import Config, validated
-from stun_server.sharing import Sharing
 from stun_server.shell import log, running
 from stun_server.shell.crossing import (
     VOCABULARY,
@@ -41,6 +38,7 @@ from stun_server.shell.event_loop import run_loop
 from stun_server.shell.listening import Listener
 from stun_server.shell.neighbours import Post
 from stun_server.shell.place import Place
+from stun_server.shell.shared_memory import Attached
 
 __all__ = ["run"]
 
@@ -142,18 +140,14 @@ class _Worker:
 
 
 def _place(begin: Begin, post: Post) -> Place:
-    addresses = SharedAddresses(begin.addresses, begin.hosts, begin.worker)
+    memory = Attached.of(begin.memory, begin.worker)
     return Place(
         worker=begin.worker,
         listeners=tuple(map(_listener, begin.listeners)),
-        sharing=Sharing(
-            SharedCounts(begin.holdings, begin.worker),
-            addresses.elsewhere,
-            SharedCounts(begin.holdings_of_realms, begin.worker),
-        ),
-        connections=SharedCounts(begin.connections, begin.worker),
-        opened=addresses.add,
-        closed=addresses.remove,
+        sharing=memory.sharing,
+        connections=memory.connections,
+        opened=memory.opened,
+        closed=memory.closed,
         post=post,
     )
 

@@ -8,6 +8,7 @@ from natkit.machine import CloseSocket, Failure, Path, Transport
 from natkit.stun.attributes import (
     ChannelNumber,
     EvenPort,
+    Lifetime,
     RequestedTransport,
     ReservationToken,
     XorPeerAddress,
@@ -20,26 +21,32 @@ from stun_server.authentication import Account
 from stun_server.events import TakeReservation
 from stun_server.service import PENDING_LIFETIME
 from stun_server.settings import PortRange, Settings
-from stun_server.sharing import OwnCounts, Sharing
-from tests.stun_server.world import REALM, SETTINGS, Client, World, code
+from stun_server.sharing import Sharing
+from tests.stun_server.connections import allocate_tcp, begin_connect, connect, tcp_client
+from tests.stun_server.world import OTHER_PEER, PEER, REALM, SETTINGS, Client, World, code
 
 UDP = RequestedTransport(17)
 
 
 def workers(count: int, settings: Settings = SETTINGS) -> list[World]:
     """Machines that know of each other; a port that one has bound is in use for the others."""
-    holdings = OwnCounts()
+    shared = Sharing()
     worlds: list[World] = []
 
     def elsewhere(number: int, address: Address) -> bool:
-        return any(
-            world.server.allocations.of_relayed(address) is not None
-            for world in worlds
-            if world.settings.worker != number
-        )
+        others = (world.server.allocations for world in worlds if world.settings.worker != number)
+        return any(each.of_relayed(address) is not None for each in others)
+
+    def tcp_elsewhere(number: int, address: Address) -> bool:
+        others = (world.server.allocations for world in worlds if world.settings.worker != number)
+        return any(each.of_tcp_relayed(address) is not None for each in others)
 
     for number in range(count):
-        sharing = Sharing(holdings, partial(elsewhere, number))
+        sharing = replace(
+            shared,
+            relays_elsewhere=partial(elsewhere, number),
+            relays_tcp_elsewhere=partial(tcp_elsewhere, number),
+        )
         worlds.append(World(replace(settings, worker=number), seed=number, sharing=sharing))
     return worlds
 
@@ -92,6 +99,60 @@ def test_clients_of_different_workers_reach_each_other_by_their_relayed_addresse
     second.drain()
     assert first.from_peer(b"to alice", relayed_b, relayed_a) == []
     assert alice.send(ChannelData(0x4001, b"to bob").encode(padded=False)) == []
+
+
+def test_the_limits_on_permissions_and_channels_are_one_for_all_workers() -> None:
+    settings = replace(SETTINGS, permissions_per_user=2, channels_per_user=1)
+    first, second = workers(2, settings)
+    here, there = first.client(port=1), second.client(port=2)
+    here.allocate()
+    there.allocate()
+    assert code(here.permit(PEER)) is None
+    channel = (ChannelNumber(0x4001), XorPeerAddress(PEER))
+    assert code(there.request(Method.CHANNEL_BIND, *channel)) is None
+    assert code(here.request(Method.CHANNEL_BIND, *channel)) == 508
+    assert code(here.permit(OTHER_PEER)) == 508
+    there.request(Method.REFRESH, Lifetime(0))
+    assert code(here.request(Method.CHANNEL_BIND, *channel)) is None
+    assert code(here.permit(OTHER_PEER)) is None
+
+
+def test_the_limits_on_peer_connections_are_one_for_all_workers() -> None:
+    settings = replace(SETTINGS, peer_connections=3, peer_connections_per_user=2)
+    first, second = workers(2, settings)
+    here, there = tcp_client(first, port=1), tcp_client(second, port=2)
+    other = tcp_client(second, port=3, username="bob")
+    for each in (here, there, other):
+        allocate_tcp(each)
+    connect(here)
+    connect(there)
+    wish = XorPeerAddress(OTHER_PEER)
+    assert code(here.request(Method.CONNECT, wish)) == 486
+    connect(other)
+    assert code(other.request(Method.CONNECT, wish)) == 508
+    here.world.server.disconnected(here.path, here.world.now)
+    here.world.drain()
+    connect(there, OTHER_PEER)
+
+
+def test_a_relayed_tcp_address_of_another_worker_is_reached_by_tcp_alone() -> None:
+    # The relayed host is in a documentation range, which policy refuses otherwise.
+    first, second = workers(2)
+    here, there = tcp_client(first, port=1), tcp_client(second, port=2)
+    plain = first.client(port=3)
+    allocate_tcp(here)
+    relayed = allocate_tcp(there)
+    assert begin_connect(here, relayed).peer == relayed
+    plain.allocate()
+    # The host has a relayed address, so it is permitted; its port is none of UDP.
+    plain.permit(relayed)
+    channel = (ChannelNumber(0x4001), XorPeerAddress(relayed))
+    assert code(plain.request(Method.CHANNEL_BIND, *channel)) == 403
+    there.world.server.disconnected(there.path, there.world.now)
+    there.world.drain()
+    again = tcp_client(first, port=4)
+    allocate_tcp(again)
+    assert code(again.request(Method.CONNECT, XorPeerAddress(relayed))) == 403
 
 
 def test_a_port_of_another_worker_is_not_tried() -> None:

@@ -1,0 +1,119 @@
+"""What the workers of one server agree on at every request: memory that all of them have."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from natkit.address import Address
+from natkit.machine import Transport
+from natkit.server.shared_addresses import SharedAddresses
+from natkit.server.shared_counts import SharedCounts
+from stun_server.config import Config
+from stun_server.sharing import Sharing
+
+__all__ = ["Attached", "Descriptors", "SharedMemory"]
+
+# Beyond these the counts of a realm are a worker's own.
+_MOST_REALMS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """Where a worker finds it; ``hosts`` are those of the addresses.
+
+    ``connections`` are clients' by source; the other counts are as in
+    :class:`~stun_server.sharing.Sharing`.
+    """
+
+    hosts: tuple[str, ...]
+    udp_addresses: int
+    tcp_addresses: int
+    connections: int
+    holdings: int
+    holdings_of_realms: int
+    permissions: int
+    channels: int
+    peer_connections: int
+
+
+class SharedMemory:
+    """The supervisor's, which makes it and clears what a dead worker held."""
+
+    def __init__(self, config: Config, hosts: Sequence[str]) -> None:
+        workers, limits = config.workers(), config.limits
+
+        def counts(names: int) -> SharedCounts:
+            return SharedCounts.create(names=names, workers=workers)
+
+        self._addresses = (SharedAddresses.create(hosts), SharedAddresses.create(hosts))
+        # Permissions, channels and connections are held by those who have allocations.
+        self._counts = (
+            counts(limits.connections),
+            counts(limits.allocations),
+            counts(_MOST_REALMS),
+            *(counts(limits.allocations) for _ in range(3)),
+        )
+        self._all: tuple[SharedAddresses | SharedCounts, ...] = (*self._addresses, *self._counts)
+
+    @property
+    def descriptors(self) -> Descriptors:
+        """What a worker inherits."""
+        return Descriptors(
+            self._addresses[0].hosts,
+            *(each.descriptor for each in self._addresses),
+            *(each.descriptor for each in self._counts),
+        )
+
+    @property
+    def inherited(self) -> tuple[int, ...]:
+        """The descriptors alone."""
+        return tuple(each.descriptor for each in self._all)
+
+    def forget(self, worker: int) -> None:
+        """What a worker held ended with it."""
+        for each in self._all:
+            each.forget(worker)
+
+    def close(self) -> None:
+        """Let go of it."""
+        for each in self._all:
+            each.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A worker's view of it."""
+
+    sharing: Sharing
+    connections: SharedCounts
+    addresses: dict[Transport, SharedAddresses]
+
+    @classmethod
+    def of(cls, found: Descriptors, worker: int) -> Self:
+        """Attach as that worker."""
+
+        def counts(descriptor: int) -> SharedCounts:
+            return SharedCounts(descriptor, worker)
+
+        addresses = {
+            Transport.UDP: SharedAddresses(found.udp_addresses, found.hosts, worker),
+            Transport.TCP: SharedAddresses(found.tcp_addresses, found.hosts, worker),
+        }
+        sharing = Sharing(
+            holdings=counts(found.holdings),
+            relays_elsewhere=addresses[Transport.UDP].elsewhere,
+            relays_tcp_elsewhere=addresses[Transport.TCP].elsewhere,
+            holdings_of_realms=counts(found.holdings_of_realms),
+            permissions=counts(found.permissions),
+            channels=counts(found.channels),
+            peer_connections=counts(found.peer_connections),
+        )
+        return cls(sharing, counts(found.connections), addresses)
+
+    def opened(self, address: Address, transport: Transport) -> None:
+        """This worker relays from that address now."""
+        self.addresses[transport].add(address)
+
+    def closed(self, address: Address, transport: Transport) -> None:
+        """It does so no more."""
+        self.addresses[transport].remove(address)
