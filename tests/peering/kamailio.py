@@ -1,4 +1,7 @@
-"""Kamailio on loopback: a SIP server that answers OPTIONS over UDP, TCP, TLS, WS and WSS."""
+"""Kamailio on loopback: a SIP server that answers OPTIONS over UDP, TCP, TLS, WS and WSS.
+
+It answers the keep-alives of each as well: STUN, double CRLF, WebSocket pings.
+"""
 
 import socket
 from dataclasses import dataclass
@@ -36,6 +39,7 @@ loadmodule "siputils.so"
 loadmodule "textops.so"
 loadmodule "xhttp.so"
 loadmodule "websocket.so"
+loadmodule "stun.so"
 loadmodule "tls.so"
 modparam("tls", "certificate", "{certificate}")
 modparam("tls", "private_key", "{key}")
