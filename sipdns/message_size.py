@@ -94,18 +94,24 @@ class _Scan:
             position += 1 + length
 
     def _count(self, position: int) -> int:
-        """Labels of the name that begins here; each label and pointer is looked at once."""
+        """Labels of the name that begins here; each label and pointer is looked at once.
+
+        Each pointer leads to before all that the name had so far, so that none leads around.
+        """
         passed: list[int] = []
+        first = position
         while position not in self._labels:
             length = self._data[position]
             if length == 0:
                 self._labels[position] = 0
             elif length >= 0xC0:
                 target = (length & 0x3F) << 8 | self._data[position + 1]
-                if target >= position:
-                    raise MalformedMessage("the answer cannot be read: a name points forward")
+                if target >= first:
+                    raise MalformedMessage(
+                        "the answer cannot be read: a name points forward or into itself"
+                    )
                 passed.append(position)
-                position = target
+                position = first = target
             else:
                 passed.append(position)
                 position += 1 + length

@@ -57,6 +57,10 @@ AHEAD = pointer(START + 20)
         (message(LONG, *[record(b"\xc0\x0c", bytes(18) + pointer(START), 46)] * 1000), "labels"),
         (message(record(SELF)), "points forward"),
         (message(record(AHEAD)), "points forward"),
+        (message(record(b"\1a" + SELF)), "into itself"),
+        (message(record(b"\1a\1b" + pointer(START + 2))), "into itself"),
+        (message(record(b"\1a" * 60 + SELF)), "into itself"),
+        (message(record(b"\xc0\x0c", b"\1a" + pointer(START + 12), 2)), "into itself"),
         (message(record(b"\x3f" + b"a" * 10)), "breaks off"),
     ],
 )
