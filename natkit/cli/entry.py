@@ -152,7 +152,9 @@ def run(
         status = ExitStatus.FAULT if server else ExitStatus.NOT_TESTED
     except Exception as error:  # noqa: BLE001 - typer's own errors, and the last line of defence
         if isinstance(error, _CommandLineError):
-            report_error(f"{_clause(error.format_message())} (see '{program} --help')")
+            report_error(
+                f"{_clause(error.format_message())} (see '{_command(error, program)} --help')"
+            )
             status = ExitStatus.WRONG_USE
         else:
             traceback.print_exception(error)
@@ -164,12 +166,25 @@ def run(
 
 
 @runtime_checkable
+class _Context(Protocol):
+    """Where on the command line typer was."""
+
+    command_path: str
+
+
+@runtime_checkable
 class _CommandLineError(Protocol):
     """What typer raises for wrong arguments; its class has had several homes, so by its shape."""
 
     exit_code: int
 
     def format_message(self) -> str: ...
+
+
+def _command(error: _CommandLineError, program: str) -> str:
+    """The command that the error is about, whose --help tells more than that of the program."""
+    context: object = getattr(error, "ctx", None)
+    return context.command_path if isinstance(context, _Context) else program
 
 
 def _invoke(app: typer.Typer, program: str, arguments: list[str]) -> int:

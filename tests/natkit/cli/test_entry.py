@@ -95,7 +95,8 @@ def test_a_wrong_argument_is_one_line_that_names_it_and_status_2(
     assert ended.stderr.startswith("error: ")
     assert ended.stderr.count("\n") == 1
     assert part in ended.stderr
-    assert ended.stderr.endswith("(see 'program --help')\n")
+    command = " ".join(["program", *arguments[:1]]) if "show" in arguments else "program"
+    assert ended.stderr.endswith(f"(see '{command} --help')\n")
 
 
 def test_ctrl_c_is_quiet_and_a_clean_stop_for_a_server(start: Start) -> None:
