@@ -6,7 +6,7 @@ events of :mod:`stun_server.events` keep the plane in step.  Without a plane not
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 from natkit.address import Address
 from natkit.errors import MalformedMessage, MisuseError
@@ -22,7 +22,6 @@ from natkit.machine import (
 )
 from natkit.relay.rates import Rates, pass_through
 from natkit.stun.attributes import (
-    KNOWN_ATTRIBUTES,
     ErrorCode,
     Icmp,
     MobilityTicket,
@@ -31,10 +30,8 @@ from natkit.stun.attributes import (
 )
 from natkit.stun.message import Message
 from natkit.stun.registry import (
-    FIRST_COMPREHENSION_OPTIONAL,
     HEADER_LENGTH,
     TRANSACTION_ID_LENGTH,
-    AttributeType,
     MessageClass,
     Method,
     StunError,
@@ -63,6 +60,7 @@ from stun_server.handover import Snapshot
 from stun_server.icmp import from_icmp
 from stun_server.mobility import Mobility, Taking
 from stun_server.outcome import Outcome, Refusal, Success
+from stun_server.pending import MAX_PENDING, Lookup, Pending, Waiting
 from stun_server.plain_allocate import is_plain
 from stun_server.realms import Realm, Realms
 from stun_server.redeem import Redeeming, give_reservation
@@ -73,58 +71,14 @@ from stun_server.settings import Settings
 from stun_server.sharing import Sharing
 from stun_server.strangers import Strangers
 from stun_server.tcp_allocations import Concluded, TcpAllocations
+from stun_server.understood import (
+    TURN_REQUESTS,
+    UNDERSTOOD,
+    UNDERSTOOD_WITH_TOKEN,
+    has_malformed_attribute,
+)
 
 ServerResult = Address | Path | Listening | Taken | Credential | Snapshot | None
-
-# Requests that wait for a credential or a socket: each holds its message, so they are bounded; a
-# shell that answers at once needs one.  Beyond them lookups are dropped, for clients retransmit,
-# and Allocates get 508.
-MAX_PENDING = 1024
-
-PENDING_LIFETIME = 5.0
-"""Seconds that a request waits for the shell: by then a client has retransmitted it four times."""
-
-_TURN_REQUESTS = frozenset(
-    {
-        Method.ALLOCATE,
-        Method.REFRESH,
-        Method.CREATE_PERMISSION,
-        Method.CHANNEL_BIND,
-        Method.CONNECT,
-        Method.CONNECTION_BIND,
-    }
-)
-
-# The comprehension-required attributes that TURN's requests may carry (RFC 8489 §14, RFC 8656 §18).
-_UNDERSTOOD = frozenset(
-    {
-        AttributeType.USERNAME,
-        AttributeType.USERHASH,
-        AttributeType.REALM,
-        AttributeType.NONCE,
-        AttributeType.MESSAGE_INTEGRITY,
-        AttributeType.MESSAGE_INTEGRITY_SHA256,
-        AttributeType.PASSWORD_ALGORITHM,
-        AttributeType.CHANNEL_NUMBER,
-        AttributeType.LIFETIME,
-        AttributeType.XOR_PEER_ADDRESS,
-        AttributeType.DATA,
-        AttributeType.REQUESTED_ADDRESS_FAMILY,
-        AttributeType.EVEN_PORT,
-        AttributeType.REQUESTED_TRANSPORT,
-        AttributeType.DONT_FRAGMENT,
-        AttributeType.RESERVATION_TOKEN,
-        AttributeType.CONNECTION_ID,
-    }
-)
-
-_UNDERSTOOD_WITH_TOKEN = _UNDERSTOOD | {AttributeType.ACCESS_TOKEN}
-
-# Types that the codec gives as UnknownAttribute only when their value is malformed.
-_REQUIRED = frozenset(
-    int(known.type) for known in KNOWN_ATTRIBUTES if known.type < FIRST_COMPREHENSION_OPTIONAL
-)
-
 
 _UDP = Transport.UDP
 
@@ -133,25 +87,7 @@ def _nobody(_realm: str, _username: str) -> None:
     return None
 
 
-class _Lookup(NamedTuple):
-    """A request that waits for the credential of the user that it claims to be from."""
-
-    request: Message
-    path: Path
-    claim: Claim
-    realm: Realm
-    malformed: bool
-
-
-_FromElsewhere = Taking | Redeeming
-_Unfinished = Opening | _FromElsewhere | Connecting | Binding
-
-
-class _Waiting(NamedTuple):
-    """What waits for the shell's answer, and until when."""
-
-    pending: _Lookup | Opening | _FromElsewhere
-    until: float
+_Unfinished = Opening | Taking | Redeeming | Connecting | Binding
 
 
 class Server:
@@ -189,11 +125,7 @@ class Server:
         self._allocate = Allocate(settings, self.allocations, random, self._mobility)
         self._at_hand = at_hand
         self._adopt(settings)
-        # In the order of their deadlines, for each waits equally long.
-        self._pending: dict[RequestId, _Waiting] = {}
-        self._looking_up: set[tuple[Path, bytes]] = set()
-        self._opening: dict[Path, Opening | _FromElsewhere] = {}
-        self._last_request_id = 0
+        self._pending = Pending()
         self._transmits: list[Transmit] = []
         self._events: deque[ServerEvent] = deque()
 
@@ -259,7 +191,7 @@ class Server:
 
     def _dispatch(self, message: Message, path: Path, size: int, now: float) -> None:
         message = self.allocations.external.meant(message)
-        malformed = _has_malformed_attribute(message)
+        malformed = has_malformed_attribute(message)
         self.malformed += malformed
         match message.message_class:
             case MessageClass.REQUEST:
@@ -345,33 +277,33 @@ class Server:
     def answer(self, request_id: RequestId, result: ServerResult | Failure, now: float) -> None:
         """The shell opened a socket or looked up a credential, or could not."""
         self.handle_timer(now)
-        waiting = self._pending.get(request_id)
-        pending = waiting.pending if waiting is not None else None
+        kept = self._pending.kept.get(request_id)
+        pending = kept.waiting if kept is not None else None
         match pending:
             case None:
                 self._answered_alone(request_id, result, now)
-            case _Lookup():
+            case Lookup():
                 if not isinstance(result, Credential | Failure | None):
                     raise MisuseError("FindCredential is answered by a Credential or None")
-                self._forget_pending(request_id, pending)
+                self._pending.take(request_id)
                 self._found(pending, result, now)
             case Opening():
                 if isinstance(result, Listening):
                     result = result.local
                 elif not isinstance(result, Address | Failure):
                     raise MisuseError("OpenSocket is answered by an Address or a Failure")
-                self._forget_pending(request_id, pending)
+                self._pending.take(request_id)
                 self._opened(pending, result, now)
             case Taking():
                 if not isinstance(result, Snapshot | Failure):
                     raise MisuseError("TakeAllocation is answered by a Snapshot or a Failure")
-                self._forget_pending(request_id, pending)
+                self._pending.take(request_id)
                 outcome = self._mobility.taken(pending, result, now)
                 self._respond(pending.request, pending.path, pending.proof, outcome, now)
             case Redeeming():
                 if not isinstance(result, Address | Failure):
                     raise MisuseError("TakeReservation is answered by an Address or a Failure")
-                self._forget_pending(request_id, pending)
+                self._pending.take(request_id)
                 outcome = self._allocate.redeemed(pending, result, now)
                 self._respond(pending.request, pending.path, pending.proof, outcome, now)
             case _:
@@ -379,7 +311,7 @@ class Server:
 
     def handle_timer(self, now: float) -> None:
         """End what has expired, and the waiting for a shell that does not answer."""
-        if self._pending:
+        if self._pending.kept:
             self._lose_patience(now)
         if self._tcp.may_be_overdue(now):
             for concluded in self._tcp.overdue(now):
@@ -388,13 +320,10 @@ class Server:
             self._events += self.allocations.close_expired(now)
 
     def _lose_patience(self, now: float) -> None:
-        while self._pending:
-            request_id, (pending, until) = next(iter(self._pending.items()))
-            if until > now:
-                return
-            self._give_up(request_id, pending)
+        while (pending := self._pending.take_overdue(now)) is not None:
+            self._abandon(pending)
             refusal = Refusal(StunError.SERVER_ERROR, "no answer from the shell in time")
-            proof = None if isinstance(pending, _Lookup) else pending.proof
+            proof = None if isinstance(pending, Lookup) else pending.proof
             self._respond(pending.request, pending.path, proof, refusal, now)
 
     def end(self, allocation_id: int, now: float) -> bool:
@@ -407,9 +336,11 @@ class Server:
 
     def next_deadline(self) -> float | None:
         """When something expires next."""
-        deadlines = [self.allocations.next_deadline(), self._tcp.next_deadline()]
-        if self._pending:
-            deadlines.append(next(iter(self._pending.values())).until)
+        deadlines = (
+            self.allocations.next_deadline(),
+            self._tcp.next_deadline(),
+            self._pending.next_deadline(),
+        )
         return min((each for each in deadlines if each is not None), default=None)
 
     def transmits(self) -> Sequence[Transmit]:
@@ -449,7 +380,7 @@ class Server:
             message.method == Method.SEND
             and not message.is_classic
             and allocation is not None
-            and not message.unknown_required(_UNDERSTOOD)
+            and not message.unknown_required(UNDERSTOOD)
         ):
             self._events += self._mobility.used(allocation, path)
             sent = from_send(message, allocation, self.allocations, self._settings, now)
@@ -470,7 +401,7 @@ class Server:
                 self._respond(request, back, None, outcome, now, unproven=size)
             return
         # RFC 8489 §6.3: other methods are not supported, RFC 3489 has none of TURN's.
-        if request.method not in _TURN_REQUESTS or request.is_classic:
+        if request.method not in TURN_REQUESTS or request.is_classic:
             return
         allocation = self.allocations.of_client(path)
         if self._is_repeated(request.transaction_id, path, allocation, now):
@@ -486,13 +417,12 @@ class Server:
         if allocation is None:
             # Its nonce shows that it receives at its address.
             self.strangers.has_proven_itself(path, size, now)
-        lookup = _Lookup(request, path, claim, realm, malformed)
+        lookup = Lookup(request, path, claim, realm, malformed)
         credential = self._known(claim, realm, owner)
         if credential is not None:
             self._found(lookup, credential, now)
-        elif len(self._pending) < MAX_PENDING:
-            request_id = self._await(lookup, now)
-            self._looking_up.add((path, request.transaction_id))
+        elif len(self._pending.kept) < MAX_PENDING:
+            request_id = self._pending.add(lookup, now)
             self._events.append(
                 FindCredential(request_id, realm.name, claim.username, claim.userhash)
             )
@@ -530,12 +460,8 @@ class Server:
         self, transaction_id: bytes, path: Path, allocation: Allocation | None, now: float
     ) -> bool:
         """Whether this is a retransmission, answered again or about to be (RFC 8489 §6.3.1)."""
-        if self._pending:
-            waiting = self._opening.get(path)
-            if (path, transaction_id) in self._looking_up or (
-                waiting is not None and waiting.request.transaction_id == transaction_id
-            ):
-                return True
+        if self._pending.kept and self._pending.has(path, transaction_id):
+            return True
         if path.transport.is_reliable:
             return False
         kept = allocation.answers if allocation is not None else None
@@ -545,7 +471,7 @@ class Server:
         self._transmits.append(Transmit(data, path))
         return True
 
-    def _found(self, lookup: _Lookup, result: Credential | Failure | None, now: float) -> None:
+    def _found(self, lookup: Lookup, result: Credential | Failure | None, now: float) -> None:
         request, path = lookup.request, lookup.path
         if isinstance(result, Failure):
             refusal = Refusal(StunError.SERVER_ERROR, result.reason)
@@ -558,7 +484,7 @@ class Server:
             return
         # RFC 8489 §6.3.1
         unknown = request.unknown_required(
-            _UNDERSTOOD if lookup.claim.token is None else _UNDERSTOOD_WITH_TOKEN
+            UNDERSTOOD if lookup.claim.token is None else UNDERSTOOD_WITH_TOKEN
         )
         if lookup.malformed:
             # RFC 8656 §7.2 step 3, §10.2; only a user is told, strangers' garbage is dropped.
@@ -577,7 +503,7 @@ class Server:
         self, request: Message, path: Path, proof: Proof, now: float
     ) -> Opening | Redeeming | Outcome:
         # RFC 8656 §7.2 step 2
-        if self.allocations.of_client(path) is not None or path in self._opening:
+        if self.allocations.of_client(path) is not None or path in self._pending.opening:
             return Refusal(StunError.ALLOCATION_MISMATCH, "the 5-tuple has an allocation")
         elsewhere = self._alternates.refusal(
             path, proof, len(self.allocations), draining=self.is_draining
@@ -586,7 +512,7 @@ class Server:
             return elsewhere
         if self.is_draining:
             return Refusal(StunError.INSUFFICIENT_CAPACITY, "the server grants no more allocations")
-        if len(self._pending) >= MAX_PENDING:
+        if len(self._pending.kept) >= MAX_PENDING:
             return Refusal(StunError.INSUFFICIENT_CAPACITY, "too many sockets are being opened")
         return self._allocate.begin(request, path, proof, now)
 
@@ -594,13 +520,13 @@ class Server:
         self, request: Message, path: Path, proof: Proof, now: float
     ) -> _Unfinished | Outcome:
         if request.method == Method.CONNECTION_BIND:
-            if path in self._opening:
+            if path in self._pending.opening:
                 return Refusal(StunError.BAD_REQUEST, "the connection waits for an allocation")
             return self._tcp.bind(request, path, proof)
         if request.method == Method.REFRESH and request.get(MobilityTicket) is not None:
-            if path in self._opening:
+            if path in self._pending.opening:
                 return Refusal(StunError.ALLOCATION_MISMATCH, "the 5-tuple waits for an allocation")
-            if len(self._pending) >= MAX_PENDING:
+            if len(self._pending.kept) >= MAX_PENDING:
                 return Refusal(StunError.INSUFFICIENT_CAPACITY, "too much waits for the shell")
             return self._mobility.refresh(request, path, proof, now)
         # RFC 8656 §5
@@ -640,22 +566,18 @@ class Server:
         match outcome:
             case Opening(wanted=wanted, peers=peers):
                 asking = ListenForPeers if peers is Transport.TCP else OpenSocket
-                self._events.append(asking(self._await(outcome, now), wanted))
-                self._opening[path] = outcome
+                self._events.append(asking(self._pending.add(outcome, now), wanted))
             case Taking(owner=owner, ticket=ticket):
                 account = proof.credential.account
                 self._events.append(
-                    TakeAllocation(self._await(outcome, now), owner, ticket, *account)
+                    TakeAllocation(self._pending.add(outcome, now), owner, ticket, *account)
                 )
-                self._opening[path] = outcome
             case Redeeming(owner=owner, token=token, may_count=may_count):
                 account = proof.credential.account
-                request_id = self._await(outcome, now)
+                request_id = self._pending.add(outcome, now)
                 self._events.append(TakeReservation(request_id, owner, token, *account, may_count))
-                self._opening[path] = outcome
             case Connecting() | Binding():
-                self._last_request_id += 1
-                self._events.append(self._tcp.wait(self._last_request_id, outcome, now))
+                self._events.append(self._tcp.wait(self._pending.next_id(), outcome, now))
             case _:
                 self._respond(request, path, proof, outcome, now)
 
@@ -718,37 +640,15 @@ class Server:
             kept = allocation.answers if allocation is not None else None
             self.allocations.answers.remember(path, answer, kept)
 
-    def _await(self, pending: _Lookup | Opening | _FromElsewhere, now: float) -> RequestId:
-        self._last_request_id += 1
-        self._pending[self._last_request_id] = _Waiting(pending, now + PENDING_LIFETIME)
-        return self._last_request_id
-
     def _forget_requests(self, path: Path) -> None:
         """Forget the requests of ``path`` that wait."""
-        for request_id, (pending, _) in tuple(self._pending.items()):
-            if pending.path == path:
-                self._give_up(request_id, pending)
+        for pending in self._pending.take_all_of(path):
+            self._abandon(pending)
         self._tcp.forget(path)
 
-    def _forget_pending(
-        self, request_id: RequestId, pending: _Lookup | Opening | _FromElsewhere
-    ) -> None:
-        del self._pending[request_id]
-        if not isinstance(pending, _Lookup):
-            del self._opening[pending.path]
-        else:
-            self._looking_up.discard((pending.path, pending.request.transaction_id))
-
-    def _give_up(self, request_id: RequestId, pending: _Lookup | Opening | _FromElsewhere) -> None:
-        """Forget a request that waits, and what it holds."""
-        self._forget_pending(request_id, pending)
+    def _abandon(self, pending: Waiting) -> None:
+        """Give back what a request that waited holds."""
         if isinstance(pending, Opening):
             spare = self._allocate.abandon(pending)
             if spare is not None:
                 self._events.append(spare)
-
-
-def _has_malformed_attribute(message: Message) -> bool:
-    """Whether the codec knows the type of an attribute and could not read its value."""
-    unrecognized = message.unrecognized
-    return bool(unrecognized) and any(each.type in _REQUIRED for each in unrecognized)

@@ -49,7 +49,8 @@ from stun_server.events import (
     TakeAllocation,
     TakeReservation,
 )
-from stun_server.service import PENDING_LIFETIME, Server, ServerResult
+from stun_server.pending import PENDING_LIFETIME
+from stun_server.service import Server, ServerResult
 from stun_server.shell.administering import OneProcess, Parts
 from stun_server.shell.attending import attended
 from stun_server.shell.certificates import Certificates

@@ -21,7 +21,7 @@ from natkit.stun.attributes import (
 from natkit.stun.integrity import IntegrityKey
 from natkit.stun.message import Message
 from natkit.stun.registry import UDP_PROTOCOL, Method
-from stun_server.service import MAX_PENDING
+from stun_server.pending import MAX_PENDING
 from tests.conftest import Sized
 from tests.stun_server.world import LISTENER, REALM, SETTINGS, World, code
 

@@ -26,7 +26,7 @@ from natkit.stun.registry import Method, StunError
 from stun_server.allocate import MAX_TRIES
 from stun_server.allocations import RESERVATION_LIFETIME
 from stun_server.events import AllocationClosed, AllocationOpened, CloseReason, RequestRefused
-from stun_server.service import MAX_PENDING, PENDING_LIFETIME
+from stun_server.pending import MAX_PENDING, PENDING_LIFETIME
 from stun_server.settings import LAST_WORKER, PortRange
 from tests.stun_server.world import LISTENER, LISTENER6, PEER, SETTINGS, World, code
 

@@ -25,7 +25,7 @@ from natkit.stun.message import Message
 from natkit.stun.registry import Integrity, Method, PasswordAlgorithmNumber, SecurityFeature
 from stun_server.authentication import Credential
 from stun_server.events import RequestRefused
-from stun_server.service import MAX_PENDING, PENDING_LIFETIME
+from stun_server.pending import MAX_PENDING, PENDING_LIFETIME
 from tests.stun_server.world import LISTENER, REALM, SETTINGS, Client, World, code
 
 ALLOCATE = RequestedTransport(17)

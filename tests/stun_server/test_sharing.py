@@ -19,7 +19,7 @@ from natkit.stun.registry import Method
 from natkit.turn.channel_data import ChannelData
 from stun_server.authentication import Account
 from stun_server.events import TakeReservation
-from stun_server.service import PENDING_LIFETIME
+from stun_server.pending import PENDING_LIFETIME
 from stun_server.settings import PortRange, Settings
 from stun_server.sharing import Sharing
 from tests.stun_server.connections import allocate_tcp, begin_connect, connect, tcp_client
