@@ -24,10 +24,16 @@ from natkit.server.envelope import SUPERVISOR, Envelope, Kind, Vocabulary
 from natkit.server.handover import Correspondence, Link, Parcel, close_all, socket_pair
 from natkit.server.restarts import Restarts
 
-__all__ = ["BEGIN_TIME", "Logger", "Program", "Supervisor"]
+__all__ = ["BEGIN_TIME", "PATIENCE", "Logger", "Program", "Supervisor"]
 
 BEGIN_TIME = 60.0
 """Seconds that a worker has until it serves."""
+
+PATIENCE = 60.0
+"""Seconds without an answer after which a worker that serves is taken for dead, and killed."""
+
+# One answer may fail to come for a reason that is the whole machine's, such as a pause of it.
+_MISSED = 3
 
 # Seconds that a worker whose link ended may take to end itself.
 _LAST_WORDS = 10.0
@@ -57,6 +63,15 @@ class Program(Protocol):
         """The request that the worker answers as soon as it serves."""
         ...
 
+    @property
+    def sign_of_life(self) -> object:
+        """A request that a worker answers at once, whatever else it does."""
+        ...
+
+    def serves(self, worker: int) -> None:
+        """That worker serves from now on."""
+        ...
+
     def gone(self, worker: int) -> None:
         """That worker is dead: what it held is free."""
         ...
@@ -79,11 +94,14 @@ class Supervisor:
     """The workers 0 to ``count`` - 1 of a program.
 
     Names and numbers of processes are in the log; :meth:`ask` and :meth:`ask_all` reach those that
-    serve at the moment.
+    serve at the moment.  ``patience`` as :data:`PATIENCE`.
     """
 
-    def __init__(self, program: Program, count: int, logger: Logger) -> None:
+    def __init__(
+        self, program: Program, count: int, logger: Logger, *, patience: float = PATIENCE
+    ) -> None:
         self._program = program
+        self._patience = patience
         self._logger = logger
         self._workers = [_Worker(number) for number in range(count)]
         self._tasks: list[asyncio.Task[None]] = []
@@ -151,6 +169,12 @@ class Supervisor:
         for worker in self._workers:
             if worker.process is not None:
                 worker.process.send_signal(number)
+
+    def end(self, worker: int) -> None:
+        """Have one end; unless all are to, its successor is started."""
+        process = self._workers[worker].process
+        if process is not None:
+            process.send_signal(signal.SIGINT)
 
     async def ask(self, worker: int, message: object, descriptors: tuple[int, ...] = ()) -> Parcel:
         """Ask one; raises as :meth:`~natkit.server.handover.Correspondence.ask` does."""
@@ -229,7 +253,7 @@ class Supervisor:
                 return None, f"could not be started: {error.strerror}"
         worker.process = process
         worker.link = self._link(worker, ours)
-        introduction = asyncio.create_task(self._introduce(worker, process, begun))
+        attention = asyncio.create_task(self._attend(worker, process, begun))
         try:
             status = await _end_of(process)
         except asyncio.CancelledError:
@@ -237,8 +261,8 @@ class Supervisor:
             process.wait()
             raise
         finally:
-            introduction.cancel()
-            await asyncio.gather(introduction, return_exceptions=True)
+            attention.cancel()
+            await asyncio.gather(attention, return_exceptions=True)
             worker.is_serving = False
             worker.process = None
             worker.link.close()
@@ -260,13 +284,46 @@ class Supervisor:
 
         return Link(sock, lambda envelope: self._receive(worker, envelope), end)
 
-    async def _introduce(
+    async def _attend(
         self,
         worker: _Worker,
         process: subprocess.Popen[bytes],
         begun: "asyncio.Future[object]",
     ) -> None:
-        """Tell a new process what it is to do, and wait until it does it."""
+        """Have a new process begin, and see to it that it does not stand still."""
+        if await self._introduce(worker, process, begun):
+            await self._watch(worker, process)
+
+    async def _watch(self, worker: _Worker, process: subprocess.Popen[bytes]) -> None:
+        """Kill it when it answers nothing any more."""
+        pause = self._patience / (2 * _MISSED)
+        missed = 0
+        while missed < _MISSED:
+            await asyncio.sleep(pause)
+            try:
+                await self._correspondence.ask(
+                    worker.number, self._program.sign_of_life, limit=pause
+                )
+                missed = 0
+            except HandoverRefused:
+                missed = 0
+            except UnreachableError:
+                missed += 1
+        self._logger.error(
+            "worker hangs",
+            worker=worker.number,
+            process=process.pid,
+            no_answer_for=self._patience,
+        )
+        process.kill()
+
+    async def _introduce(
+        self,
+        worker: _Worker,
+        process: subprocess.Popen[bytes],
+        begun: "asyncio.Future[object]",
+    ) -> bool:
+        """Tell a new process what it is to do, and wait until it does it, or fails to."""
         try:
             answer = await self._correspondence.ask(
                 worker.number, self._program.begin(worker.number), limit=BEGIN_TIME
@@ -278,15 +335,17 @@ class Supervisor:
                 reason = str(error)
                 self._logger.warning("worker not begun", worker=worker.number, reason=reason)
             process.kill()
-            return
+            return False
         worker.is_serving = True
+        self._program.serves(worker.number)
         if self._stop.is_set():
             # Whoever asked for the end did not reach it.
-            process.terminate()
+            process.send_signal(signal.SIGINT)
         if not begun.done():
             begun.set_result(answer.message)
         else:
             self._logger.info("worker restarted", worker=worker.number, process=process.pid)
+        return True
 
     def _receive(self, worker: _Worker, envelope: Envelope) -> None:
         envelope = replace(envelope, sender=worker.number)

@@ -13,6 +13,7 @@ from stun_server.shell.state import Keys
 
 __all__ = [
     "VOCABULARY",
+    "AskLeft",
     "AskSessions",
     "AskStatus",
     "Began",
@@ -26,6 +27,8 @@ __all__ = [
     "GivenConnection",
     "GivenReservation",
     "Inherited",
+    "Left",
+    "NothingLeft",
     "Renew",
     "ReturnConnection",
     "RevokeConnection",
@@ -111,6 +114,23 @@ class BeginDrain:
     """Grant no more allocations.  The answer is a Drain."""
 
     limit: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AskLeft:
+    """The answer is :class:`Left`; a worker that gives none for long is taken for dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Sessions of a worker, those among them that are on their way to it."""
+
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True)
+class NothingLeft:
+    """To the supervisor: this worker drains, and has no session any more or no more time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +233,9 @@ VOCABULARY = Vocabulary(
                 RevokeConnection,
                 ReturnConnection,
                 WorkerGone,
+                AskLeft,
+                Left,
+                NothingLeft,
             )
         )
     )

@@ -1,4 +1,4 @@
-"""A drain: no allocation is granted any more, and the server ends when the last one is gone."""
+"""A drain: no allocation is granted any more, and the process ends when the last one is gone."""
 
 import asyncio
 import time
@@ -17,7 +17,8 @@ def _nobody_listens(_: Drain) -> None:
 class Draining:
     """Begins a drain when told to, and sets ``over`` at its end.
 
-    ``refuse`` has the machine grant nothing more, ``sessions`` counts what lives.
+    ``refuse`` has the machine grant nothing more, ``sessions`` counts what lives.  ``drained`` is
+    told of the end instead, where it is for others to say what follows.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class Draining:
         refuse: Callable[[], None],
         sessions: Callable[[], int],
         logger: Logger,
+        drained: Callable[[], None] | None = None,
     ) -> None:
         self.over = asyncio.Event()
         self.limit = limit
@@ -35,6 +37,7 @@ class Draining:
         self._refuse = refuse
         self._sessions = sessions
         self._logger = logger
+        self._drained = drained
         self._loop = asyncio.get_running_loop()
         self._since = 0.0
         self._until = 0.0
@@ -73,7 +76,11 @@ class Draining:
 
     def closed(self) -> None:
         """A session ended: see whether it was the last."""
-        if self._timer is not None and not self._sessions() and not self.over.is_set():
+        if self._timer is None or self._sessions() or self.over.is_set():
+            return
+        if self._drained is not None:
+            self._drained()
+        else:
             self._logger.info("drained")
             self.over.set()
 
@@ -83,5 +90,8 @@ class Draining:
             self._timer.cancel()
 
     def _end_early(self) -> None:
+        if self._drained is not None:
+            self._drained()
+            return
         self._logger.warning("drain over", sessions_cut=self._sessions())
         self.over.set()

@@ -1,6 +1,5 @@
 """The :class:`~stun_server.administration.Administration` of a server of several workers."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -8,15 +7,15 @@ from natkit.errors import UnreachableError
 from natkit.server.handover import Parcel
 from natkit.server.supervisor import Supervisor
 from stun_server.administration import Drain, Reload, Session, Status, session_place
-from stun_server.combining import combined, combined_drain
+from stun_server.combining import combined
 from stun_server.shell.crossing import (
     AskSessions,
     AskStatus,
-    BeginDrain,
     Disconnect,
     Disconnected,
     Sessions,
 )
+from stun_server.shell.ending import Ending
 from stun_server.shell.reloading import Reloading
 
 __all__ = ["ManyProcesses"]
@@ -24,20 +23,16 @@ __all__ = ["ManyProcesses"]
 M = TypeVar("M")
 
 
-def _nobody_listens(_: Drain) -> None:
-    """Nobody wants to know of a drain."""
-
-
 class ManyProcesses:
-    """Asks the workers, and puts together what they say; ``on_drain`` is told of each drain.
+    """Asks the workers, and puts together what they say.
 
     A worker that is being started again is not heard.  UnreachableError when none serves.
     """
 
-    def __init__(self, supervisor: Supervisor, reloading: Reloading) -> None:
-        self.on_drain: Callable[[Drain], None] = _nobody_listens
+    def __init__(self, supervisor: Supervisor, reloading: Reloading, ending: Ending) -> None:
         self._supervisor = supervisor
         self._reloading = reloading
+        self._ending = ending
 
     async def status(self) -> Status:
         """How the server fares now."""
@@ -64,11 +59,7 @@ class ManyProcesses:
 
     async def drain(self, limit: float | None = None) -> Drain:
         """Grant no more allocations anywhere, and end once there are none."""
-        # Before they are asked: one that has nothing left ends at once.
-        self._supervisor.stop()
-        drain = combined_drain(await self._all(BeginDrain(limit), Drain))
-        self.on_drain(drain)
-        return drain
+        return await self._ending.drain(limit)
 
     async def reload(self) -> Reload:
         """Read the configuration again, and have all workers apply it, or none."""

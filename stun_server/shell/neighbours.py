@@ -74,6 +74,11 @@ class Neighbours:
         self._given: dict[int, int] = {}
         self._taken: dict[int, int] = {}
 
+    @property
+    def arriving(self) -> int:
+        """How much was asked for, and is not here yet."""
+        return len(self._tasks)
+
     # What this machine asks for.
 
     def take_reservation(self, event: TakeReservation) -> None:

@@ -22,7 +22,8 @@ class Place:
 
     ``listeners`` are inherited; None has the process open its own.  ``connections`` counts them by
     source.  ``opened`` and ``closed`` are told of relayed addresses, for other workers to know, who
-    are reached by ``post``.
+    are reached by ``post``.  ``drained`` is told when a drain has left no session, or no time; None
+    has the process end then.
     """
 
     worker: int = 0
@@ -32,3 +33,4 @@ class Place:
     opened: Callable[[Address, Transport], None] = _nobody
     closed: Callable[[Address, Transport], None] = _nobody
     post: Post | None = None
+    drained: Callable[[], None] | None = None

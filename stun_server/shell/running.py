@@ -158,6 +158,7 @@ class RunningServer:
             refuse=self._refuse_allocations,
             sessions=lambda: len(self._machine.allocations),
             logger=logger,
+            drained=place.drained,
         )
         self._driver: Driver[ServerEvent, ServerResult] = Driver(
             self._machine,
@@ -253,6 +254,11 @@ class RunningServer:
             "plane_reason": check_plane(self._config.listeners.relay_plane),
             "event_loop": type(self._loop).__module__.partition(".")[0],
         }
+
+    @property
+    def left(self) -> int:
+        """Sessions, those among them that another worker may be giving away to this one."""
+        return len(self._machine.allocations) + self.neighbours.arriving
 
     def log_certificate(self) -> None:
         """Say whom the certificate in use names, if there is one."""

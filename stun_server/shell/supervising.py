@@ -1,7 +1,6 @@
 """A server of several workers: what its supervisor does for it."""
 
 import asyncio
-import contextlib
 import json
 import signal
 import sys
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 
 from natkit.address import Address
-from natkit.errors import ConfigError, UnreachableError
+from natkit.errors import ConfigError
 from natkit.net.interfaces import expand_wildcard
 from natkit.server.envelope import Vocabulary
 from natkit.server.handover import Parcel
@@ -20,8 +19,18 @@ from stun_server.administration import Reload
 from stun_server.config import Config
 from stun_server.shell import running
 from stun_server.shell.attending import attended
-from stun_server.shell.crossing import VOCABULARY, Began, Begin, Inherited, Renew, WorkerGone
+from stun_server.shell.crossing import (
+    VOCABULARY,
+    AskLeft,
+    Began,
+    Begin,
+    Inherited,
+    NothingLeft,
+    Renew,
+    WorkerGone,
+)
 from stun_server.shell.directory import Directory, check_users
+from stun_server.shell.ending import Ending
 from stun_server.shell.listening import Listener, share
 from stun_server.shell.log import Logger
 from stun_server.shell.many_processes import ManyProcesses
@@ -55,6 +64,7 @@ class _Workers:
         config = written.config
         self.written = written
         self.supervisor: Supervisor | None = None
+        self.ending: Ending | None = None
         self._keys = keys
         self._data_dir = data_dir
         self._count = count = config.workers()
@@ -92,14 +102,26 @@ class _Workers:
             announces=announces,
         )
 
+    @property
+    def sign_of_life(self) -> object:
+        """What every worker can answer."""
+        return AskLeft()
+
+    def serves(self, worker: int) -> None:
+        """While the others drain, so does this one."""
+        if self.ending is not None:
+            self.ending.began(worker)
+
     def gone(self, worker: int) -> None:
         """Its allocations, connections and relayed addresses ended with it."""
         self._memory.forget(worker)
         if self.supervisor is not None:
             self.supervisor.tell_all(WorkerGone(worker))
 
-    async def handle(self, sender: int, parcel: Parcel) -> Parcel | None:  # noqa: ARG002
-        """The workers ask the supervisor nothing."""
+    async def handle(self, sender: int, parcel: Parcel) -> Parcel | None:
+        """The workers ask the supervisor nothing, and tell it that they drained."""
+        if isinstance(parcel.message, NothingLeft) and self.ending is not None:
+            self.ending.nothing_left(sender)
         return None
 
     def close(self) -> None:
@@ -150,33 +172,6 @@ class _Renewal:
         return None
 
 
-class _Ending:
-    """What SIGTERM asks for: the first time a drain, the second time an end, the third to kill."""
-
-    def __init__(self, supervisor: Supervisor, administration: ManyProcesses) -> None:
-        self._supervisor = supervisor
-        self._administration = administration
-        self._drain: asyncio.Task[None] | None = None
-
-    def terminate(self) -> None:
-        """SIGTERM came."""
-        if self._drain is None and not self._supervisor.is_stopping:
-            self._drain = asyncio.get_running_loop().create_task(self._begin())
-        else:
-            self._supervisor.stop(signal.SIGTERM)
-
-    async def aclose(self) -> None:
-        """The server has ended."""
-        if self._drain is not None:
-            self._drain.cancel()
-            await asyncio.gather(self._drain, return_exceptions=True)
-
-    async def _begin(self) -> None:
-        # Those that do not serve yet will be told as soon as they do.
-        with contextlib.suppress(UnreachableError):
-            await self._administration.drain()
-
-
 async def supervise(
     written: Written,
     keys: Keys,
@@ -198,8 +193,10 @@ async def supervise(
     users = await Directory.open(config, data_dir, logger, loop.time)
     renewal = _Renewal(workers, supervisor, reread)
     reloading = Reloading(config, renewal.read, renewal.apply, logger)
-    administration = ManyProcesses(supervisor, reloading)
-    ending = _Ending(supervisor, administration)
+    ending = workers.ending = Ending(
+        supervisor, lambda: float(workers.written.config.limits.drain), logger
+    )
+    administration = ManyProcesses(supervisor, reloading, ending)
     loop.add_signal_handler(signal.SIGTERM, ending.terminate)
     loop.add_signal_handler(signal.SIGINT, supervisor.stop, signal.SIGINT)
     loop.add_signal_handler(signal.SIGHUP, reloading.soon)
@@ -212,7 +209,7 @@ async def supervise(
             http = await AdminHttp.open(config, administration, lambda: users.signing, logger)
             try:
                 async with attended(data_dir, administration, logger) as attendants:
-                    administration.on_drain = attendants.draining
+                    ending.on_drain = attendants.draining
                     logger.info("ready", **introduction)
                     await supervisor.wait()
             finally:

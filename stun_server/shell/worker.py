@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path as FilePath
 
 from natkit.cli.entry import ExitStatus, report_error
@@ -23,6 +24,7 @@ from stun_server.config import Config, validated
 from stun_server.shell import log, running
 from stun_server.shell.crossing import (
     VOCABULARY,
+    AskLeft,
     AskSessions,
     AskStatus,
     Began,
@@ -31,6 +33,8 @@ from stun_server.shell.crossing import (
     Disconnect,
     Disconnected,
     Inherited,
+    Left,
+    NothingLeft,
     Renew,
     Sessions,
 )
@@ -74,7 +78,7 @@ class _Worker:
                 logger,
                 lambda server: self._tell_ready(server, begin, config),
                 FilePath(begin.data_dir) if begin.data_dir is not None else None,
-                _place(begin, self._correspondence),
+                _place(begin, self._correspondence, self._drained),
                 self._reread,
             )
         except ConfigError as error:
@@ -103,6 +107,8 @@ class _Worker:
                 return Parcel(await self._began)
             case _ if self._server is None:
                 raise UnreachableError("the worker does not serve yet")
+            case AskLeft():
+                return Parcel(Left(self._server.left))
             case message if sender == SUPERVISOR:
                 answer = await self._administer(self._server.administration, message)
                 if answer is not None:
@@ -126,6 +132,11 @@ class _Worker:
             case _:
                 return None
 
+    def _drained(self) -> None:
+        """Whether that is the end is the supervisor's to say: others may have sessions."""
+        with contextlib.suppress(UnreachableError):
+            self._correspondence.tell(SUPERVISOR, NothingLeft())
+
     def _send(self, envelope: Envelope) -> None:
         self._link.send(envelope)
 
@@ -139,7 +150,7 @@ class _Worker:
             self._logger.error("internal error", exc_info=error)
 
 
-def _place(begin: Begin, post: Post) -> Place:
+def _place(begin: Begin, post: Post, drained: Callable[[], None]) -> Place:
     memory = Attached.of(begin.memory, begin.worker)
     return Place(
         worker=begin.worker,
@@ -149,6 +160,7 @@ def _place(begin: Begin, post: Post) -> Place:
         opened=memory.opened,
         closed=memory.closed,
         post=post,
+        drained=drained,
     )
 
 

@@ -11,7 +11,7 @@ from time import monotonic
 
 from natkit.address import Address
 
-LIMIT = 30.0
+LIMIT = 90.0
 """Seconds in which the server must start, log or stop; long, because CI machines stall."""
 USER = "user"
 PASSWORD = "secret"

@@ -15,7 +15,7 @@ import pytest
 
 from natkit.address import Address
 from natkit.aio.turn import Allocation, allocate
-from natkit.errors import QuotaReached
+from natkit.errors import ErrorResponse, QuotaReached
 from natkit.server.restarts import CRASH_LOOP_DEATHS
 from tests.conftest import Sized
 from tests.stun_server.process import (
@@ -239,6 +239,79 @@ async def test_a_reload_and_a_drain_lose_no_packet_of_those_who_stay(directory: 
         # The last session ends, and so does the server.
         assert server.process.wait(LIMIT) == 0
         assert len(server.lines("not reloaded")) == 1
+
+
+async def refused_everywhere(server: StunServerProcess) -> None:
+    """Whichever worker a client comes to, it is told at once that nothing is granted."""
+    for _ in range(CLIENTS):
+        with pytest.raises(ErrorResponse) as refusal:
+            async with allocate(uri(server), username=USER, password=PASSWORD):
+                pass
+        assert refusal.value.code == 508
+
+
+async def test_workers_that_drain_answer_everybody_until_the_last_session_of_all_ends(
+    directory: Path,
+) -> None:
+    with stun_server(directory, "--workers", "2") as server:
+        async with AsyncExitStack() as last:
+            async with AsyncExitStack() as rest:
+                found: dict[int, list[Allocation]] = {}
+                while sorted(found) != [0, 1]:
+                    one = AsyncExitStack()
+                    relay = await one.enter_async_context(
+                        allocate(uri(server), username=USER, password=PASSWORD)
+                    )
+                    worker = worker_of(server, relay)
+                    found.setdefault(worker, []).append(relay)
+                    await (last if worker == 0 else rest).enter_async_context(one)
+                server.process.send_signal(signal.SIGTERM)
+                server.wait_until(partial(_has_lines, server, "draining", 3))
+                await refused_everywhere(server)
+            # Worker 1 has no session any more.
+            closed = partial(_has_lines, server, "allocation closed", len(found[1]))
+            server.wait_until(closed)
+            await refused_everywhere(server)
+            os.kill(workers(server)[1], signal.SIGKILL)
+            server.wait_until(lambda: server.lines("worker restarted"))
+            # Its successor drains, too.
+            server.wait_until(partial(_has_lines, server, "draining", 4))
+            await refused_everywhere(server)
+            # And who has a session goes on.
+            await found[0][0].permit(Address("8.8.8.8", 1))
+        assert server.process.wait(LIMIT) == 0
+        assert [line.get("worker") for line in server.lines("drained")] == [None]
+        assert sorted(str(line["worker"]) for line in server.lines("stopped")) == ["0", "1"]
+
+
+async def test_a_drain_of_workers_is_over_when_its_limit_comes_though_sessions_live(
+    launch: "Launch", directory: Path
+) -> None:
+    config = directory / "server.toml"
+    config.write_text("[limits]\ndrain = 0\n")
+    server = launch(*LISTEN, "--config", str(config), "--workers", "2")
+    server.wait_until(lambda: server.lines("ready"))
+    relay = allocate(uri(server), username=USER, password=PASSWORD)
+    await relay.__aenter__()
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(LIMIT) == 0
+    assert [line["sessions_cut"] for line in server.lines("drain over")] == [1]
+    assert len(server.lines("stopped")) == 2
+    await relay.__aexit__(None, None, None)
+
+
+async def test_a_worker_that_is_told_to_end_drains_and_has_a_successor(directory: Path) -> None:
+    with stun_server(directory, "--workers", "2") as server:
+        async with clients(server) as found:
+            assert sorted(found) == [0, 1]
+            before = workers(server)
+            os.kill(before[1], signal.SIGTERM)
+            server.wait_until(lambda: server.lines("draining"))
+            assert workers(server) == before
+        server.wait_until(lambda: server.lines("worker restarted"))
+        async with clients(server) as found:
+            assert sorted(found) == [0, 1]
+        assert workers(server)[0] == before[0]
 
 
 async def test_a_dead_workers_clients_are_served_by_its_successor(directory: Path) -> None:

@@ -1,6 +1,7 @@
 """A worker of the tests: ``python -m tests.natkit.server.small_worker NUMBER DESCRIPTOR``."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import sys
@@ -71,4 +72,5 @@ async def main(number: int, descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from natkit.errors import ConfigError, HandoverRefused, UnreachableError, WorkersFailed
 from natkit.server.envelope import Vocabulary
 from natkit.server.handover import Parcel
-from natkit.server.supervisor import Supervisor
+from natkit.server.supervisor import PATIENCE, Supervisor
 from tests.natkit.server.small_worker import VOCABULARY, Begin, Done, Fetch, Give
 
 LIMIT = 30.0
@@ -35,6 +35,7 @@ class Small:
     def __init__(self, behaviours: Mapping[int, str]) -> None:
         self._behaviours = behaviours
         self.dead: list[int] = []
+        self.begun: list[int] = []
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -50,6 +51,13 @@ class Small:
     def begin(self, worker: int) -> object:
         return Begin(self._behaviours.get(worker, "serve"))
 
+    @property
+    def sign_of_life(self) -> object:
+        return Begin("serve")
+
+    def serves(self, worker: int) -> None:
+        self.begun.append(worker)
+
     def gone(self, worker: int) -> None:
         self.dead.append(worker)
 
@@ -62,11 +70,11 @@ Lines = Sequence[Mapping[str, object]]
 
 @asynccontextmanager
 async def supervised(
-    count: int, behaviours: Mapping[int, str] | None = None
+    count: int, behaviours: Mapping[int, str] | None = None, *, patience: float = PATIENCE
 ) -> AsyncIterator[tuple[Supervisor, Small, Lines]]:
     program = Small(behaviours or {})
     with capture_logs() as log:
-        supervisor = Supervisor(program, count, structlog.get_logger())
+        supervisor = Supervisor(program, count, structlog.get_logger(), patience=patience)
         try:
             yield supervisor, program, log
         finally:
@@ -165,3 +173,22 @@ async def test_the_third_signal_ends_what_does_not_end_by_itself() -> None:
             supervisor.stop(signal.SIGTERM)
         async with asyncio.timeout(LIMIT):
             await supervisor.wait()
+
+
+async def test_one_that_stands_still_is_killed_and_started_again() -> None:
+    async with supervised(1, patience=3.0) as (supervisor, program, log):
+        (begun,) = await supervisor.start()
+        os.kill(process_of(begun), signal.SIGSTOP)
+        await until(lambda: len(program.begun) > 1)
+        hangs = [line for line in log if line["event"] == "worker hangs"]
+        assert (hangs[0]["worker"], hangs[0]["process"]) == (0, process_of(begun))
+        assert process_of((await supervisor.ask(0, Begin("serve"))).message) != process_of(begun)
+
+
+async def test_one_that_is_asked_to_end_has_a_successor() -> None:
+    async with supervised(1) as (supervisor, program, log):
+        await supervisor.start()
+        supervisor.end(0)
+        await until(lambda: len(program.begun) > 1)
+        (died,) = [line for line in log if line["event"] == "worker died"]
+        assert died["how"] == "ended with status 0"
