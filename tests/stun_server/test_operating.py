@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -30,12 +31,20 @@ def state(directory: Path) -> tuple[str, str]:
     return ("--data-dir", str(directory / "state"))
 
 
+@pytest.fixture(params=["1", "2"], ids=["one process", "two workers"])
+def workers(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """What an operator sees is the same whether one process serves or a supervisor's workers."""
+    return ("--workers", str(request.param))
+
+
 def uri(server: StunServerProcess) -> str:
     return f"turn:{server.address}?transport=udp"
 
 
-async def test_status_and_sessions_show_what_is_there_while_it_is(tmp_path: Path) -> None:
-    with stun_server(tmp_path) as server:
+async def test_status_and_sessions_show_what_is_there_while_it_is(
+    tmp_path: Path, workers: tuple[str, str]
+) -> None:
+    with stun_server(tmp_path, *workers) as server:
         async with allocate(uri(server), username=USER, password=PASSWORD) as relay:
             shown = command("status", *state(tmp_path))
             assert (shown.returncode, shown.stderr) == (0, "")
@@ -47,7 +56,6 @@ async def test_status_and_sessions_show_what_is_there_while_it_is(tmp_path: Path
             assert max(map(len, lines)) <= 80
 
             shown = command("sessions", *state(tmp_path))
-            assert "0-1" in shown.stdout
             assert USER in shown.stdout
             assert str(relay.relayed_address) in shown.stdout
 
@@ -59,23 +67,28 @@ async def test_status_and_sessions_show_what_is_there_while_it_is(tmp_path: Path
             assert session["relayed"] == [str(relay.relayed_address)]
             opened = server.lines("allocation opened")[0]
             assert session["id"] == opened["session"]
+            assert str(session["id"]) in shown.stdout
 
 
-async def test_disconnect_ends_a_session(tmp_path: Path) -> None:
-    with stun_server(tmp_path) as server:
+async def test_disconnect_ends_a_session(tmp_path: Path, workers: tuple[str, str]) -> None:
+    with stun_server(tmp_path, *workers) as server:
         async with allocate(uri(server), username=USER, password=PASSWORD):
-            assert command("disconnect", "0-1", *state(tmp_path)).stdout == "0-1: ended\n"
+            session = str(server.lines("allocation opened")[0]["session"])
+            ended = command("disconnect", session, *state(tmp_path))
+            assert ended.stdout == f"{session}: ended\n"
             assert server.lines("allocation closed")[0]["reason"] == "ended by the operator"
-            again = command("disconnect", "0-1", *state(tmp_path))
+            again = command("disconnect", session, *state(tmp_path))
             assert again.returncode == 1
-            assert again.stderr.startswith("error: there is no session 0-1")
+            assert again.stderr.startswith(f"error: there is no session {session}")
             assert command("sessions", *state(tmp_path)).stdout == "no sessions\n"
 
 
-def test_reload_says_what_it_changed_or_what_is_wrong(tmp_path: Path) -> None:
+def test_reload_says_what_it_changed_or_what_is_wrong(
+    tmp_path: Path, workers: tuple[str, str]
+) -> None:
     file = tmp_path / "server.toml"
     file.write_text("[limits]\nallocations = 10\n")
-    with stun_server(tmp_path, "--config", str(file)):
+    with stun_server(tmp_path, "--config", str(file), *workers):
         file.write_text("[limits]\nallocations = 11\n[listeners]\nrelay_plane = 'userspace'\n")
         done = command("reload", *state(tmp_path))
         assert done.stdout == (
@@ -91,8 +104,10 @@ def test_reload_says_what_it_changed_or_what_is_wrong(tmp_path: Path) -> None:
         assert report["reload"]["error"].startswith(f"{file}: ")
 
 
-async def test_drain_ends_the_server_after_its_last_session(tmp_path: Path) -> None:
-    with stun_server(tmp_path) as server:
+async def test_drain_ends_the_server_after_its_last_session(
+    tmp_path: Path, workers: tuple[str, str]
+) -> None:
+    with stun_server(tmp_path, *workers) as server:
         async with allocate(uri(server), username=USER, password=PASSWORD):
             begun = command("drain", "--limit", "100", *state(tmp_path))
             assert begun.stdout.startswith("draining: 1 session left, for 1 min ")
@@ -109,6 +124,20 @@ def test_without_a_server_it_is_one_line(tmp_path: Path, name: str) -> None:
     assert asked.returncode == 1
     assert asked.stdout == ""
     assert asked.stderr == f"error: no server runs with the data directory {tmp_path}/state\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_second_signal_ends_a_drain_at_once(
+    tmp_path: Path, workers: tuple[str, str], number: signal.Signals
+) -> None:
+    with stun_server(tmp_path, *workers) as server:
+        async with allocate(uri(server), username=USER, password=PASSWORD):
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_until(
+                lambda: len(server.lines("draining")) == (3 if workers[1] == "2" else 1)
+            )
+            server.process.send_signal(number)
+            assert server.process.wait(60) == 0
 
 
 def test_a_directory_that_is_not_there_is_wrong_use(tmp_path: Path) -> None:

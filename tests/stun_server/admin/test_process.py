@@ -67,9 +67,10 @@ async def test_the_metrics_of_a_session_are_there_while_it_lives(
             assert labels.isdisjoint({USER, str(there), there.host, there.port})
 
 
-async def test_a_server_that_drains_is_alive_but_not_ready(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_server_that_drains_is_alive_but_not_ready(tmp_path: Path, workers: str) -> None:
     admin = Address("127.0.0.1", free_port("127.0.0.1"))
-    with stun_server(tmp_path, "--admin", str(admin)) as server:
+    with stun_server(tmp_path, "--admin", str(admin), "--workers", workers) as server:
         uri = f"turn:{server.address}"
         async with allocate(uri, username=USER, password=PASSWORD):
             assert (await fetch(admin, "/readyz"))[0] == 200
