@@ -242,8 +242,10 @@ def test_upnpc_sees_our_mapping_and_it_is_for_us(network: Home) -> None:
 
 
 @pytest.mark.peer("natpmpc")
-def test_natpmpc_is_given_the_same_mapping(network: Home) -> None:
+def test_natpmpc_is_not_given_the_port_that_is_ours(network: Home) -> None:
     network.start()
     with mapped(network, "--method", "nat-pmp"):
-        asked = run_on(network.host, ["natpmpc", "-g", ROUTER, "-a", "1", str(PORT), "udp", "60"])
-        assert f"Mapped public port {PORT} protocol UDP to local port {PORT}" in asked.stdout
+        wish = ["-a", str(PORT), str(PORT + 1), "udp", "60"]
+        asked = run_on(network.host, ["natpmpc", "-g", ROUTER, *wish]).stdout
+        assert f"protocol UDP to local port {PORT + 1}" in asked
+        assert f"Mapped public port {PORT} " not in asked
