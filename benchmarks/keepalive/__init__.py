@@ -1,0 +1,1 @@
+"""What it takes to keep many flows open in one process: memory and processor time."""
