@@ -10,6 +10,7 @@ from stun_server.administration import Status
 __all__ = ["FAMILIES"]
 
 _FAMILIES = (4, 6)
+_TRANSPORTS = (Transport.UDP, Transport.TCP, Transport.TLS, Transport.DTLS)
 
 
 def _one(value: float) -> Values:
@@ -37,7 +38,8 @@ def _allocations(status: Status) -> Values:
 
 
 def _listeners(status: Status) -> Values:
-    values: dict[tuple[str, ...], float] = {(str(each),): 0.0 for each in Transport}
+    # 0 stands for a transport that could be served; SIP's are none of them.
+    values: dict[tuple[str, ...], float] = {(str(each),): 0.0 for each in _TRANSPORTS}
     for each in status.listeners:
         values[(str(each.transport),)] += 1
     return values

@@ -72,6 +72,11 @@ def test_what_there_is_none_of_is_zero_where_it_may_come() -> None:
             assert value(idle, "stun_server_allocations", transport=transport, family=family) == 0
 
 
+def test_only_transports_that_the_server_has_are_listed() -> None:
+    (listeners,) = (each for each in FAMILIES if each.name == "stun_server_listeners")
+    assert {labels[0] for labels in listeners.read(FIRST)} == {"udp", "tcp", "tls", "dtls"}
+
+
 def test_nothing_that_a_client_chooses_is_a_label() -> None:
     labels = {label for family in FAMILIES for label in family.labels}
     assert labels == {
