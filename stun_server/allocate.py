@@ -346,6 +346,7 @@ class Allocate:
                     until,
                     second,
                     peers,
+                    proof.credential.realm,
                 ),
             ),
         )

@@ -308,7 +308,12 @@ class Allocations:
         addresses = allocation.relayed_addresses
         second = addresses[1] if len(addresses) == 2 else None
         closed = AllocationClosed(
-            allocation.allocation_id, allocation.client, addresses[0], reason, second
+            allocation.allocation_id,
+            allocation.client,
+            addresses[0],
+            reason,
+            allocation.credential.username,
+            second,
         )
         connections = self.connections.end_all(allocation.allocation_id, addresses)
         return *connections, closed, *(_closing(allocation, each) for each in addresses)

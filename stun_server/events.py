@@ -40,6 +40,8 @@ class AllocationOpened:
     second: Address | None = None
     """The relayed address of the other family, of a dual allocation (RFC 8656 §7.2)."""
     peers: Transport = Transport.UDP
+    realm: str = ""
+    """The user's, where users have one."""
 
     @property
     def relayed_addresses(self) -> tuple[Address, ...]:
@@ -67,6 +69,7 @@ class AllocationClosed:
     client: Path
     relayed: Address
     reason: CloseReason
+    username: str
     second: Address | None = None
     """The relayed address of the other family, if there still was one."""
 
@@ -203,6 +206,7 @@ class PeerRefused:
 class RequestRefused:
     """A request was answered with ``code``; ``reason`` is a line for a person, never sent.
 
+    ``username`` is who sent it or, without a proof, says so; empty where nobody is named.
     The challenge that opens every long-term conversation is no refusal and has no event.
     """
 
@@ -210,6 +214,7 @@ class RequestRefused:
     method: int
     code: int
     reason: str
+    username: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,13 @@ def adopt(
     number = allocation.allocation_id
     events: list[ServerEvent] = [
         AllocationOpened(
-            number, client, snapshot.relayed, snapshot.credential.username, snapshot.until, second
+            number,
+            client,
+            snapshot.relayed,
+            snapshot.credential.username,
+            snapshot.until,
+            second,
+            realm=snapshot.credential.realm,
         )
     ]
     if second is not None:

@@ -27,6 +27,7 @@ from natkit.stun.attributes import (
     MobilityTicket,
     Software,
     UnknownAttributes,
+    Username,
 )
 from natkit.stun.message import Message
 from natkit.stun.registry import (
@@ -632,7 +633,10 @@ class Server:
         ):
             return
         if isinstance(outcome, Refusal) and outcome.reason:
-            self._events.append(RequestRefused(path, request.method, outcome.code, outcome.reason))
+            username = proof.credential.username if proof is not None else _claimed(request)
+            self._events.append(
+                RequestRefused(path, request.method, outcome.code, outcome.reason, username)
+            )
         self._transmits.append(Transmit(data, path))
         self._events += outcome.events
         if proof is not None and not path.transport.is_reliable:
@@ -652,3 +656,8 @@ class Server:
             spare = self._allocate.abandon(pending)
             if spare is not None:
                 self._events.append(spare)
+
+
+def _claimed(request: Message) -> str:
+    username = request.get(Username)
+    return username.value if username is not None else ""

@@ -13,6 +13,7 @@ from typing import assert_never
 import structlog
 
 from natkit.machine import Path
+from natkit.relay.plane import Counters
 from natkit.stun.registry import Method, StunError
 from stun_server.administration import session_id
 from stun_server.connection_events import (
@@ -189,8 +190,11 @@ class EventLog:
         """Take up the level that :func:`set_level` set."""
         self._shown = tuple(kind for kind, level in _LEVELS.items() if level >= _threshold.level)
 
-    def write(self, event: Fact, now: float) -> None:
-        """Log and count one event."""
+    def write(self, event: Fact, now: float, relayed: Counters | None = None) -> None:
+        """Log and count one event.
+
+        ``relayed`` is what became of the packets of an allocation that ends here with the event.
+        """
         match event:
             case AllocationOpened():
                 self.counts["allocations opened"] += 1
@@ -216,9 +220,9 @@ class EventLog:
         if isinstance(event, ConnectionFact):
             self._log_connection(event)
         else:
-            self._log(event, now)
+            self._log(event, now, relayed)
 
-    def _log(self, event: AllocationFact, now: float) -> None:
+    def _log(self, event: AllocationFact, now: float, relayed: Counters | None) -> None:
         match event:
             case (
                 AllocationOpened()
@@ -226,7 +230,7 @@ class EventLog:
                 | AllocationClosed()
                 | RelayedAddressClosed()
             ):
-                self._log_life(event, now)
+                self._log_life(event, now, relayed)
             case (
                 AllocationMoved()
                 | AllocationDetached()
@@ -234,7 +238,7 @@ class EventLog:
                 | ClientExpected()
                 | ClientUnexpected()
             ):
-                self._log_move(event)
+                self._log_move(event, relayed)
             case PermissionInstalled():
                 self._logger.debug(
                     "peer permitted",
@@ -284,6 +288,7 @@ class EventLog:
                     self._logger.info(
                         "request refused",
                         method=Method(event.method).name.lower(),
+                        **_named("user", event.username),
                         **_client(event.path),
                         code=int(event.code),
                         reason=event.reason,
@@ -291,7 +296,7 @@ class EventLog:
             case _:
                 assert_never(event)
 
-    def _log_move(self, event: Move) -> None:
+    def _log_move(self, event: Move, relayed: Counters | None) -> None:
         match event:
             case AllocationMoved():
                 self._logger.info(
@@ -308,7 +313,9 @@ class EventLog:
                 )
             case AllocationGivenAway():
                 self._logger.info(
-                    "allocation given to another worker", session=self._session(event.allocation_id)
+                    "allocation given to another worker",
+                    session=self._session(event.allocation_id),
+                    **_relayed(relayed),
                 )
             case ClientExpected():
                 self._logger.debug(
@@ -326,7 +333,7 @@ class EventLog:
                 assert_never(event)
 
     def _log_connection(self, event: ConnectionFact) -> None:
-        fields = {"session": event.allocation_id, "peer": str(event.peer)}
+        fields = {"session": self._session(event.allocation_id), "peer": str(event.peer)}
         match event:
             case PeerConnected():
                 self._logger.debug(
@@ -349,13 +356,15 @@ class EventLog:
         self,
         event: AllocationOpened | AllocationRefreshed | AllocationClosed | RelayedAddressClosed,
         now: float,
+        relayed: Counters | None,
     ) -> None:
         match event:
             case AllocationOpened():
                 self._logger.info(
                     "allocation opened",
                     session=self._session(event.allocation_id),
-                    user=event.username,
+                    **_named("user", event.username),
+                    **_named("realm", event.realm),
                     **_client(event.client),
                     relayed=str(event.relayed),
                     **({} if event.second is None else {"second": str(event.second)}),
@@ -365,7 +374,9 @@ class EventLog:
                 self._logger.info(
                     "allocation closed",
                     session=self._session(event.allocation_id),
+                    **_named("user", event.username),
                     reason=str(event.reason),
+                    **_relayed(relayed),
                 )
             case RelayedAddressClosed():
                 self._logger.info(
@@ -402,3 +413,21 @@ class EventLog:
 
 def _client(path: Path) -> dict[str, str]:
     return {"client": str(path.remote), "transport": str(path.transport)}
+
+
+def _named(field: str, name: str) -> dict[str, str]:
+    """A name that others have chosen, which does not steer the terminal that shows it."""
+    if not name:
+        return {}
+    return {field: name if name.isprintable() else ascii(name)}
+
+
+def _relayed(counters: Counters | None) -> dict[str, int]:
+    if counters is None:
+        return {}
+    return {
+        "to_peers": counters.packets_to_peers,
+        "bytes_to_peers": counters.bytes_to_peers,
+        "to_clients": counters.packets_to_clients,
+        "bytes_to_clients": counters.bytes_to_clients,
+    }

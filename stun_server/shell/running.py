@@ -315,16 +315,21 @@ class RunningServer:
         self._driver.tell(self._machine.icmp_received, icmp, path)
 
     def _on_event(self, event: ServerEvent) -> None:
+        counters = None
+        if isinstance(event, AllocationClosed | AllocationGivenAway):
+            # Asked now, before who counts forgets the allocation.
+            counters = self._relayed.counters(event.allocation_id)
         if isinstance(event, ConnectionRequest):
             self.tcp.fulfil(event)
         elif self.tcp.concerns(event):
-            self._on_tcp_event(event)
+            self._on_tcp_event(event, counters)
         else:
-            self._on_plain_event(event)
+            self._on_plain_event(event, counters)
 
     def _on_plain_event(
         self,
         event: Fact | FindCredential | TakeAllocation | TakeReservation | OpenSocket | CloseSocket,
+        counters: Counters | None,
     ) -> None:
         match event:
             case FindCredential(request_id):
@@ -338,7 +343,7 @@ class RunningServer:
                 pass
             case _:
                 self._follow(event)
-                self.events.write(event, self._loop.time())
+                self.events.write(event, self._loop.time(), counters)
 
     def _follow(self, event: Fact) -> None:
         """Keep the plane, and whoever else wants to know, in step."""
@@ -373,7 +378,7 @@ class RunningServer:
             case _:
                 assert_never(event)
 
-    def _on_tcp_event(self, event: AllocationEvent) -> None:
+    def _on_tcp_event(self, event: AllocationEvent, counters: Counters | None) -> None:
         """What a TCP allocation's event means, of which the plane hears nothing."""
         match event:
             case AllocationOpened(number, client):
@@ -387,7 +392,7 @@ class RunningServer:
                     self._place.closed(relayed, Transport.TCP)
                 self._homes.close(number, client)
                 self.draining.closed()
-        self.events.write(event, self._loop.time())
+        self.events.write(event, self._loop.time(), counters)
 
     def _follow_life(
         self,

@@ -28,7 +28,7 @@ from stun_server.allocations import RESERVATION_LIFETIME
 from stun_server.events import AllocationClosed, AllocationOpened, CloseReason, RequestRefused
 from stun_server.pending import MAX_PENDING, PENDING_LIFETIME
 from stun_server.settings import LAST_WORKER, PortRange
-from tests.stun_server.world import LISTENER, LISTENER6, PEER, SETTINGS, World, code
+from tests.stun_server.world import LISTENER, LISTENER6, PEER, REALM, SETTINGS, World, code
 
 UDP = RequestedTransport(17)
 TCP = RequestedTransport(6)
@@ -69,7 +69,7 @@ def test_the_answer_has_relayed_address_lifetime_and_mapped_address(transport: T
     assert response.get(XorMappedAddress) == XorMappedAddress(client.address)
     assert response.get(ReservationToken) is None
     assert world.take_events(AllocationOpened) == [
-        AllocationOpened(1, client.path, relayed(response), "alice", world.now + 600)
+        AllocationOpened(1, client.path, relayed(response), "alice", world.now + 600, realm=REALM)
     ]
     assert world.sockets == {relayed(response)}
 
@@ -313,7 +313,7 @@ def test_a_socket_that_cannot_be_opened_is_not_tried_elsewhere() -> None:
     assert code(world.client().request(Method.ALLOCATE, UDP)) == 508
     assert len(world.opened) == 1
     (refused,) = world.take_events(RequestRefused)
-    assert refused.reason == "too many open files"
+    assert (refused.reason, refused.username) == ("too many open files", "alice")
 
 
 # Step 10.

@@ -237,7 +237,7 @@ def test_an_unknown_user_is_challenged() -> None:
     response = client.request(Method.ALLOCATE, ALLOCATE)
     assert_challenges(response, 401)
     (refused,) = world.take_events(RequestRefused)
-    assert (refused.code, refused.reason) == (401, "unknown user")
+    assert (refused.code, refused.reason, refused.username) == (401, "unknown user", "mallory")
 
 
 def test_a_userhash_names_the_user() -> None:

@@ -80,7 +80,9 @@ def test_an_address_of_each_family_is_granted(transport: Transport) -> None:
     assert (first.host, second.host) == (LISTENER.host, LISTENER6.host)
     assert world.sockets == {first, second}
     (opened,) = world.take_events(AllocationOpened)
-    assert opened == AllocationOpened(1, client.path, first, "alice", world.now + 600, second)
+    assert opened == AllocationOpened(
+        1, client.path, first, "alice", world.now + 600, second, realm=REALM
+    )
 
 
 def test_the_attribute_may_have_the_number_of_its_draft() -> None:
@@ -247,7 +249,7 @@ def test_an_address_that_is_not_refreshed_expires_alone(kept: RequestedAddressFa
     world.wait(600)
     assert not world.sockets
     assert world.take_events(AllocationClosed) == [
-        AllocationClosed(1, client.path, staying, CloseReason.EXPIRED)
+        AllocationClosed(1, client.path, staying, CloseReason.EXPIRED, "alice")
     ]
 
 

@@ -42,6 +42,7 @@ def test_quota_and_log_name_the_user_without_the_expiry() -> None:
     world.users[renewed] = replace(known, username="alice", sent_as=renewed)
     second = world.client(port=40001, username=renewed)
     assert code(second.request(Method.ALLOCATE, ALLOCATE)) == 486
+    assert [event.username for event in world.take_events(RequestRefused)] == ["alice"]
 
 
 def test_an_expired_credential_allocates_nothing() -> None:

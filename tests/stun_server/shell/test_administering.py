@@ -38,6 +38,10 @@ async def test_a_session_is_seen_with_its_traffic_while_it_lives(transport: str)
         assert status.allocations == (AllocationCount(Transport(transport), 4, 1),)
         assert status.relayed == session.traffic
         assert status.workers[0].descriptors.used > 0
+        assert await admin.disconnect(session.id)
+        (closed,) = server.lines("allocation closed")
+        assert (closed["session"], closed["user"]) == (session.id, USER)
+        assert (closed["bytes_to_peers"], closed["bytes_to_clients"]) == (4, 0)
 
 
 async def test_bindings_are_counted_whoever_answered_them() -> None:

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import structlog
@@ -10,8 +11,14 @@ from structlog.testing import capture_logs
 
 from natkit.address import Address
 from natkit.machine import Path, Transport
+from natkit.relay.plane import Counters
 from natkit.stun.registry import Method, StunError
-from stun_server.events import PeerRefused, RequestRefused
+from stun_server.connection_events import (
+    PeerConnected,
+    PeerConnectionClosed,
+    PeerConnectionRefused,
+)
+from stun_server.events import AllocationClosed, CloseReason, PeerRefused, RequestRefused
 from stun_server.policy import PeerPolicy
 from stun_server.shell import log
 from stun_server.shell.log import REFUSALS_PER_SECOND, EventLog
@@ -30,7 +37,7 @@ def _restore_logging() -> Iterator[None]:
 
 
 def refused(code: int = StunError.UNAUTHENTICATED) -> RequestRefused:
-    return RequestRefused(CLIENT, Method.ALLOCATE, code, "wrong password")
+    return RequestRefused(CLIENT, Method.ALLOCATE, code, "wrong password", "alice")
 
 
 def test_a_flood_of_refusals_is_counted_in_full_and_logged_in_part() -> None:
@@ -54,12 +61,56 @@ def test_a_refused_request_says_who_what_and_why() -> None:
             "event": "request refused",
             "log_level": "info",
             "method": "allocate",
+            "user": "alice",
             "client": "198.51.100.1:5000",
             "transport": "udp",
             "code": 401,
             "reason": "wrong password",
         }
     ]
+
+
+def test_an_allocation_that_ends_says_whose_it_was_and_what_it_relayed() -> None:
+    relayed = Address("192.0.2.1", 50000)
+    closed = AllocationClosed(7, CLIENT, relayed, CloseReason.DELETED, "alice")
+    with capture_logs() as lines:
+        EventLog(structlog.get_logger(), 2).write(closed, 1.0, Counters(3, 300, 4, 400))
+    assert lines == [
+        {
+            "event": "allocation closed",
+            "log_level": "info",
+            "session": "2-7",
+            "user": "alice",
+            "reason": "deleted",
+            "to_peers": 3,
+            "bytes_to_peers": 300,
+            "to_clients": 4,
+            "bytes_to_clients": 400,
+        }
+    ]
+
+
+def test_a_name_that_a_stranger_claims_does_not_steer_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    events = EventLog(log.configure("info", as_json=False))
+    events.write(replace(refused(), username="\x1b[2J\u202etoor"), 1.0)
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert printed.removesuffix("\n").isprintable()
+
+
+def test_connections_to_peers_are_of_the_session_that_other_lines_name() -> None:
+    peer = Address("192.0.2.9", 80)
+    facts = (
+        PeerConnected(7, 0x2000001, peer, attempted=False),
+        PeerConnectionRefused(7, peer, "too many"),
+        PeerConnectionClosed(7, 0x2000001, peer, bound=True),
+    )
+    with capture_logs() as lines:
+        for fact in facts:
+            EventLog(structlog.get_logger(), 2).write(fact, 1.0)
+    assert [line["session"] for line in lines] == ["2-7"] * 3
 
 
 def test_a_stale_nonce_is_routine_and_only_counted() -> None:

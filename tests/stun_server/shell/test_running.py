@@ -166,7 +166,8 @@ async def test_an_allocation_that_is_deleted_leaves_nothing_behind(transport: st
         async with allocate(server.uri(transport), username=USER, password=PASSWORD) as relay:
             relayed = relay.relayed_address
         await until(lambda: server.lines("allocation closed"))
-        assert [line["reason"] for line in server.lines("allocation closed")] == ["deleted"]
+        (closed,) = server.lines("allocation closed")
+        assert (closed["reason"], closed["user"]) == ("deleted", USER)
         bind_udp(relayed).close()
         await until(lambda: not len(server.server.admission))
 
