@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path as FilePath
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from natkit.aio.driver import Driver
 from natkit.errors import ConfigError
@@ -20,7 +20,6 @@ from natkit.relay.plane import BindingPolicy, Counters, RelayPlane
 from natkit.relay.userspace import UserspacePlane
 from natkit.stun.attributes import Icmp
 from natkit.stun.framing import StunFraming
-from stun_server.admin.serving import AdminHttp
 from stun_server.authentication import Credential
 from stun_server.config import Config
 from stun_server.connection_events import (
@@ -70,6 +69,9 @@ from stun_server.shell.state import Keys
 from stun_server.shell.tcp_relaying import AllocationEvent, ConnectionRequest, Relayed, TcpRelaying
 from stun_server.shell.telling import machine_settings
 from stun_server.strangers import ClientPolicy
+
+if TYPE_CHECKING:
+    from stun_server.admin.serving import AdminHttp
 
 __all__ = [
     "RunningServer",
@@ -648,6 +650,9 @@ async def serve(
                 _spare_the_collector()
                 await over.wait()
                 return
+            # A worker has no pages, and starts faster without what serves them.
+            from stun_server.admin.serving import AdminHttp  # noqa: PLC0415
+
             server.http = await AdminHttp.open(
                 config, server.administration, lambda: server.users.signing, logger
             )

@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -412,3 +414,8 @@ def test_a_wrong_number_of_workers_is_refused(launch: Launch, wrong: str) -> Non
     server = launch(*LISTEN, f"--workers={wrong}")
     assert server.process.wait(LIMIT) == 2
     assert error(server).startswith("error: --workers")
+
+
+def test_a_worker_starts_without_what_serves_the_operators_pages() -> None:
+    script = "import sys, stun_server.shell.worker; sys.exit('aiohttp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
