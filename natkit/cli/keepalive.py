@@ -23,14 +23,16 @@ one line, of the event ``lifetime``::
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated, Final, assert_never
 from urllib.parse import urlsplit
 
 import typer
+from rich.console import Console
 from rich.status import Status
+from rich.text import Text
 
 from natkit.address import Address
 from natkit.aio.adaptive import TRIAL
@@ -296,6 +298,32 @@ class _Tally:
         return f"{number}, {moved}, round trip {times} ms (least / mean / most)"
 
 
+class _Screen:
+    """Lines as they come, and below them on a terminal how it stands."""
+
+    def __init__(self, out: Console, status: Status | None) -> None:
+        self._out = out
+        self._status = status
+
+    def say(self, line: str) -> None:
+        # By the console that draws the status, which would be drawn over the line otherwise.
+        self._out.print(Text(line))
+
+    def stand(self, line: str) -> None:
+        if self._status is not None:
+            self._status.update(line)
+
+
+@contextmanager
+def _screen(options: _Options) -> Iterator[_Screen]:
+    out = console()
+    if options.as_json or not out.is_terminal:
+        yield _Screen(out, None)
+        return
+    with Status("", console=out) as status:
+        yield _Screen(out, status)
+
+
 async def _keep(options: _Options) -> int:
     targets, resource = await _targets(options)
     flow = await connect_flow(
@@ -307,24 +335,24 @@ async def _keep(options: _Options) -> int:
     )
     async with flow:
         tally = _Tally()
-        with _status(options) as tell:
-            _tell_open(flow, options)
+        with _screen(options) as screen:
+            _tell_open(flow, screen, options)
             try:
-                await _follow(flow, tally, tell, options)
+                await _follow(flow, tally, screen, options)
             finally:
-                _tell_end(tally, options)
+                _tell_end(tally, screen, options)
     if tally.failure is not None:
         raise Fault(f"the flow to {flow.server.address} failed: {tally.failure}")
     return ExitStatus.FAULT if tally.changes else ExitStatus.GOOD
 
 
-async def _follow(
-    flow: ServerFlow, tally: _Tally, tell: Callable[[str], None], options: _Options
-) -> None:
+async def _follow(flow: ServerFlow, tally: _Tally, screen: _Screen, options: _Options) -> None:
     def seen(event: KeepAliveEvent) -> None:
         tally.add(event)
-        _tell_event(event, options)
-        tell(f"kept open: {tally}")
+        _tell_event(event, screen, options)
+        screen.stand(
+            f"kept open, {tally.answers} answered in {milliseconds(tally.mean)} on average"
+        )
 
     with suppress(TimeoutError):
         async with asyncio.timeout(options.limit):
@@ -333,7 +361,7 @@ async def _follow(
                 seen(event)
 
 
-def _tell_open(flow: ServerFlow, options: _Options) -> None:
+def _tell_open(flow: ServerFlow, screen: _Screen, options: _Options) -> None:
     transport = flow.path.transport
     bound = default_bound(transport) if options.interval is None else options.interval
     technique = technique_for(transport)
@@ -347,13 +375,13 @@ def _tell_open(flow: ServerFlow, options: _Options) -> None:
         )
         return
     ways = {"stun": "STUN", "crlf": "CRLF", "websocket": "pings"}
-    typer.echo(
+    screen.say(
         f"{flow.server.address} over {transport.upper()} from {flow.path.local}, "
         f"kept open by {ways[technique.value]} every {bound:g} s at least"
     )
 
 
-def _tell_event(event: KeepAliveEvent, options: _Options) -> None:
+def _tell_event(event: KeepAliveEvent, screen: _Screen, options: _Options) -> None:
     clock = time.strftime("%H:%M:%S")
     match event:
         case Alive(_, took, mapped):
@@ -361,26 +389,26 @@ def _tell_event(event: KeepAliveEvent, options: _Options) -> None:
                 _line("alive", round_trip=took, mapped_address=as_object(mapped))
             else:
                 seen_as = f"  seen as {mapped}" if mapped is not None else ""
-                typer.echo(f"{clock}  alive{milliseconds(took):>12}{seen_as}")
+                screen.say(f"{clock}  alive{milliseconds(took):>12}{seen_as}")
         case AddressChanged(_, before, after):
             if options.as_json:
                 _line("address_changed", before=as_object(before), after=as_object(after))
             else:
-                typer.echo(f"{clock}  the address changed from {before} to {after}")
+                screen.say(f"{clock}  the address changed from {before} to {after}")
         case FlowFailed(_, reason):
             if options.as_json:
                 _line("failed", reason=reason)
             else:
-                typer.echo(f"{clock}  failed: {reason}")
+                screen.say(f"{clock}  failed: {reason}")
         case SendPing():
             pass
         case _:
             assert_never(event)
 
 
-def _tell_end(tally: _Tally, options: _Options) -> None:
+def _tell_end(tally: _Tally, screen: _Screen, options: _Options) -> None:
     if not options.as_json:
-        typer.echo(str(tally))
+        screen.say(str(tally))
         return
     _line(
         "ended",
@@ -393,17 +421,6 @@ def _tell_end(tally: _Tally, options: _Options) -> None:
 def _line(event: str, **members: object) -> None:
     head = {"schema": JSON_SCHEMA, "time": round(time.time(), 3), "event": event}
     typer.echo(json.dumps({**head, **members}, ensure_ascii=False))
-
-
-@contextmanager
-def _status(options: _Options) -> Iterator[Callable[[str], None]]:
-    """A line at the foot of a terminal that tells how it stands; nothing elsewhere."""
-    out = console()
-    if options.as_json or not out.is_terminal:
-        yield lambda _: None
-        return
-    with Status("", console=out) as status:
-        yield status.update
 
 
 # ── measuring ───────────────────────────────────────────────────────────────────────────────────
@@ -421,13 +438,13 @@ async def _measure(options: _Options) -> int:
     await binding(server.address, timeout=options.timeout)
     limit = MEASURE_LIMIT if options.limit is None else options.limit
     spent = 0.0
-    with _status(options) as tell:
+    with _screen(options) as screen:
 
         def on_step(step: Step) -> None:
             nonlocal spent
             if isinstance(step, Pause):
                 spent += step.seconds
-                tell(f"silent for {step.seconds:.3g} s, {spent:.0f} of {limit:g} s in all")
+                screen.stand(f"silent for {step.seconds:.3g} s, {spent:.0f} of {limit:g} s in all")
 
         finding = await run_script(
             binding_lifetime(

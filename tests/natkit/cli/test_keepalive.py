@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -215,3 +217,31 @@ async def test_a_server_that_answers_to_no_other_port_cannot_measure() -> None:
         ended = await natkit("keepalive", str(plain), "--measure", *short)
     assert ended.status == 3
     assert "RESPONSE-PORT" in ended.error
+
+
+async def test_on_a_terminal_every_event_has_a_line_of_its_own_above_the_status() -> None:
+    async with running_server() as server:
+        ours, theirs = os.openpty()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "error", "-m", "natkit.cli.main"),
+            *("keepalive", str(server.address), *QUICK),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=theirs,
+            env={"TERM": "xterm", "COLUMNS": "100"},
+        )
+        os.close(theirs)
+        shown = await asyncio.to_thread(_read_all, ours)
+        assert await process.wait() == 0
+    os.close(ours)
+    # Each line begins where the status was erased, and ends before it is drawn anew.
+    alive = re.findall(r"(?:\r\x1b\[2K|\n)(\d\d:\d\d:\d\d  alive [^\r\n]*)\r\n", shown)
+    assert len(alive) == shown.count("  alive ") > 0
+    assert "on average" in shown
+
+
+def _read_all(terminal: int) -> str:
+    read = b""
+    with contextlib.suppress(OSError):  # EIO: nobody has the other end any more
+        while piece := os.read(terminal, 4096):
+            read += piece
+    return read.decode()
