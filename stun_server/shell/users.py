@@ -244,8 +244,9 @@ class Users:
                     users_without_key=lacking[number],
                 )
         offered = tuple(each for each in self._wanted.password_algorithms if not lacking[each])
-        # Whose names follow from a secret cannot be found by their hash.
-        anonymity = self._wanted.username_anonymity and not self._secrets.current
+        # Whose names follow from a secret, or are those of a token's key, are not found by a hash.
+        named = self._secrets.current or self._takes_tokens
+        anonymity = self._wanted.username_anonymity and not named
         self._offer = Offer(offered, anonymity)
 
     def _time_limited(

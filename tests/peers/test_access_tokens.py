@@ -1,15 +1,33 @@
 """Access tokens of coturn's tools at our server, and ours at coturn's (RFC 7635)."""
 
+import asyncio
 import re
+import sqlite3
 import subprocess
+import time
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from contextlib import closing
+from os import urandom
 from pathlib import Path
 
 import pytest
 
+from natkit.aio.turn import allocate
+from natkit.errors import Unauthenticated
 from natkit.stun.attributes import AccessToken
-from natkit.stun.tokens import Token, TokenKey, seal, unseal
+from natkit.stun.authentication import TokenCredential
+from natkit.stun.tokens import (
+    COTURN_KEY_LENGTH,
+    SHA1_KEY_LENGTH,
+    Token,
+    TokenKey,
+    grant,
+    seal,
+    unseal,
+)
+from tests.peering.coturn import Coturn
+from tests.peering.plugin import StartCoturn
 from tests.peering.roster import program_path
 from tests.peering.turnutils import uclient
 from tests.stun_server.process import (
@@ -91,3 +109,61 @@ def test_turnutils_oauth_reads_ours() -> None:
     assert "mac key: kkkkkkkkkkkkkkkkkkkk\n" in output
     assert f"unixtime: {MADE} " in output
     assert "lifetime: 1800\n" in output
+
+
+LIMIT = 20.0
+"""Seconds after which a test is taken for hanging; nothing is measured by it."""
+
+
+@pytest.fixture
+def taking_tokens(start_coturn: StartCoturn, tmp_path: Path) -> Coturn:
+    """A coturn that shares a key with us, as its table of keys has it."""
+    database = tmp_path / "turndb"
+    coturn = start_coturn("--oauth", f"--server-name={SERVER}", f"--userdb={database}")
+    with closing(sqlite3.connect(database, timeout=LIMIT)) as keys, keys:
+        keys.execute(
+            "insert into oauth_key (kid, ikm_key, timestamp, lifetime, as_rs_alg, realm)"
+            " values ('north', ?, 0, 0, 'A256GCM', '')",
+            (b64encode(KEYS["north"]).decode(),),
+        )
+    return coturn
+
+
+def made_by(key: bytes) -> TokenCredential:
+    """A token of ours for coturn: it wants 20 bytes of session key there, and signs with 16."""
+    granted = grant(
+        TokenKey("north", key),
+        SERVER,
+        now=time.time(),
+        lifetime=600,
+        random=urandom,
+        key_length=SHA1_KEY_LENGTH,
+    )
+    return TokenCredential(granted.kid, granted.access_token, granted.mac_key[:COTURN_KEY_LENGTH])
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_coturn_lets_our_client_in_by_a_token_of_ours_and_goes_on_with_the_next(
+    taking_tokens: Coturn, transport: str
+) -> None:
+    uri = f"turn:{taking_tokens.address}?transport={transport}"
+    async with (
+        asyncio.timeout(LIMIT),
+        allocate(uri, token=made_by(KEYS["north"])) as one,
+        allocate(uri, token=made_by(KEYS["north"])) as other,
+    ):
+        await one.permit(other.relayed_address)
+        await other.bind_channel(one.relayed_address)
+        await one.renew(made_by(KEYS["north"]))
+        await one.send(b"there", other.relayed_address)
+        assert await other.receive() == (b"there", one.relayed_address)
+        await other.send(b"back", one.relayed_address)
+        assert await one.receive() == (b"back", other.relayed_address)
+
+
+async def test_coturn_refuses_a_token_that_another_key_sealed(taking_tokens: Coturn) -> None:
+    with pytest.raises(Unauthenticated):
+        async with allocate(
+            f"turn:{taking_tokens.address}", token=made_by(bytes(32)), timeout=LIMIT
+        ):
+            pass

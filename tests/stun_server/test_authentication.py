@@ -19,7 +19,15 @@ from natkit.stun.attributes import (
     UserHash,
     Username,
 )
-from natkit.stun.credentials import MD5, SHA_256, nonce_features, user_hash, verify
+from natkit.stun.credentials import (
+    MD5,
+    NONCE_COOKIE_LENGTH,
+    SHA_256,
+    nonce_cookie,
+    nonce_features,
+    user_hash,
+    verify,
+)
 from natkit.stun.integrity import IntegrityKey, hmac_sha256
 from natkit.stun.message import Message
 from natkit.stun.registry import Integrity, Method, PasswordAlgorithmNumber, SecurityFeature
@@ -83,6 +91,44 @@ def test_without_anonymity_and_algorithms_the_cookie_has_no_bits() -> None:
     assert nonce is not None
     assert nonce.value.startswith(b"obMatJos2AAAA")
     assert response.get(PasswordAlgorithms) is None
+
+
+@pytest.mark.parametrize("anonymity", [False, True])
+@pytest.mark.parametrize("algorithms", [False, True])
+def test_each_bit_of_the_nonce_tells_of_one_feature_and_of_no_other(
+    algorithms: bool, anonymity: bool
+) -> None:
+    settings = SETTINGS if algorithms else MD5_ONLY
+    world = World(replace(settings, username_anonymity=anonymity))
+    response = world.client().challenge()
+    nonce = response.get(Nonce)
+    assert nonce is not None
+    features = nonce_features(nonce.value)
+    assert features is not None
+    assert (SecurityFeature.PASSWORD_ALGORITHMS in features) is algorithms
+    assert (SecurityFeature.USERNAME_ANONYMITY in features) is anonymity
+    # What the bits tell of is there, and what they do not tell of is not.
+    assert (response.get(PasswordAlgorithms) is not None) is algorithms
+    for hashed in (False, True):
+        client = world.client(port=50000 + hashed)
+        client.anonymous = hashed
+        client.algorithm = PasswordAlgorithmNumber.SHA_256 if algorithms else None
+        answer = client.request(Method.ALLOCATE, ALLOCATE)
+        assert code(answer) == (400 if hashed and not anonymity else None)
+
+
+@pytest.mark.parametrize(
+    "bit", [SecurityFeature.PASSWORD_ALGORITHMS, SecurityFeature.USERNAME_ANONYMITY]
+)
+def test_a_bit_that_was_turned_over_makes_a_nonce_stale(bit: SecurityFeature) -> None:
+    for settings in (SETTINGS, replace(MD5_ONLY, username_anonymity=False)):
+        client = World(settings).client()
+        client.challenge()
+        assert client.nonce is not None
+        features = nonce_features(client.nonce)
+        assert features is not None
+        client.nonce = nonce_cookie(features ^ bit) + client.nonce[NONCE_COOKIE_LENGTH:]
+        assert code(client.request(Method.ALLOCATE, ALLOCATE)) == 438
 
 
 def test_two_addresses_never_get_the_same_nonce() -> None:

@@ -1,6 +1,7 @@
-"""Somebody between our client and our server who takes the better algorithms out (RFC 8489 §9.2.1).
+"""Somebody between our client and our server, who changes what passes or sends it once more.
 
-Whatever is taken out, no request is signed by less than what the server offers and answered.
+Whatever is taken out of an offer, no request is signed by less than what the server offers and
+answered (RFC 8489 §9.2.1); and what was recorded opens nothing.
 """
 
 from collections.abc import Callable
@@ -8,10 +9,12 @@ from dataclasses import replace
 
 import pytest
 
+from natkit.address import Address
 from natkit.errors import IntegrityViolation, NatkitError, StaleNonce
 from natkit.machine import Transport
 from natkit.stun.attributes import (
     Attribute,
+    ErrorCode,
     MessageIntegrity,
     MessageIntegritySha256,
     Nonce,
@@ -20,9 +23,11 @@ from natkit.stun.attributes import (
 from natkit.stun.credentials import MD5, NONCE_COOKIE_LENGTH, SHA_256, nonce_cookie
 from natkit.stun.message import Message
 from natkit.stun.registry import MessageClass, SecurityFeature
-from natkit.turn.events import Allocated, AllocateFailed
-from tests.natkit.turn.simulated import Caller, Relay, network_of, parsed
+from natkit.turn.events import Allocated, AllocateFailed, AllocationClosed
+from tests.natkit.turn.simulated import SETTINGS, Caller, Relay, network_of, parsed
 from tests.simnet import Network, Packet, Router
+
+PEER = Address("203.0.113.20", 5000)
 
 Change = Callable[[Attribute], Attribute | None]
 
@@ -33,16 +38,21 @@ class MiddleMan(Router):
     def __init__(self, network: Network, change: Change) -> None:
         super().__init__(network, "middle", network.internet, network._link("middle", None))
         self.requests: list[Message] = []
+        self.recorded: list[Packet] = []
+        self.answered: list[Message] = []
         self._change = change
 
     def outbound(self, packet: Packet) -> Packet:
         message = parsed(packet.payload) if isinstance(packet.payload, bytes) else None
         if message is not None and message.message_class is MessageClass.REQUEST:
             self.requests.append(message)
+            self.recorded.append(packet)
         return packet
 
     def inbound(self, packet: Packet) -> Packet:
         message = parsed(packet.payload) if isinstance(packet.payload, bytes) else None
+        if message is not None:
+            self.answered.append(message)
         if message is None or message.message_class is not MessageClass.ERROR_RESPONSE:
             return packet
         protected = (MessageIntegrity, MessageIntegritySha256)
@@ -50,6 +60,13 @@ class MiddleMan(Router):
         kept = tuple(each for each in changed if each is not None)
         forged = Message(message.method, message.message_class, message.transaction_id, kept)
         return replace(packet, payload=forged.encode())
+
+    def replay(self, source: Address | None = None) -> None:
+        """Send all that was recorded once more, and let it arrive."""
+        for packet in tuple(self.recorded):
+            again = replace(packet, source=source or packet.source)
+            self.outside.send(again, self, self.link)
+        self.simulation.run_for(1.0)
 
 
 def attacked(change: Change) -> tuple[NatkitError | None, MiddleMan, Relay]:
@@ -138,3 +155,65 @@ def test_a_list_that_was_changed_opens_nothing(change: Change) -> None:
     for request in middle.requests[1:]:
         # Never the weaker integrity, whatever the list says.
         assert request.get(MessageIntegrity) is None
+
+
+class Recorded:
+    """An allocation with a permission through a middle man who recorded how it came about."""
+
+    def __init__(self, network: Network) -> None:
+        self.relay = Relay(network)
+        self.middle = MiddleMan(network, keep)
+        host = network.host("client", "192.0.2.1", behind=self.middle)
+        self.caller = Caller(self.relay, host)
+        self.caller.allocate()
+        self.caller.shell.call(lambda now: self.caller.allocation.permit([PEER], now))
+        self.caller.until(lambda: self.caller.allocation.is_permitted(PEER.host))
+
+    def close(self) -> None:
+        self.caller.shell.call(self.caller.allocation.close)
+        self.caller.until(lambda: self.caller.shell.take(AllocationClosed) != [])
+        assert self.relay.relayed == ()
+
+    def answers(self) -> list[int | None]:
+        """What the relay answered since the last call: error codes, None for success."""
+        taken, self.middle.answered = self.middle.answered, []
+        codes = [message.get(ErrorCode) for message in taken]
+        return [None if code is None else code.code for code in codes]
+
+
+def test_a_record_of_a_live_allocation_changes_nothing_there() -> None:
+    with network_of(2) as network:
+        recorded = Recorded(network)
+        [allocation] = recorded.relay.machine.allocations
+        before = allocation.until, dict(allocation.permissions)
+        relayed = recorded.relay.relayed
+        recorded.answers()
+        recorded.middle.replay()
+        # Bare once, then what each of them got already, word for word (RFC 8489 §6.3.1).
+        assert recorded.answers() == [401, None, None]
+        assert recorded.relay.relayed == relayed
+        assert (allocation.until, dict(allocation.permissions)) == before
+        assert recorded.caller.is_alive
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_record_opens_nothing_from_another_address_or_after_its_nonces_time(stale: bool) -> None:
+    with network_of(3) as network:
+        recorded = Recorded(network)
+        recorded.close()
+        if stale:
+            network.run_for(SETTINGS.nonce_lifetime + 1.0)
+        recorded.answers()
+        recorded.middle.replay(None if stale else Address("192.0.2.1", 50007))
+        assert recorded.answers() == [401, 438, 438, 438]
+        assert recorded.relay.relayed == ()
+
+
+def test_a_record_of_a_closed_allocation_is_answered_from_memory() -> None:
+    with network_of(4) as network:
+        recorded = Recorded(network)
+        recorded.close()
+        recorded.answers()
+        recorded.middle.replay()
+        assert recorded.answers() == [401, None, None, None]
+        assert recorded.relay.relayed == ()

@@ -135,6 +135,36 @@ async def test_an_allocation_that_is_deleted_leaves_nothing_behind(
         await until(lambda: not len(server.server.admission))
 
 
+@pytest.mark.parametrize("transport", SECURE)
+async def test_an_allocation_moves_to_another_connection_and_takes_its_peers_along(
+    authority: Authority, transport: str
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with running(authority) as server, plain_peer() as peer, asyncio.timeout(LIMIT):
+        async with allocate(
+            server.uri(transport),
+            username=USER,
+            password=PASSWORD,
+            trust=server.trust,
+            mobile=True,
+        ) as relay:
+            there, relayed = Address(*peer.getsockname()), relay.relayed_address
+            peer.connect(relayed)
+            await relay.permit(there)
+            for number, way in enumerate(("indication", "channel", "channel"), 1):
+                await relay.move()
+                await until(lambda: len(server.lines("allocation moved")) == number)  # noqa: B023
+                assert relay.relayed_address == relayed
+                await relay.send(way.encode(), there)
+                assert await loop.sock_recv(peer, 2000) == way.encode()
+                peer.send(b"back")
+                assert await relay.receive() == (b"back", there)
+                await relay.bind_channel(there)
+            moves = server.lines("allocation moved")
+            assert len({line["client"] for line in moves}) == 3
+        await until(lambda: not len(server.server.admission))
+
+
 async def test_binding_is_answered_over_tls_and_dtls(authority: Authority) -> None:
     async with running(authority) as server:
         for transport in SECURE:

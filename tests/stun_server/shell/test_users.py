@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,14 +21,19 @@ from natkit.stun.credentials import long_term_key, user_hash
 from natkit.stun.registry import PasswordAlgorithmNumber
 from natkit.turn.credentials import Digest, time_limited
 from stun_server.authentication import Credential
+from stun_server.config import Config
 from stun_server.config import Users as UserTable
 from stun_server.events import FindCredential
+from stun_server.shell.directory import Directory
+from stun_server.shell.state import ephemeral_keys
+from stun_server.shell.telling import machine_settings
 from stun_server.shell.users import Found, Users, check, configured_users
 
 REALM = "example.org"
 SHA_256, MD5 = PasswordAlgorithmNumber.SHA_256, PasswordAlgorithmNumber.MD5
 ANN = UserKeys.derive("ann", REALM, "secret")
 NOW = 1_700_000_000.0
+KEY = b64encode(bytes(32)).decode()
 
 
 def hexadecimal(key: bytes | None) -> str:
@@ -215,6 +221,52 @@ async def test_usernames_are_not_anonymous_where_a_secret_makes_them(tmp_path: P
     await store.aclose()
     async with opened(tmp_path) as rig:
         assert not rig.users.offer.username_anonymity
+
+
+async def test_usernames_are_not_anonymous_where_tokens_let_in() -> None:
+    # RFC 7635 §4.1.1: USERNAME says there which key has sealed the token.
+    async with opened(passwords={"ann": "secret"}, oauth_keys={"north": KEY}) as rig:
+        assert not rig.users.offer.username_anonymity
+        assert rig.users.offer.password_algorithms == (SHA_256, MD5)
+
+
+async def test_each_realm_offers_what_all_of_its_own_users_can_have(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / DATABASE)
+    await store.put("stored", UserKeys("old", ANN.md5, None))
+    await store.put("stored", UserKeys.derive("new", "stored", "secret"))
+    await store.aclose()
+    realms = {
+        "plain": {"passwords": {"ann": "secret"}},
+        "stored": {},
+        "limited": {"secrets": ["north of the river"]},
+        "tokens": {"oauth_keys": {"north": KEY}},
+        "old": {"password_algorithms": [], "username_anonymity": False},
+    }
+    config = Config.model_validate(
+        {
+            "users": {"realm": REALM, "passwords": {"ann": {"sha256": hexadecimal(ANN.sha256)}}},
+            "realms": {
+                name: {"origins": [f"https://{name}"], "users": users}
+                for name, users in realms.items()
+            },
+        }
+    )
+    with capture_logs():
+        clock = asyncio.get_running_loop().time
+        directory = await Directory.open(config, tmp_path, structlog.get_logger(), clock)
+    try:
+        settings = machine_settings(config, ephemeral_keys(), (), directory, worker=0, external=())
+    finally:
+        await directory.aclose()
+    every = (settings, *(each.settings for each in settings.realms))
+    assert {each.realm: (each.password_algorithms, each.username_anonymity) for each in every} == {
+        REALM: ((SHA_256,), True),
+        "plain": ((SHA_256, MD5), True),
+        "stored": ((MD5,), True),
+        "limited": ((SHA_256, MD5), False),
+        "tokens": ((SHA_256, MD5), False),
+        "old": ((), False),
+    }
 
 
 async def test_a_name_like_a_time_is_an_ordinary_one_without_secrets() -> None:
