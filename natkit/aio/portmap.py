@@ -84,6 +84,8 @@ class PortMapping:
         self, gateway: str, local: str, methods: Sequence[Method], leases: Leases | None
     ) -> None:
         self.gateway = gateway
+        self.local_host = local
+        """Our address towards it."""
         self._datagrams = DatagramSockets()
         bound = self._datagrams.open(Address(local, 0))
         self._announcements(Address(gateway, 0).family)

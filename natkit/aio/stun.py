@@ -21,7 +21,7 @@ from natkit.machine import Path, Transport
 from natkit.stun.binding import BindingClient, BindingEvent, BindingFailed, Bound
 from natkit.stun.uri import Scheme, ServerUri
 
-__all__ = ["Binding", "binding", "examine"]
+__all__ = ["Binding", "binding", "examine", "server_uri"]
 
 
 @dataclass(frozen=True, slots=True)

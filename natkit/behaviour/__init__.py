@@ -28,6 +28,7 @@ from natkit.behaviour.findings import (
 from natkit.behaviour.hairpinning import hairpin_behaviour
 from natkit.behaviour.lifetime import binding_lifetime
 from natkit.behaviour.mapping import map_by_plain_servers, mapping_behaviour
+from natkit.behaviour.pinhole import MappedPortFinding, mapped_port_works
 from natkit.behaviour.ports import port_behaviour
 from natkit.behaviour.reach import FragmentFinding, ReachFinding, fragment_handling, reach
 from natkit.behaviour.report import LayerFinding, Report, layers
@@ -46,6 +47,7 @@ __all__ = [
     "LayerFinding",
     "LifetimeFinding",
     "LifetimeSearch",
+    "MappedPortFinding",
     "Mapping",
     "MappingFinding",
     "Peer",
@@ -65,6 +67,7 @@ __all__ = [
     "hairpin_behaviour",
     "layers",
     "map_by_plain_servers",
+    "mapped_port_works",
     "mapping_behaviour",
     "port_behaviour",
     "reach",

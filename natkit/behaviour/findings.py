@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from natkit.address import Address
+from natkit.keepalive.interval import CAUTION
 
 __all__ = [
     "Filtering",
@@ -110,3 +111,8 @@ class LifetimeFinding:
     survived: float
     fatal: float | None
     evidence: tuple[str, ...]
+
+    @property
+    def keep_alive(self) -> float | None:
+        """Seconds after which to send something at the latest; None where that is not known."""
+        return CAUTION * self.survived if self.works and self.survived else None

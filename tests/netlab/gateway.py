@@ -140,12 +140,12 @@ def _run(host: Host, program: str, *arguments: str, text: str | None = None) -> 
 
 
 def run_on(
-    host: Host, command: Sequence[str], limit: float = 60.0
+    host: Host, command: Sequence[str], limit: float = 60.0, text: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command on a host, to its end."""
+    """Run a command on a host, to its end, with ``text`` as its input."""
     return subprocess.run(
         [*host.prefix, *command],
-        stdin=subprocess.DEVNULL,
+        input=text,
         capture_output=True,
         text=True,
         timeout=limit,

@@ -1,0 +1,48 @@
+"""``natkit nat`` against servers on loopback; real NATs stand in tests/netlab/test_nats.py."""
+
+from typing import cast
+
+import pytest
+
+from tests.natkit.aio.running_server import running_server
+from tests.natkit.cli.command import natkit
+
+
+async def test_one_plain_server_without_nat_shows_that_there_is_none() -> None:
+    async with running_server() as server:
+        ended = await natkit("nat", str(server.address), "--json", "--patience", "4")
+    assert (ended.status, ended.errors) == (0, "")
+    (family,) = cast("list[dict[str, dict[str, object]]]", ended.result["families"])
+    assert family["mapped_address"]["address"] == "127.0.0.1"
+    assert family["mapping"]["kind"] == "none"
+    assert family["filtering"]["kind"] == "unknown"
+    assert ended.result["port_mapping"] is None
+    assert ended.result["turn"] is None
+
+
+async def test_text_has_a_verdict_and_says_what_to_do_in_80_columns() -> None:
+    async with running_server() as server:
+        ended = await natkit("nat", str(server.address), "--votes", "1", "--patience", "4")
+    assert ended.status == 0
+    assert "what will work with" in ended.output
+    assert "what to do" in ended.output
+    assert max(map(len, ended.output.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("turn:127.0.0.1",),
+        ("stuns:127.0.0.1",),
+        ("127.0.0.1", "--source", "here"),
+        ("127.0.0.1", "--turn", "turn:127.0.0.1"),
+        ("127.0.0.1", "--user", "alice"),
+        ("127.0.0.1", "--lifetime", "--lifetime-from", "20", "--lifetime-to", "10"),
+    ],
+    ids=" ".join,
+)
+async def test_wrong_use_is_one_line_and_status_2(arguments: tuple[str, ...]) -> None:
+    ended = await natkit("nat", *arguments)
+    assert (ended.status, ended.output) == (2, "")
+    assert ended.error

@@ -1,0 +1,187 @@
+"""``natkit nat`` names each real NAT right; all are asked side by side."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Final, cast
+
+import pytest
+
+from tests.conftest import Sized
+from tests.netlab.namespaces import lab
+from tests.netlab.nats import (
+    ALTERNATE,
+    ALTERNATE_IPV6,
+    PRIMARY,
+    PRIMARY_IPV6,
+    SHORT_LIFETIME,
+    Behind,
+    Internet,
+    Kind,
+)
+from tests.stun_server.process import stun_server
+
+pytestmark = [pytest.mark.netns, pytest.mark.peer("iproute2", "nftables")]
+
+NATKIT: Final = (
+    sys.executable,
+    "-W",
+    "error",
+    "-c",
+    "import sys; from natkit.cli.main import run; sys.exit(run())",
+)
+# Silence that is long enough for a loaded machine; a NAT that filters is silent twice a test.
+PATIENCE: Final = ("--patience", "4")
+CONFIG: Final = f"""
+[listeners]
+listen = ["{PRIMARY}:3478", "[{PRIMARY_IPV6}]:3478"]
+alternate = {{ "{PRIMARY}:3478" = "{ALTERNATE}:3479", \
+"[{PRIMARY_IPV6}]:3478" = "[{ALTERNATE_IPV6}]:3479" }}
+"""
+
+# What is said of each: exit status, mapping, filtering, ports.
+EXPECTED: Final = {
+    Kind.FULL_CONE: (0, "endpoint-independent", "endpoint-independent", "preserved"),
+    Kind.PORT_RESTRICTED: (
+        *(0, "endpoint-independent", "address-and-port-dependent", "preserved"),
+    ),
+    Kind.PORT_RESTRICTED_INPUT_OPEN: (
+        *(0, "endpoint-independent", "address-and-port-dependent", "preserved"),
+    ),
+    Kind.SYMMETRIC: (
+        *(1, "address-and-port-dependent", "address-and-port-dependent", "arbitrary"),
+    ),
+    Kind.SYMMETRIC_INPUT_OPEN: (
+        *(1, "address-and-port-dependent", "address-and-port-dependent", "arbitrary"),
+    ),
+    Kind.NESTED: (0, "endpoint-independent", "address-and-port-dependent", "preserved"),
+    Kind.HAIRPINNING: (0, "endpoint-independent", "endpoint-independent", "preserved"),
+    Kind.UDP_BLOCKED: (1, "unknown", "unknown", "unknown"),
+    Kind.SHORT_LIVED: (0, "endpoint-independent", "address-and-port-dependent", "preserved"),
+    Kind.FIREWALL_IPV6: (0, "none", "address-and-port-dependent", "preserved"),
+}
+EXTRA: Final = {
+    Kind.HAIRPINNING: ("--hairpin",),
+    Kind.SHORT_LIVED: (
+        *("--lifetime", "--lifetime-from", "3", "--lifetime-to", "60", "--votes", "1"),
+    ),
+}
+
+
+class Asked:
+    """A running ``natkit nat`` behind one NAT."""
+
+    def __init__(self, behind: Behind) -> None:
+        self.behind = behind
+        server = PRIMARY_IPV6 if behind.kind is Kind.FIREWALL_IPV6 else PRIMARY
+        name = f"[{server}]:3478" if ":" in server else f"{server}:3478"
+        self._process = subprocess.Popen(
+            [
+                *behind.host.prefix,
+                *(*NATKIT, "nat", name, "--json", *PATIENCE, *EXTRA.get(behind.kind, ())),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def result(self) -> tuple[int, dict[str, object]]:
+        """Exit status, and the one family that was tested."""
+        output, errors = self._process.communicate(timeout=180)
+        assert errors == "", errors
+        (family,) = cast("list[dict[str, object]]", json.loads(output)["families"])
+        return self._process.returncode, family
+
+    def stop(self) -> None:
+        """If it still runs."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def internet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Internet]:
+    """Our server, seen from behind all of them."""
+    directory = tmp_path_factory.mktemp("stun-server")
+    config = directory / "config.toml"
+    config.write_text(CONFIG)
+    with lab() as made:
+        net = Internet(made)
+        listen = ("--listen", f"{PRIMARY}:3478", "--listen", f"[{PRIMARY_IPV6}]:3478")
+        arguments = ("--config", str(config), *listen)
+        with stun_server(directory, *arguments, prefix=net.servers.prefix):
+            yield net
+
+
+@pytest.fixture(scope="module")
+def asked(internet: Internet) -> Iterator[dict[Kind, Asked]]:
+    """All at once; each test waits for its own."""
+    with ExitStack() as stack:
+        running = {}
+        # Only the last one's cable leads back to the address of a host without NAT.
+        for kind in Kind:
+            running[kind] = Asked(internet.behind(kind))
+            stack.callback(running[kind].stop)
+        yield running
+
+
+def said(family: dict[str, object], section: str, key: str = "kind") -> object:
+    return cast("dict[str, object]", family[section])[key]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_each_nat_is_named_right(asked: dict[Kind, Asked], kind: Kind) -> None:
+    status, family = asked[kind].result()
+    status_expected, *expected = EXPECTED[kind]
+    found = [said(family, section) for section in ("mapping", "filtering", "ports")]
+    assert found == expected, family
+    assert status == status_expected, family
+    check = CHECKS.get(kind)
+    if check is not None:
+        check(family)
+    if kind not in (Kind.UDP_BLOCKED, Kind.FIREWALL_IPV6):
+        outside = asked[kind].behind.outside
+        assert cast("dict[str, object]", family["mapped_address"])["address"] == outside
+
+
+def hairpins(family: dict[str, object]) -> None:
+    assert said(family, "hairpin", "works") is True, family
+    assert said(family, "hairpin", "external_source") is True, family
+
+
+def is_blocked(family: dict[str, object]) -> None:
+    assert family["udp"] == "blocked"
+    (server,) = cast("list[dict[str, object]]", family["servers"])
+    assert (server["answers"], server["tcp"]) == (False, True)
+
+
+def is_short_lived(family: dict[str, object]) -> None:
+    survived = cast("float", said(family, "lifetime", "survived"))
+    fatal = cast("float", said(family, "lifetime", "fatal"))
+    # The kernel may keep a binding a little longer, and a slow machine waits a little longer.
+    assert survived <= SHORT_LIFETIME + 1, family
+    assert fatal >= SHORT_LIFETIME - 1, family
+
+
+CHECKS: Final = {
+    Kind.HAIRPINNING: hairpins,
+    Kind.UDP_BLOCKED: is_blocked,
+    Kind.SHORT_LIVED: is_short_lived,
+}
+
+
+@pytest.mark.soak
+def test_each_nat_is_named_right_every_time(internet: Internet, sized: Sized) -> None:
+    kinds = [kind for kind in Kind if kind is not Kind.SHORT_LIVED]
+    for _ in range(sized(quick=1, full=10)):
+        with ExitStack() as stack:
+            running = [Asked(internet.behind(kind)) for kind in kinds]
+            for each in running:
+                stack.callback(each.stop)
+            for each in running:
+                _, family = each.result()
+                found = [said(family, section) for section in ("mapping", "filtering", "ports")]
+                assert found == list(EXPECTED[each.behind.kind][1:]), (each.behind.kind, family)
