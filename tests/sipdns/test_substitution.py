@@ -1,5 +1,7 @@
 """RFC 3402 §3.2 and POSIX ERE, and what hostile zones publish."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +27,11 @@ NUMBER = "+441632960083"
         ("!^[+]44(.*)(.*)$!<\\1><\\2>!", "<1632960083><>"),
         ("!^+44!sip:a@b!", None),
         ("!(4|44|441)!<\\1>!", "+<441>632960083"),
+        ("!(4|44)(41|1)?(632)?!<>!", "+<>960083"),
+        ("!(4|41)*(6|16)?!<>!", "<>+441632960083"),
+        ("!4(41|4)(163|16|1)!<>!", "+<>2960083"),
+        ("![+](4|4416|441)(3296|32|6)*!<>!", "<>0083"),
+        ("!0+|00+83!<>!", "+44163296<>"),
         ("!nothing!sip:a@b!", None),
     ],
 )
@@ -94,3 +101,33 @@ def test_any_text_is_read_or_malformed(text: str) -> None:
         Substitution.parse(text).apply(NUMBER)
     except MalformedMessage:
         pass
+
+
+def _joined(parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    several = st.lists(parts, min_size=2, max_size=3)
+    return st.one_of(
+        several.map("".join),
+        several.map(lambda found: f"({'|'.join(found)})"),
+        st.builds("({}){}".format, parts, st.sampled_from(["?", "*", "+", "{1,2}"])),
+    )
+
+
+PATTERNS = st.recursive(st.sampled_from(["4", "1", "41", "44", ".", "[14]"]), _joined, max_leaves=8)
+
+
+@given(PATTERNS, st.text(alphabet="146", max_size=7))
+def test_of_several_matches_the_leftmost_and_of_these_the_longest_counts(
+    pattern: str, text: str
+) -> None:
+    whole = re.compile(pattern)
+    found = next(
+        (
+            (start, end)
+            for start in range(len(text) + 1)
+            for end in range(len(text), start - 1, -1)
+            if whole.fullmatch(text, start, end)
+        ),
+        None,
+    )
+    replaced = None if found is None else f"{text[: found[0]]}<>{text[found[1] :]}"
+    assert Substitution.parse(f"!{pattern}!<>!").apply(text) == replaced
