@@ -72,7 +72,7 @@ class Launch(StunServerProcess):
 
     def refusal(self) -> str:
         """The one line of a process that ends with status 2."""
-        assert self.process.wait(30) == 2, self.log
+        assert self.process.wait(LIMIT) == 2, self.log
         assert self.output == ""
         assert self.log.startswith("error: ")
         assert self.log.count("\n") == 1
