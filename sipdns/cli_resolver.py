@@ -115,14 +115,14 @@ class ResolverOptions:
         if not self.dot:
             if "#" in text:
                 raise MisuseError(f"--resolver {excerpt(text)}: a name is for --dot only")
-            return Address.parse(text, DNS_PORT)
+            return _address(text, DNS_PORT)
         address, mark, name = text.partition("#")
         if mark:
             try:
                 read_host(name)
             except MalformedMessage as error:
                 raise MisuseError(f"--resolver {excerpt(text)}: {error}") from error
-        return TlsServer(Address.parse(address, DOT_PORT), name or None)
+        return TlsServer(_address(address, DOT_PORT), name or None)
 
     def _trust(self) -> ssl.SSLContext | None:
         if self.resolver_ca is None:
@@ -142,6 +142,13 @@ class ResolverOptions:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise ConfigError(f"--trust-anchor {self.trust_anchor}: {reason}") from error
         return read_anchors(text, f"--trust-anchor {self.trust_anchor}")
+
+
+def _address(text: str, port: int) -> Address:
+    try:
+        return Address.parse(text, port)
+    except MisuseError as error:
+        raise MisuseError(f"--resolver: {error}; write ADDRESS or ADDRESS:PORT") from error
 
 
 def _https_server(text: str) -> HttpsServer:

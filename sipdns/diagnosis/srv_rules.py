@@ -205,9 +205,10 @@ def _misspelt(facts: Facts, *, right_exists: bool) -> Iterator[Finding]:
         if proper is None or bool(proper) != right_exists:
             continue
         lines = tuple(srv_line(f"{right}.{domain}", one) for one in records)
+        noun = "record" if len(records) == 1 else "records"
         yield Finding(
             f"{wrong}.{domain}",
-            f"{len(records)} SRV records, and callers ask for {right}.{domain}",
+            f"{len(records)} SRV {noun}, and callers ask for {right}.{domain}",
             Fix(
                 publish=() if right_exists else lines,
                 remove=tuple(srv_line(f"{wrong}.{domain}", one) for one in records),
