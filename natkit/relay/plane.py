@@ -140,7 +140,7 @@ class RelayPlane(Protocol):
         """Relay for ``client`` from ``relay_socket``, which the plane owns from now on.
 
         The socket is bound to the relayed address exactly.  A client on a stream, or over DTLS,
-        gives ``write``: it sends one message, or on a stream several that follow one another, never
+        gives ``write``: it sends one message, or over TCP several that follow one another, never
         blocks, and is free to drop them.
         """
         ...

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from natkit.address import Address, IPNetwork
-from natkit.machine import Path
+from natkit.machine import Path, Transport
 from natkit.net import sockaddr
 from natkit.net.batch import Endpoint
 from natkit.relay.plane import AllocationId, BindingPolicy, Counters, Ports
@@ -72,7 +72,9 @@ class Allocation:
 
     ``listener`` and ``client_name`` lead to a client on UDP, ``write`` to any other; without either
     there is none at present.  ``expected`` is where the client will be next.  ``pads``:
-    ChannelData is padded for the client, as on every stream (RFC 8656 §12.5).  Dead
+    ChannelData is padded for the client, as on every stream (RFC 8656 §12.5).  ``joins``: what
+    waits for the client is written in one piece; over TLS each message has a record of its own, for
+    there are clients, coturn's among them, that read one message from each record.  Dead
     permissions and channels are swept out whenever a new one comes, so that the tables never hold
     more than the machine lets live at once.
 
@@ -89,6 +91,7 @@ class Allocation:
         "endpoint",
         "expected",
         "identifier",
+        "joins",
         "listener",
         "other",
         "pads",
@@ -124,6 +127,7 @@ class Allocation:
         """The client is at ``client``, or was there and is nowhere now."""
         self.client = client
         self.pads = client.transport.is_reliable
+        self.joins = client.transport is Transport.TCP
         self.client_name = sockaddr.pack(client.remote)
         self.listener: Listener | None = None
         self.write: Callable[[bytes], None] | None = None

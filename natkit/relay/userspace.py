@@ -657,7 +657,7 @@ class UserspacePlane:
             if allocation.write is None:
                 outgoing.append((begin, end - begin, allocation.client_name))
                 owners.append((allocation, length))
-            elif allocation.pads:
+            elif allocation.joins:
                 stream.append(buffer[begin:end])
             else:
                 allocation.write(buffer[begin:end])

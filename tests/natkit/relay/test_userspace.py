@@ -486,14 +486,15 @@ class TestStream:
             rig.turn()
             assert written.pop() == channel_data(data)
 
-    def test_what_waits_for_a_stream_is_written_at_once_and_for_dtls_each_by_itself(
+    def test_what_waits_is_written_at_once_over_tcp_and_each_by_itself_over_tls_and_dtls(
         self, rig: Rig
     ) -> None:
         packets = [b"1", b"12", b"123"]
-        dtls = STREAM._replace(transport=Transport.DTLS)
+        padded = [channel_data(data, padding=-len(data) % 4) for data in packets]
         expected = {
-            STREAM: [b"".join(channel_data(data, padding=-len(data) % 4) for data in packets)],
-            dtls: [channel_data(data) for data in packets],
+            STREAM: [b"".join(padded)],
+            STREAM._replace(transport=Transport.TLS): padded,
+            STREAM._replace(transport=Transport.DTLS): [channel_data(data) for data in packets],
         }
         for client, writes in expected.items():
             written: list[bytes] = []
