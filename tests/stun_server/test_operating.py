@@ -73,9 +73,12 @@ async def test_status_and_sessions_show_what_is_there_while_it_is(
 async def test_disconnect_ends_a_session(tmp_path: Path, workers: tuple[str, str]) -> None:
     with stun_server(tmp_path, *workers) as server:
         async with allocate(uri(server), username=USER, password=PASSWORD):
+            # The client may have its answer before the log has its line.
+            server.wait_until(lambda: server.lines("allocation opened"))
             session = str(server.lines("allocation opened")[0]["session"])
             ended = command("disconnect", session, *state(tmp_path))
             assert ended.stdout == f"{session}: ended\n"
+            server.wait_until(lambda: server.lines("allocation closed"))
             assert server.lines("allocation closed")[0]["reason"] == "ended by the operator"
             again = command("disconnect", session, *state(tmp_path))
             assert again.returncode == 1
