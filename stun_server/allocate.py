@@ -5,6 +5,7 @@ bound, or two next to each other, or one of each family, or too many ports were 
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from natkit.address import Address, Family
 from natkit.machine import CloseSocket, Failure, Path, RandomBytes, Transport
@@ -46,6 +47,9 @@ MAX_TRIES = 16
 _ADDITIONAL = (AdditionalAddressFamily, SsodaAdditionalAddressFamily)
 
 _QUOTA_REACHED = StunError.ALLOCATION_QUOTA_REACHED
+
+# By listener and family; clients may name any of 256 families.
+_HOSTS_KEPT = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -92,6 +96,7 @@ class Allocate:
     def configure(self, settings: Settings) -> None:
         """Go by other settings from now on."""
         self._settings = settings
+        self._relay_host = lru_cache(_HOSTS_KEPT)(settings.relay_host)
         self._ports = PortChooser(settings.relay_ports, self._random)
 
     def begin(
@@ -151,18 +156,17 @@ class Allocate:
         now: float,
     ) -> Opening | Outcome:
         # Step 7, and the families of step 9: what one of two lacks is told beside the other.
-        hosts = [self._settings.relay_host(family, path.local) for family in families]
+        hosts = [self._relay_host(family, path.local) for family in families]
         found = [host for host in hosts if host is not None]
         if not found:
             return Refusal(
                 StunError.ADDRESS_FAMILY_NOT_SUPPORTED,
                 f"no relayed address of family {' or '.join(map(str, families))}",
             )
-        errors = [
-            _address_error(family, StunError.ADDRESS_FAMILY_NOT_SUPPORTED)
-            for family, host in zip(families, hosts, strict=True)
-            if host is None
-        ]
+        errors: list[AddressErrorCode] = []
+        if len(found) < len(families):
+            missing = families[hosts.index(None)]
+            errors.append(_address_error(missing, StunError.ADDRESS_FAMILY_NOT_SUPPORTED))
         # Step 10.  A second port that is kept for later counts as well, and so does each family.
         account = proof.credential.account
         even_port = request.get(EvenPort)
@@ -257,17 +261,16 @@ class Allocate:
         self._allocations.release(opening.proof.credential.account, opening.held)
 
     def _choose_port(self, opening: Opening) -> bool:
+        host, tried, is_taken = opening.host, opening.tried, self._allocations.is_taken
         port = self._ports.choose(
-            lambda port: (
-                port in opening.tried or self._allocations.is_taken(Address(opening.host, port))
-            ),
+            lambda port: port in tried or is_taken(Address(host, port)),
             even=opening.even,
             pair=opening.pair,
         )
         if port is None:
             return False
-        opening.tried.add(port)
-        opening.wanted = Address(opening.host, port)
+        tried.add(port)
+        opening.wanted = Address(host, port)
         return True
 
     def _use_reservation(

@@ -4,7 +4,7 @@ Everything that changes an allocation goes through :class:`Allocations`.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from natkit.address import Address, Family
 from natkit.machine import CloseSocket, Path, Transport
@@ -104,7 +104,7 @@ class Allocation:
     rates: Rates | None = None
     since: float = 0.0
     mobile: Mobile | None = None
-    icmp_told: PerSecond = field(default_factory=PerSecond)
+    icmp_told: PerSecond | None = None
     second: SecondRelayed | None = None
     peers: Transport = Transport.UDP
 
@@ -213,9 +213,11 @@ class Allocations:
     def is_taken(self, address: Address) -> bool:
         """Whether a relayed address is in use or reserved."""
         return (
-            address in self._reserved
-            or self.is_relayed(address)
-            or self.is_relayed(address, Transport.TCP)
+            address in self._by_relayed
+            or address in self._by_tcp_relayed
+            or address in self._reserved
+            or self._sharing.relays_elsewhere(address)
+            or self._sharing.relays_tcp_elsewhere(address)
         )
 
     # Quotas: what is being opened, open or reserved counts.

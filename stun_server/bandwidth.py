@@ -51,6 +51,8 @@ class Bandwidth:
     def open(self, account: Account) -> Rates | None:
         """The buckets of a user's new allocation; None when nothing limits it."""
         limit = self._per_user.get(account.realm, self._default)
+        if limit is None and self._all is None:
+            return None
         pairs = [self._all] if self._all is not None else []
         if limit is not None:
             own = self._users.get(account.name)
@@ -60,8 +62,6 @@ class Bandwidth:
             own.holders += 1
             # First, so that a user beyond its own limit takes nothing from the others.
             pairs.insert(0, own)
-        if not pairs:
-            return None
         return Rates(
             tuple(pair.to_peers for pair in pairs), tuple(pair.to_clients for pair in pairs)
         )

@@ -6,7 +6,7 @@ from natkit.net.registry import Icmp6Type, IcmpType
 from natkit.stun.attributes import Icmp, XorPeerAddress
 from natkit.stun.message import Message
 from natkit.stun.registry import TRANSACTION_ID_LENGTH, Method
-from stun_server.allocations import Allocation, Allocations
+from stun_server.allocations import Allocation, Allocations, PerSecond
 
 TOLD_PER_SECOND = 10
 """Errors that one client is told of in a second: enough for path MTU discovery and to see a peer
@@ -34,6 +34,8 @@ def from_icmp(
     # The address that the packet was for, whoever sent the error.
     if not allocations.may_relay(allocation, peer, now):
         return None
+    if allocation.icmp_told is None:
+        allocation.icmp_told = PerSecond()
     if not allocation.icmp_told.may_tell(now, TOLD_PER_SECOND):
         return None
     indication = Message.indication(

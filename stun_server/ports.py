@@ -35,18 +35,15 @@ class PortChooser:
         count = (last - first) // step + 1
         if count < 1:
             return None
-
-        def is_free(port: int) -> bool:
-            return not taken(port) and not (pair and taken(port + 1))
-
         index = 0
         for _ in range(DRAWS):
             index = self._draw() % count
-            if is_free(first + index * step):
-                return first + index * step
+            port = first + index * step
+            if not taken(port) and not (pair and taken(port + 1)):
+                return port
         for number in range(index + 1, index + count):
             port = first + number % count * step
-            if is_free(port):
+            if not taken(port) and not (pair and taken(port + 1)):
                 return port
         return None
 

@@ -337,12 +337,11 @@ class Server:
 
     def next_deadline(self) -> float | None:
         """When something expires next."""
-        deadlines = (
-            self.allocations.next_deadline(),
-            self._tcp.next_deadline(),
-            self._pending.next_deadline(),
-        )
-        return min((each for each in deadlines if each is not None), default=None)
+        deadline = self.allocations.next_deadline()
+        for other in (self._tcp.next_deadline(), self._pending.next_deadline()):
+            if other is not None and (deadline is None or other < deadline):
+                deadline = other
+        return deadline
 
     def transmits(self) -> Sequence[Transmit]:
         """Take everything that is to be sent."""
@@ -565,6 +564,8 @@ class Server:
         now: float,
     ) -> None:
         match outcome:
+            case Success() | Refusal():
+                self._respond(request, path, proof, outcome, now)
             case Opening(wanted=wanted, peers=peers):
                 asking = ListenForPeers if peers is Transport.TCP else OpenSocket
                 self._events.append(asking(self._pending.add(outcome, now), wanted))
@@ -580,7 +581,7 @@ class Server:
             case Connecting() | Binding():
                 self._events.append(self._tcp.wait(self._pending.next_id(), outcome, now))
             case _:
-                self._respond(request, path, proof, outcome, now)
+                assert_never(outcome)
 
     def _answered_alone(
         self, request_id: RequestId, result: ServerResult | Failure, now: float

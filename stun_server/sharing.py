@@ -47,7 +47,7 @@ class OwnCounts:
     def add(self, name: str, count: int) -> None:
         """Count ``count`` more, or fewer when it is negative."""
         self._in_all += count
-        held = self.of(name) + count
+        held = self._held.get(name, 0) + count
         if held:
             self._held[name] = held
         else:

@@ -83,6 +83,7 @@ _RECURRING = frozenset(
 )
 _DECODED_KEPT = 256
 _LONGEST_KEPT = 64
+_KINDS_KEPT = 64
 
 
 _Wire = tuple[bytes, int, int, list[int], dict[type[Attribute], Attribute]]
@@ -168,7 +169,10 @@ class Message:
         if understood is None:
             unknown = [each.type for each in self.attributes if isinstance(each, UnknownAttribute)]
         elif self._wire is not None:
-            unknown = [number for number in self._wire[3] if number not in understood]
+            numbers = self._wire[3]
+            if isinstance(understood, frozenset) and understood.issuperset(numbers):
+                return ()
+            unknown = [number for number in numbers if number not in understood]
         else:
             unknown = [each.type for each in self.attributes if each.type not in understood]
         if not unknown:
@@ -265,9 +269,7 @@ class Message:
 
     def _header(self) -> tuple[bytes, bytes]:
         """What stands before the length in the header, and what stands after it."""
-        if not 0 <= self.method <= METHOD_MAXIMUM:
-            raise MisuseError(f"a message of method {self.method}")
-        kind = message_type(self.method, self.message_class).to_bytes(2, "big")
+        kind = _kind(self.method, self.message_class)
         if len(self.transaction_id) == TRANSACTION_ID_LENGTH:
             return kind, MAGIC_COOKIE_BYTES + self.transaction_id
         if len(self.transaction_id) == CLASSIC_TRANSACTION_ID_LENGTH:
@@ -284,6 +286,13 @@ class Message:
     def sha256_text(self) -> bytes | None:
         """What MESSAGE-INTEGRITY-SHA256 of this parsed message covers, or None (RFC 8489 §14.6)."""
         return None if self._wire is None else _text_before(self._wire[0], self._wire[2])
+
+
+@lru_cache(_KINDS_KEPT)
+def _kind(method: int, message_class: MessageClass) -> bytes:
+    if not 0 <= method <= METHOD_MAXIMUM:
+        raise MisuseError(f"a message of method {method}")
+    return message_type(method, message_class).to_bytes(2, "big")
 
 
 def _text_before(data: bytes, offset: int) -> bytes | None:
