@@ -9,12 +9,14 @@ __all__ = [
     "BRANCH_COOKIE",
     "COMPACT_FORMS",
     "DEFAULT_PORTS",
+    "INITIAL_MAX_FORWARDS",
     "LARGEST_CSEQ",
     "LARGEST_MAX_FORWARDS",
     "REASON_PHRASES",
     "SIP_VERSION",
     "T1",
     "T2",
+    "T4",
     "TRANSACTION_TIMEOUT",
     "WEBSOCKET_SUBPROTOCOL",
 ]
@@ -39,6 +41,12 @@ T1: Final = 0.5
 
 T2: Final = 4.0
 """Seconds: the longest interval between retransmissions of other requests than INVITE."""
+
+T4: Final = 5.0
+"""Seconds: the longest that a message stays in the network (RFC 3261 §17.1.2.2)."""
+
+INITIAL_MAX_FORWARDS: Final = 70
+"""RFC 3261 §8.1.1.6."""
 
 TRANSACTION_TIMEOUT: Final = 64 * T1
 """Seconds until an unanswered transaction is over: timers B and F (RFC 3261 §17.1)."""

@@ -1,0 +1,342 @@
+"""All transactions of one element: finds the one of each message, and bounds them (§17)."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from natkit.errors import MalformedMessage, MisuseError
+from natkit.machine import Failure, Path, Transmit
+from natkit.sip.headers import HeaderField
+from natkit.sip.kinds import VIA
+from natkit.sip.message import Request, Response, parse_message
+from natkit.sip.parser import DEFAULT_LIMITS, MessageLimits
+from natkit.sip.transactions.client import InviteClient, NonInviteClient
+from natkit.sip.transactions.derived import cancel_of
+from natkit.sip.transactions.events import (
+    AckReceived,
+    BadRequest,
+    Dropped,
+    NoRoomForRequest,
+    RequestReceived,
+    TransactionEnded,
+    TransactionEvent,
+    TransactionId,
+)
+from natkit.sip.transactions.matching import (
+    ClientKey,
+    ServerKey,
+    client_key,
+    client_key_of_request,
+    server_key,
+)
+from natkit.sip.transactions.server import InviteServer, NonInviteServer
+from natkit.sip.transactions.timing import DEFAULT_TIMING, SipTiming, Timer
+from natkit.sip.via import ResponseAddress, SentBy, Via, response_destination
+from natkit.timers import TimerQueue
+
+__all__ = ["TransactionSettings", "Transactions"]
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionSettings:
+    """Timers and bounds."""
+
+    timing: SipTiming = DEFAULT_TIMING
+    limits: MessageLimits = DEFAULT_LIMITS
+
+    largest_count: int = 100_000
+    """Transactions at once, of both kinds: some 10 kB each while their messages are kept."""
+
+
+class Transactions:
+    """A machine (:mod:`natkit.machine`) whose inputs are messages, and ``send`` and ``respond``.
+
+    What arrives gets ``received`` and ``rport`` in its topmost Via (§18.2.1, RFC 3581 §4) before
+    anybody sees it.  An element that answers without a transaction uses :meth:`respond_to`.
+    """
+
+    def __init__(self, settings: TransactionSettings | None = None) -> None:
+        self._settings = settings or TransactionSettings()
+        self._clients: dict[ClientKey, InviteClient | NonInviteClient] = {}
+        self._servers: dict[ServerKey, InviteServer | NonInviteServer] = {}
+        self._client_keys: dict[TransactionId, ClientKey] = {}
+        self._server_keys: dict[TransactionId, ServerKey] = {}
+        self._on_path: dict[Path, dict[TransactionId, None]] = {}
+        self._timers: TimerQueue[tuple[TransactionId, Timer]] = TimerQueue()
+        self._armed: dict[TransactionId, set[Timer]] = {}
+        self._transmits: list[Transmit] = []
+        self._events: deque[TransactionEvent] = deque()
+        self._tokens = count(1)
+
+    def __len__(self) -> int:
+        return len(self._client_keys) + len(self._server_keys)
+
+    # ── the user's side ─────────────────────────────────────────────────────────────────────────
+
+    def send(self, request: Request, path: Path, now: float) -> TransactionId:
+        """Send a request in a transaction of its own.
+
+        Its topmost Via has a branch that no other has.  MisuseError without, for an ACK, which has
+        no transaction (:meth:`transmit` is for it), or when there is no room.
+        """
+        if request.method == "ACK":
+            raise MisuseError("an ACK has no transaction")
+        if len(self) >= self._settings.largest_count:
+            raise MisuseError(f"{len(self)} transactions are open, which is the most allowed")
+        try:
+            key = client_key_of_request(request)
+        except MalformedMessage as error:
+            raise MisuseError(str(error)) from error
+        if key in self._clients:
+            raise MisuseError(f"branch {key[0]} is taken")
+        kind = InviteClient if request.method == "INVITE" else NonInviteClient
+        token = next(self._tokens)
+        client = kind(token, request, path, self._settings.timing, self)
+        self._clients[key] = client
+        self._client_keys[token] = key
+        self._note_path(token, path)
+        client.start(now)
+        return token
+
+    def cancel(
+        self, transaction: TransactionId, now: float, fields: Sequence[HeaderField] = ()
+    ) -> TransactionId | None:
+        """Cancel an INVITE of ours (§9.1): the CANCEL's own transaction, or None if it is over.
+
+        To be called once a provisional response is there; before, the other side may not know it.
+        """
+        client = self._client(transaction)
+        if client is None:
+            return None
+        return self.send(cancel_of(client.request, fields), client.path, now)
+
+    def respond(self, transaction: TransactionId, response: Response, now: float) -> None:
+        """Send a response; that of a transaction that is over goes nowhere.
+
+        MisuseError when it comes after a final one.
+        """
+        key = self._server_keys.get(transaction)
+        if key is not None:
+            self._servers[key].respond(response, now)
+
+    def move(self, transaction: TransactionId, path: Path) -> None:
+        """Send the responses of a transaction whose stream ended on another ``path``."""
+        key = self._server_keys.get(transaction)
+        if key is not None:
+            self._note_path(transaction, path)
+            self._servers[key].move(path)
+
+    def respond_to(self, request: Request, response: Response, path: Path) -> None:
+        """Answer without a transaction what came on ``path`` (§16.11, §8.2.7)."""
+        if request.method != "ACK":
+            self.transmit(bytes(response), _answering(_via_of(request), path)[0])
+
+    def abandon(self, transaction: TransactionId) -> None:
+        """Forget a transaction, whatever its state; its messages then belong to nothing."""
+        found = self._client(transaction) or self._server(transaction)
+        if found is not None:
+            found.terminate()
+
+    def request_of(self, transaction: TransactionId) -> Request | None:
+        """The request of a transaction that is not over."""
+        found = self._client(transaction) or self._server(transaction)
+        return None if found is None else found.request
+
+    # ── the contract of machines ────────────────────────────────────────────────────────────────
+
+    def receive(self, data: bytes, path: Path, now: float) -> None:
+        """A datagram, or one message of a stream."""
+        try:
+            message = parse_message(data, self._settings.limits)
+        except MalformedMessage as error:
+            self.emit(Dropped(path, str(error)))
+            return
+        self.receive_message(message, path, now)
+
+    def receive_message(self, message: Request | Response, path: Path, now: float) -> None:
+        """The same, for one that was parsed already."""
+        if isinstance(message, Response):
+            self._receive_response(message, path, now)
+        else:
+            self._receive_request(message, path, now)
+
+    def disconnected(self, path: Path, now: float) -> None:  # noqa: ARG002 - the contract
+        """A stream ended."""
+        for token in list(self._on_path.pop(path, ())):
+            found = self._client(token) or self._server(token)
+            if found is not None:
+                found.lose_path()
+
+    def answer(self, request_id: int, result: Failure, now: float) -> None:
+        """Nothing is ever asked of the shell."""
+
+    def handle_timer(self, now: float) -> None:
+        """Time has passed."""
+        for token, timer in self._timers.pop_due(now):
+            self._armed[token].discard(timer)
+            found = self._client(token) or self._server(token)
+            if found is not None:
+                found.handle_timer(timer, now)
+
+    def next_deadline(self) -> float | None:
+        """When to call ``handle_timer``."""
+        return self._timers.next_deadline()
+
+    def transmits(self) -> Sequence[Transmit]:
+        """Take what is to be sent."""
+        taken, self._transmits = self._transmits, []
+        return taken
+
+    def next_event(self) -> TransactionEvent | None:
+        """Take the next event."""
+        return self._events.popleft() if self._events else None
+
+    # ── the outlet of each transaction ──────────────────────────────────────────────────────────
+
+    def transmit(self, data: bytes, path: Path) -> None:
+        """Have a message sent, in no transaction: an ACK to a 2xx, or a stateless request."""
+        self._transmits.append(Transmit(data, path))
+
+    def set_timer(self, transaction: TransactionId, timer: Timer, deadline: float) -> None:
+        """See :class:`~natkit.sip.transactions.outlet.Outlet`."""
+        self._armed.setdefault(transaction, set()).add(timer)
+        self._timers.set((transaction, timer), deadline)
+
+    def cancel_timer(self, transaction: TransactionId, timer: Timer) -> None:
+        """See :class:`~natkit.sip.transactions.outlet.Outlet`."""
+        self._timers.cancel((transaction, timer))
+
+    def emit(self, event: TransactionEvent) -> None:
+        """See :class:`~natkit.sip.transactions.outlet.Outlet`."""
+        self._events.append(event)
+
+    def end(self, transaction: TransactionId) -> None:
+        """See :class:`~natkit.sip.transactions.outlet.Outlet`."""
+        for timer in self._armed.pop(transaction, ()):
+            self._timers.cancel((transaction, timer))
+        client_key_ = self._client_keys.pop(transaction, None)
+        if client_key_ is not None:
+            self._forget_path(transaction, self._clients.pop(client_key_).path)
+        server_key_ = self._server_keys.pop(transaction, None)
+        if server_key_ is not None:
+            self._forget_path(transaction, self._servers.pop(server_key_).path)
+        self.emit(TransactionEnded(transaction))
+
+    # ── messages ────────────────────────────────────────────────────────────────────────────────
+
+    def _receive_response(self, response: Response, path: Path, now: float) -> None:
+        try:
+            response.check()
+            key = client_key(response)
+        except MalformedMessage as error:
+            self.emit(Dropped(path, str(error)))
+            return
+        client = self._clients.get(key)
+        if client is None:
+            # RFC 6026 §8.6: what belongs to no transaction goes nowhere.
+            self.emit(Dropped(path, f"a {response.status} that answers nothing"))
+        else:
+            client.receive(response, path, now)
+
+    def _receive_request(self, request: Request, path: Path, now: float) -> None:
+        try:
+            via = _via_of(request)
+        except MalformedMessage as error:
+            # Without it there is nowhere to send an answer to.
+            self.emit(Dropped(path, str(error)))
+            return
+        stamped = via.stamped(path.remote)
+        if stamped != via:
+            headers = request.headers.replace_first(VIA, stamped)
+            request = Request(
+                request.method, request.uri_text, headers, request.body, request.version
+            )
+        try:
+            request.check()
+            key = server_key(request)
+        except MalformedMessage as error:
+            if request.method == "ACK":
+                self.emit(Dropped(path, str(error)))
+            else:
+                self.emit(BadRequest(request, path, str(error)))
+            return
+        found = self._servers.get(key)
+        if request.method == "ACK":
+            self._receive_ack(request, found, path, now)
+        elif found is not None:
+            found.receive_again()
+        elif len(self) >= self._settings.largest_count:
+            self.emit(NoRoomForRequest(request, path))
+        else:
+            self._open(key, request, stamped, path, now)
+
+    def _receive_ack(
+        self,
+        ack: Request,
+        found: InviteServer | NonInviteServer | None,
+        path: Path,
+        now: float,
+    ) -> None:
+        if isinstance(found, InviteServer) and found.receive_ack(ack, now):
+            return
+        self.emit(AckReceived(ack, path))
+
+    def _open(self, key: ServerKey, request: Request, via: Via, path: Path, now: float) -> None:
+        token = next(self._tokens)
+        answering, destination = _answering(via, path)
+        kind = InviteServer if request.method == "INVITE" else NonInviteServer
+        server = kind(token, request, answering, destination, self._settings.timing, self)
+        self._servers[key] = server
+        self._server_keys[token] = key
+        self._note_path(token, answering)
+        server.start(now)
+        cancels = None
+        if request.method == "CANCEL":
+            invite = self._servers.get(server_key(request, "INVITE"))
+            cancels = None if invite is None else invite.token
+        self.emit(RequestReceived(token, request, path, cancels))
+
+    def _client(self, token: TransactionId) -> InviteClient | NonInviteClient | None:
+        key = self._client_keys.get(token)
+        return None if key is None else self._clients[key]
+
+    def _server(self, token: TransactionId) -> InviteServer | NonInviteServer | None:
+        key = self._server_keys.get(token)
+        return None if key is None else self._servers[key]
+
+    def _note_path(self, token: TransactionId, path: Path) -> None:
+        if path.transport.is_reliable:
+            self._on_path.setdefault(path, {})[token] = None
+
+    def _forget_path(self, token: TransactionId, path: Path | None) -> None:
+        if path is None or not path.transport.is_reliable:
+            return
+        on_path = self._on_path.get(path)
+        if on_path is not None:
+            on_path.pop(token, None)
+            if not on_path:
+                del self._on_path[path]
+
+
+def _via_of(request: Request) -> Via:
+    via = request.headers.first(VIA)
+    if via is None:
+        raise MalformedMessage("there is no Via")
+    return via
+
+
+def _answering(via: Via, path: Path) -> tuple[Path, ResponseAddress | SentBy | None]:
+    """Where responses go first, and what counts when that is a stream that ended (§18.2.2)."""
+    try:
+        destination = response_destination(via)
+    except MalformedMessage:
+        # A transport that we do not know, on one that we do: it came from somewhere.
+        return path, None
+    if path.transport.is_reliable:
+        return path, destination
+    if isinstance(destination, ResponseAddress) and destination.address.family is (
+        path.local.family
+    ):
+        return path._replace(remote=destination.address), destination
+    return path, destination

@@ -1,0 +1,218 @@
+"""Server transactions: a request that came, and our responses (RFC 3261 §17.2, RFC 6026)."""
+
+from enum import Enum, auto
+from typing import assert_never
+
+from natkit.errors import MisuseError
+from natkit.machine import Path
+from natkit.sip.kinds import VIA
+from natkit.sip.message import Request, Response
+from natkit.sip.transactions.events import AckMissing, PathLost, TransactionId
+from natkit.sip.transactions.matching import to_tag
+from natkit.sip.transactions.outlet import Outlet
+from natkit.sip.transactions.timing import SipTiming, Timer
+from natkit.sip.via import ResponseAddress, SentBy
+
+__all__ = ["InviteServer", "NonInviteServer", "ServerState", "ServerTransaction"]
+
+
+class ServerState(Enum):
+    """RFC 3261 figures 7 and 8, RFC 6026 figure 1."""
+
+    TRYING = auto()
+    PROCEEDING = auto()
+    COMPLETED = auto()
+    CONFIRMED = auto()
+    ACCEPTED = auto()
+    TERMINATED = auto()
+
+
+class ServerTransaction:
+    """What both kinds have in common: responses, sent on the path of the request.
+
+    ``path`` is None once its stream has ended; ``destination`` is where to send then.
+    """
+
+    __slots__ = (
+        "_last",
+        "_outlet",
+        "_timing",
+        "destination",
+        "path",
+        "request",
+        "state",
+        "token",
+    )
+
+    def __init__(
+        self,
+        token: TransactionId,
+        request: Request,
+        path: Path,
+        destination: ResponseAddress | SentBy | None,
+        timing: SipTiming,
+        outlet: Outlet,
+    ) -> None:
+        self.token = token
+        self.request = request
+        self.path: Path | None = path
+        self.destination = destination
+        self.state = ServerState.TRYING
+        self._last: Response | None = None
+        self._timing = timing
+        self._outlet = outlet
+
+    @property
+    def answer(self) -> Response | None:
+        """The response that was sent last."""
+        return self._last
+
+    def lose_path(self) -> None:
+        """The stream ended: responses need another way."""
+        self.path = None
+        if self.state in (ServerState.CONFIRMED, ServerState.ACCEPTED, ServerState.COMPLETED):
+            # What was sent was delivered, or the other side is gone with its connection.
+            self.terminate()
+
+    def move(self, path: Path) -> None:
+        """Send on ``path`` from now on, first of all what could not be sent before."""
+        self.path = path
+        if self._last is not None:
+            self._send(self._last)
+
+    def terminate(self) -> None:
+        """End at once."""
+        self.state = ServerState.TERMINATED
+        self._outlet.end(self.token)
+
+    def _send(self, response: Response) -> None:
+        self._last = response
+        if self.path is None:
+            self._outlet.emit(PathLost(self.token, self.destination))
+        else:
+            self._outlet.transmit(bytes(response), self.path)
+
+    def _repeat(self) -> None:
+        if self._last is not None:
+            self._send(self._last)
+
+    @property
+    def _is_reliable(self) -> bool:
+        return self.path is None or self.path.transport.is_reliable
+
+
+class InviteServer(ServerTransaction):
+    """RFC 3261 §17.2.1 with RFC 6026 §7.1."""
+
+    __slots__ = ("_interval",)
+
+    def start(self, now: float) -> None:
+        """The INVITE has come."""
+        self.state = ServerState.PROCEEDING
+        self._interval = self._timing.t1
+        if self._timing.trying_after is not None:
+            self._outlet.set_timer(self.token, Timer.TRYING, now + self._timing.trying_after)
+
+    def receive_again(self) -> None:
+        """The INVITE has come once more."""
+        if self.state in (ServerState.PROCEEDING, ServerState.COMPLETED):
+            self._repeat()
+
+    def receive_ack(self, ack: Request, now: float) -> bool:
+        """An ACK with its branch; False when it is for a 2xx, and so for the user."""
+        match self.state:
+            case ServerState.COMPLETED:
+                if not self._is_acknowledged_by(ack):
+                    return False
+                self._confirm(now)
+                return True
+            case ServerState.CONFIRMED:
+                return self._is_acknowledged_by(ack)
+            case ServerState.ACCEPTED | ServerState.PROCEEDING | ServerState.TRYING:
+                return False
+            case ServerState.TERMINATED:
+                return True
+            case _:
+                assert_never(self.state)
+
+    def respond(self, response: Response, now: float) -> None:
+        """Send a response; MisuseError after a final one, but for a 2xx after a 2xx."""
+        accepted = 200 <= response.status < 300
+        if self.state is not ServerState.PROCEEDING and not (
+            accepted and self.state is ServerState.ACCEPTED
+        ):
+            raise MisuseError(f"{response.status} comes after a final response")
+        self._outlet.cancel_timer(self.token, Timer.TRYING)
+        self._send(response)
+        if response.status < 200 or self.state is ServerState.ACCEPTED:
+            return
+        if accepted:
+            self.state = ServerState.ACCEPTED
+            self._outlet.set_timer(self.token, Timer.L, now + self._timing.timeout)
+            return
+        self.state = ServerState.COMPLETED
+        if not self._is_reliable:
+            self._outlet.set_timer(self.token, Timer.G, now + self._interval)
+        self._outlet.set_timer(self.token, Timer.H, now + self._timing.timeout)
+
+    def handle_timer(self, timer: Timer, now: float) -> None:
+        """One of its timers fired."""
+        if timer is Timer.TRYING:
+            self._send(Response.to(self.request, 100))
+        elif timer is Timer.G:
+            self._repeat()
+            self._interval = min(2 * self._interval, self._timing.t2)
+            self._outlet.set_timer(self.token, Timer.G, now + self._interval)
+        elif timer is Timer.H:
+            self._outlet.emit(AckMissing(self.token))
+            self.terminate()
+        else:
+            self.terminate()
+
+    def _is_acknowledged_by(self, ack: Request) -> bool:
+        """Of RFC 2543 the tag tells an ACK of ours from one to another's 2xx (§17.2.3)."""
+        via = ack.headers.first(VIA)
+        if self._last is None or (via is not None and via.names_transaction):
+            return True
+        return to_tag(ack) == to_tag(self._last)
+
+    def _confirm(self, now: float) -> None:
+        self._outlet.cancel_timer(self.token, Timer.G)
+        self._outlet.cancel_timer(self.token, Timer.H)
+        self.state = ServerState.CONFIRMED
+        if self._is_reliable:
+            self.terminate()
+        else:
+            self._outlet.set_timer(self.token, Timer.I, now + self._timing.t4)
+
+
+class NonInviteServer(ServerTransaction):
+    """RFC 3261 §17.2.2."""
+
+    __slots__ = ()
+
+    def start(self, now: float) -> None:
+        """The request has come: it waits for its user, without a timer (RFC 4320 §4.1)."""
+
+    def receive_again(self) -> None:
+        """The request has come once more."""
+        if self.state in (ServerState.PROCEEDING, ServerState.COMPLETED):
+            self._repeat()
+
+    def respond(self, response: Response, now: float) -> None:
+        """Send a response; MisuseError after a final one."""
+        if self.state not in (ServerState.TRYING, ServerState.PROCEEDING):
+            raise MisuseError(f"{response.status} comes after a final response")
+        self._send(response)
+        if response.status < 200:
+            self.state = ServerState.PROCEEDING
+            return
+        self.state = ServerState.COMPLETED
+        if self.path is not None and self._is_reliable:
+            self.terminate()
+        else:
+            self._outlet.set_timer(self.token, Timer.J, now + self._timing.timeout)
+
+    def handle_timer(self, timer: Timer, now: float) -> None:  # noqa: ARG002 - it has one timer
+        """Timer J fired."""
+        self.terminate()
