@@ -1,9 +1,9 @@
 """Header fields: kept byte for byte in their order, read by type on demand (RFC 3261 §7.3).
 
 A :class:`HeaderField` holds the bytes of one field as they came, folds included.  What its value
-means is read when somebody asks, once, by a :class:`Singular` or :class:`Plural`, of which
-:mod:`natkit.sip.kinds` has one for each header field that we know.  What nobody asks for or
-changes is passed on as it came.
+means is read when somebody asks, once, by a :class:`Singular`, :class:`Plural` or
+:class:`Repeated`, of which :mod:`natkit.sip.kinds` has one for each header field that we know.
+What nobody asks for or changes is passed on as it came.
 """
 
 import re
@@ -16,7 +16,7 @@ from natkit.sip.grammar import excerpt
 from natkit.sip.registry import COMPACT_FORMS
 from natkit.sip.values import is_token, split_list
 
-__all__ = ["HeaderField", "Headers", "Kind", "Plural", "Singular", "key_of"]
+__all__ = ["HeaderField", "Headers", "Kind", "Plural", "Repeated", "Singular", "key_of"]
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ _TOKEN: Final = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]++")
 
 
 class Kind(Protocol):
-    """A :class:`Singular` or :class:`Plural`, where its name is all that counts."""
+    """What says how a field is read, where its name is all that counts."""
 
     @property
     def name(self) -> str:
@@ -60,6 +60,18 @@ class Plural(Generic[T]):
     in_one_field: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Repeated(Generic[T]):
+    """A header field that may come several times, each with one value, whose commas are its own.
+
+    RFC 3261 §7.3.1 has four: challenges and credentials.
+    """
+
+    name: str
+    read: Callable[[str], T]
+    write: Callable[[T], str] = str
+
+
 def key_of(name: str) -> str:
     """The one spelling of a field name: lower case, the long form (RFC 3261 §7.3.1, §7.3.3)."""
     lower = name.lower()
@@ -90,7 +102,7 @@ class HeaderField:
         return cls(raw, key)
 
     @classmethod
-    def of(cls, kind: Singular[T] | Plural[T], *values: T) -> Self:
+    def of(cls, kind: Singular[T] | Plural[T] | Repeated[T], *values: T) -> Self:
         """Write a field; MisuseError when a value holds a line end."""
         return cls.of_text(kind.name, ", ".join([kind.write(value) for value in values]))
 
@@ -117,11 +129,11 @@ class HeaderField:
             value = _FOLD.sub(b" ", value)
         return _text(value.strip(b" \t"))
 
-    def values(self, kind: Singular[T] | Plural[T]) -> tuple[T, ...]:
+    def values(self, kind: Singular[T] | Plural[T] | Repeated[T]) -> tuple[T, ...]:
         """What the field says, read once; MalformedMessage when it does not follow its format."""
         if self._kind is not kind:
             try:
-                if isinstance(kind, Singular):
+                if not isinstance(kind, Plural):
                     self._values = (kind.read(self.text),)
                 elif text := self.text:
                     self._values = tuple([kind.read(part) for part in split_list(text)])
@@ -164,7 +176,7 @@ class Headers:
             raise MalformedMessage(f"{kind.name} stands {len(found)} times")
         return found[0].values(kind)[0] if found else None
 
-    def get_all(self, kind: Plural[T]) -> tuple[T, ...]:
+    def get_all(self, kind: Plural[T] | Repeated[T]) -> tuple[T, ...]:
         """All values in order, wherever the commas are; MalformedMessage."""
         return tuple([value for field in self.fields(kind) for value in field.values(kind)])
 
@@ -205,7 +217,7 @@ class Headers:
         position = next((n for n, field in enumerate(self._fields) if field.key == key), 0)
         return self._with(position, position, [HeaderField.of(kind, value)])
 
-    def append(self, kind: Singular[T] | Plural[T], *values: T) -> "Headers":
+    def append(self, kind: Singular[T] | Plural[T] | Repeated[T], *values: T) -> "Headers":
         """Add values after everything else."""
         end = len(self._fields)
         return self._with(end, end, _fields_of(kind, values))
@@ -258,7 +270,9 @@ class Headers:
         return Headers((*self._fields[:start], *fields, *self._fields[end:]))
 
 
-def _fields_of(kind: Singular[T] | Plural[T], values: Sequence[T]) -> list[HeaderField]:
+def _fields_of(
+    kind: Singular[T] | Plural[T] | Repeated[T], values: Sequence[T]
+) -> list[HeaderField]:
     if isinstance(kind, Plural) and kind.in_one_field:
         return [HeaderField.of(kind, *values)] if values else []
     return [HeaderField.of(kind, value) for value in values]
