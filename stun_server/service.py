@@ -291,7 +291,7 @@ class Server:
             case Opening():
                 if isinstance(result, Listening):
                     result = result.local
-                elif not isinstance(result, Address | Failure):
+                elif not isinstance(result, Address) and not isinstance(result, Failure):
                     raise MisuseError("OpenSocket is answered by an Address or a Failure")
                 self._pending.take(request_id)
                 self._opened(pending, result, now)

@@ -70,6 +70,7 @@ class Listener:
 class Allocation:
     """One allocation: its two ends, and whom it may talk to.
 
+    ``has_options``: its relay socket has the options of one that relays.
     ``listener`` and ``client_name`` lead to a client on UDP, ``write`` to any other; without either
     there is none at present.  ``expected`` is where the client will be next.  ``pads``:
     ChannelData is padded for the client, as on every stream (RFC 8656 §12.5).  ``joins``: what
@@ -90,6 +91,7 @@ class Allocation:
         "counters",
         "endpoint",
         "expected",
+        "has_options",
         "identifier",
         "joins",
         "listener",
@@ -115,6 +117,7 @@ class Allocation:
         self.relayed_name = sockaddr.from_python(relay_socket.getsockname())
         self.endpoint = Endpoint(relay_socket, len(self.relayed_name))
         self.until = until
+        self.has_options = False
         self.reach(client, reached_by)
         self.permissions: dict[bytes, Permission] = {}
         self.channels: dict[int, Channel] = {}

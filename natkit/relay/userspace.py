@@ -185,6 +185,8 @@ class UserspacePlane:
         host = Address(peer_host, 0).packed
         name_size = sockaddr.IPV4_SIZE if len(host) == 4 else sockaddr.IPV6_SIZE
         half = self._half(allocation, name_size)
+        if not half.has_options:
+            self._set_options(half)
         half.permit(host, until, self._clock(), only_relayed=only_relayed, ports=ports)
 
     def bind_channel(
@@ -199,6 +201,8 @@ class UserspacePlane:
         """``channel`` stands for ``peer``."""
         name = sockaddr.pack(peer)
         half = self._half(allocation, len(name))
+        if not half.has_options:
+            self._set_options(half)
         half.bind(channel, name, until, self._clock(), only_relayed=only_relayed)
 
     def limit(self, allocation: AllocationId, rates: Rates | None) -> None:
@@ -412,13 +416,21 @@ class UserspacePlane:
                     self._on_icmp(error, Path(Transport.UDP, relayed, peer), now)
 
     def _start_relaying(self, opened: Allocation) -> None:
-        self._set_fields(opened.endpoint.socket)
-        if self._on_icmp is not None:
-            icmp.report(opened.endpoint.socket)
-        _ask_for_buffer(opened.endpoint.socket, RELAY_BUFFER)
         self._relayed[opened.relayed_name] = opened
         self._sources[opened.endpoint.descriptor] = opened
         self._readiness.add(opened.endpoint.descriptor)
+
+    def _set_options(self, allocation: Allocation) -> None:
+        """Make its socket fit to relay, which it does not before anybody may use it.
+
+        Many allocations are candidates that nobody chooses, and never come to that.
+        """
+        sock = allocation.endpoint.socket
+        self._set_fields(sock)
+        if self._on_icmp is not None:
+            icmp.report(sock)
+        _ask_for_buffer(sock, RELAY_BUFFER)
+        allocation.has_options = True
 
     def _set_fields(self, sock: socket.socket) -> None:
         """Have the IP headers of what is relayed as RFC 8656 §14 wants, its alternate behaviour."""

@@ -436,7 +436,9 @@ class RunningServer:
         self._plane.open(number, client, sock, until, self._homes.open(number, client))
         if opened.second is not None:
             self._plane.open_second(number, self._sockets.take(opened.second), until)
-        self._plane.limit(number, self._machine.rates(number))
+        rates = self._machine.rates(number)
+        if rates is not None:
+            self._plane.limit(number, rates)
 
     def _at_hand(self, realm: str, username: str) -> Credential | None:
         return self.users.at_hand(realm, username)
