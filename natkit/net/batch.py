@@ -229,14 +229,16 @@ class _LinuxBatch(DatagramBatch):
         if count == 1:
             return [self._incoming.lengths[size][first]]
         if count < 0:
-            count = self._receive_anew(endpoint, header, room)
+            error = last_error()
+            if error in _NOT_NOW:
+                return []
+            count = self._receive_anew(endpoint, header, room, error)
         lengths: list[int] = self._incoming.lengths[size][first : first + count].tolist()
         return lengths
 
-    def _receive_anew(self, endpoint: Endpoint, header: Headers, room: int) -> int:
+    def _receive_anew(self, endpoint: Endpoint, header: Headers, room: int, error: int) -> int:
         """Go on after a call that failed; how many were received, 0 when nothing waits."""
         for _ in range(self.capacity):
-            error = last_error()
             if error in _NOT_NOW:
                 break
             if error not in _ONE_FAILED and error != errno.EINTR:
@@ -244,6 +246,7 @@ class _LinuxBatch(DatagramBatch):
             count = recvmmsg(endpoint.descriptor, header, room, _RECEIVE_FLAGS, None)
             if count >= 0:
                 return count
+            error = last_error()
         return 0
 
     def send(self, endpoint: Endpoint, packets: Sequence[Packet]) -> Sequence[int]:

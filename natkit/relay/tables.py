@@ -56,11 +56,20 @@ class Listener:
     ``expected`` are those who will take over an allocation that another client has.
     """
 
-    __slots__ = ("answers_binding", "clients", "endpoint", "expected", "gate", "local")
+    __slots__ = (
+        "answers_binding",
+        "clients",
+        "endpoint",
+        "expected",
+        "gate",
+        "is_closed",
+        "local",
+    )
 
     def __init__(self, endpoint: Endpoint, local: Address, policy: BindingPolicy) -> None:
         self.endpoint = endpoint
         self.local = local
+        self.is_closed = False
         self.answers_binding = policy.answer
         self.gate = policy.gate
         self.clients: dict[bytes, Allocation] = {}

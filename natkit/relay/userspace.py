@@ -299,6 +299,7 @@ class UserspacePlane:
         for listener in self._listeners.values():
             self._reactor.remove_reader(listener.endpoint.descriptor)
             listener.endpoint.socket.close()
+            listener.is_closed = True
         self._listeners.clear()
         self._readiness.close()
 
@@ -447,13 +448,15 @@ class UserspacePlane:
         """Serve a listener that is ready, until it has nothing more or others must have a turn."""
         for _ in range(PASSES):
             # The machine above may have stopped the plane.
-            if listener.local not in self._listeners:
+            if listener.is_closed:
                 return
-            if not self._receive_from_clients(listener, self._clock()):
+            lengths = self._from_clients.receive(listener.endpoint)
+            if not lengths:
                 return
+            self._serve_clients(listener, lengths, self._clock())
 
-    def _receive_from_clients(self, listener: Listener, now: float) -> int:
-        """Take one batch off a listener (RFC 8656 §12.6, §11.2; RFC 8489 §6.3.1); its size."""
+    def _serve_clients(self, listener: Listener, lengths: Sequence[int], now: float) -> None:
+        """Treat the batch that was received (RFC 8656 §12.6, §11.2; RFC 8489 §6.3.1)."""
         batch = self._from_clients
         buffer, starts = batch.buffer, batch.starts
         name_size = listener.endpoint.name_size
@@ -463,7 +466,6 @@ class UserspacePlane:
         bindings: list[tuple[int, bytes]] = []
         to_peers: dict[Allocation, list[Packet]] = {}
         unhandled: list[tuple[bytes, bytes]] = []
-        lengths = batch.receive(listener.endpoint)
         for index, length in enumerate(lengths):
             start = starts[index]
             # What lies beyond the length is an earlier packet's.
@@ -499,7 +501,6 @@ class UserspacePlane:
         for allocation, packets in to_peers.items():
             self._send_to_peers(allocation, packets, now)
         self._hand_up(listener, unhandled, now)
-        return len(lengths)
 
     def _hand_up(
         self, listener: Listener, unhandled: Sequence[tuple[bytes, bytes]], now: float
