@@ -159,7 +159,7 @@ class Allocations:
         self.connections = PeerConnections(settings, self._sharing.peer_connections)
         self._holdings = self._sharing.holdings
         self._holdings_of_realms = self._sharing.holdings_of_realms
-        self._bandwidth = Bandwidth(settings)
+        self._bandwidth = Bandwidth(settings, self._sharing.buckets)
         self._next_sweep = float("-inf")
         self._last_id = 0
         # Allocations, and reserved ports by their tokens.

@@ -4,33 +4,41 @@ A user's allocations share its buckets, which live as long as one of them.  Wher
 there are none, and relaying costs nothing for it.
 """
 
-from natkit.relay.rates import Rates, TokenBucket
+from natkit.relay.rates import Rates
 from stun_server.authentication import Account
 from stun_server.settings import Settings
+from stun_server.sharing import Buckets, OwnBuckets, Pair
 
 __all__ = ["Bandwidth"]
 
+# Of no account, since each has a realm.
+_ALL = ""
 
-class _Pair:
+
+class _Limit:
     """A bucket for each direction, and how many allocations go through them."""
 
-    __slots__ = ("holders", "to_clients", "to_peers")
+    __slots__ = ("holders", "pair")
 
-    def __init__(self, rate: int) -> None:
-        self.to_peers = TokenBucket(rate)
-        self.to_clients = TokenBucket(rate)
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
         self.holders = 0
 
     def set(self, rate: int) -> None:
-        self.to_peers.rate = self.to_clients.rate = rate
+        for bucket in self.pair:
+            bucket.rate = rate
 
 
 class Bandwidth:
-    """Hands out the buckets; each realm has its own limit for a user."""
+    """Hands out the buckets; each realm has its own limit for a user.
 
-    def __init__(self, settings: Settings) -> None:
-        self._users: dict[str, _Pair] = {}
-        self._all: _Pair | None = None
+    ``buckets`` makes them, for all workers of the server together.
+    """
+
+    def __init__(self, settings: Settings, buckets: Buckets | None = None) -> None:
+        self._buckets = buckets or OwnBuckets()
+        self._users: dict[str, _Limit] = {}
+        self._all: _Limit | None = None
         self._per_user: dict[str, int | None] = {}
         self._default: int | None = None
         self.configure(settings)
@@ -42,9 +50,10 @@ class Bandwidth:
             choice.settings.realm: choice.settings.bandwidth_per_user for choice in settings.realms
         }
         if settings.bandwidth is None:
+            # Allocations may still go through them, so they stay open.
             self._all = None
         elif self._all is None:
-            self._all = _Pair(settings.bandwidth)
+            self._all = _Limit(self._buckets.open(_ALL, settings.bandwidth))
         else:
             self._all.set(settings.bandwidth)
 
@@ -53,24 +62,24 @@ class Bandwidth:
         limit = self._per_user.get(account.realm, self._default)
         if limit is None and self._all is None:
             return None
-        pairs = [self._all] if self._all is not None else []
+        pairs = [self._all.pair] if self._all is not None else []
         if limit is not None:
             own = self._users.get(account.name)
             if own is None:
-                own = self._users[account.name] = _Pair(limit)
+                own = _Limit(self._buckets.open(account.name, limit))
+                self._users[account.name] = own
             own.set(limit)
             own.holders += 1
             # First, so that a user beyond its own limit takes nothing from the others.
-            pairs.insert(0, own)
-        return Rates(
-            tuple(pair.to_peers for pair in pairs), tuple(pair.to_clients for pair in pairs)
-        )
+            pairs.insert(0, own.pair)
+        return Rates(tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))
 
     def close(self, account: Account, rates: Rates | None) -> None:
         """The user's allocation that had these buckets is gone."""
         own = self._users.get(account.name)
-        if own is None or rates is None or own.to_peers not in rates.to_peers:
+        if own is None or rates is None or own.pair[0] not in rates.to_peers:
             return
         own.holders -= 1
         if not own.holders:
             del self._users[account.name]
+            self._buckets.shut(account.name, own.pair)

@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from natkit.address import Address
+from natkit.relay.rates import Bucket, TokenBucket
 
-__all__ = ["Counts", "OwnCounts", "Sharing"]
+__all__ = ["Buckets", "Counts", "OwnBuckets", "OwnCounts", "Pair", "Sharing"]
+
+Pair = tuple[Bucket, Bucket]
+"""The buckets of a name: of what passes to peers, and to clients."""
 
 
 class Counts(Protocol):
@@ -54,6 +58,29 @@ class OwnCounts:
             self._held.pop(name, None)
 
 
+class Buckets(Protocol):
+    """Makes bandwidths by name that all workers keep to together."""
+
+    def open(self, name: str, rate: int, /) -> Pair:
+        """The buckets of a name, for ``rate`` bytes a second."""
+        ...
+
+    def shut(self, name: str, pair: Pair, /) -> None:
+        """They are in use here no more."""
+        ...
+
+
+class OwnBuckets:
+    """The :class:`Buckets` of a process that serves alone."""
+
+    def open(self, _: str, rate: int, /) -> Pair:
+        """Full ones."""
+        return TokenBucket(rate), TokenBucket(rate)
+
+    def shut(self, name: str, pair: Pair, /) -> None:
+        """Nobody else has them."""
+
+
 def _nowhere(_: Address) -> bool:
     return False
 
@@ -66,7 +93,8 @@ class Sharing:
     them, and ``holdings_of_realms`` the same by realm; ``permissions`` and ``channels`` count what
     allocations have, by account, until it is swept out, ``peer_connections`` those of TCP
     allocations, where the allocation is.  ``relays_elsewhere`` tells whether an address is relayed
-    by another worker right now, ``relays_tcp_elsewhere`` the same of TCP.
+    by another worker right now, ``relays_tcp_elsewhere`` the same of TCP.  ``buckets`` are those of
+    the bandwidth of an account, and of the empty name for all.
     """
 
     holdings: Counts = field(default_factory=OwnCounts)
@@ -76,3 +104,4 @@ class Sharing:
     channels: Counts = field(default_factory=OwnCounts)
     peer_connections: Counts = field(default_factory=OwnCounts)
     relays_tcp_elsewhere: Callable[[Address], bool] = _nowhere
+    buckets: Buckets = field(default_factory=OwnBuckets)

@@ -1,11 +1,32 @@
 """Token buckets: how many bytes of data may pass in each direction, for a user and for all."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
-__all__ = ["Rates", "TokenBucket", "pass_through"]
+__all__ = ["Bucket", "Rates", "TokenBucket", "burst_of", "pass_through"]
 
 SMALLEST_BURST = 1 << 16
 """Bytes that a bucket holds at least: no datagram is larger, so none waits for ever."""
+
+
+def burst_of(rate: int) -> int:
+    """Bytes that may pass at once after a pause, where ``rate`` bytes a second may pass."""
+    return max(rate, SMALLEST_BURST)
+
+
+class Bucket(Protocol):
+    """What limits bytes a second; times are monotonic seconds."""
+
+    rate: int
+    """Bytes a second; it may be set anew while the bucket is in use."""
+
+    def has(self, size: int, now: float, /) -> bool:
+        """Whether ``size`` bytes may pass now."""
+        ...
+
+    def take(self, size: int, /) -> None:
+        """They passed, as :meth:`has` allowed."""
+        ...
 
 
 class TokenBucket:
@@ -34,7 +55,7 @@ class TokenBucket:
     @property
     def burst(self) -> int:
         """Bytes that may pass at once after a pause."""
-        return max(self._rate, SMALLEST_BURST)
+        return burst_of(self._rate)
 
     def has(self, size: int, now: float) -> bool:
         """Whether ``size`` bytes may pass now."""
@@ -52,11 +73,11 @@ class TokenBucket:
 class Rates:
     """The buckets of an allocation, by direction; others may share each."""
 
-    to_peers: tuple[TokenBucket, ...]
-    to_clients: tuple[TokenBucket, ...]
+    to_peers: tuple[Bucket, ...]
+    to_clients: tuple[Bucket, ...]
 
 
-def pass_through(buckets: tuple[TokenBucket, ...], size: int, now: float) -> bool:
+def pass_through(buckets: tuple[Bucket, ...], size: int, now: float) -> bool:
     """Whether ``size`` bytes pass all of them; only then is anything taken."""
     for bucket in buckets:
         if not bucket.has(size, now):

@@ -6,10 +6,12 @@ from typing import Self
 
 from natkit.address import Address
 from natkit.machine import Transport
+from natkit.relay.rates import TokenBucket
 from natkit.server.shared_addresses import SharedAddresses
 from natkit.server.shared_counts import SharedCounts
+from natkit.server.shared_rates import SharedBucket, SharedRates
 from stun_server.config import Config
-from stun_server.sharing import Sharing
+from stun_server.sharing import Pair, Sharing
 
 __all__ = ["Attached", "Descriptors", "SharedMemory"]
 
@@ -34,6 +36,7 @@ class Descriptors:
     permissions: int
     channels: int
     peer_connections: int
+    rates: int
 
 
 class SharedMemory:
@@ -53,7 +56,10 @@ class SharedMemory:
             counts(_MOST_REALMS),
             *(counts(limits.allocations) for _ in range(3)),
         )
-        self._all: tuple[SharedAddresses | SharedCounts, ...] = (*self._addresses, *self._counts)
+        # One more than users, for all of them.
+        self._rates = SharedRates.create(names=limits.allocations + 1, workers=workers)
+        self._all: tuple[SharedAddresses | SharedCounts | SharedRates, ...]
+        self._all = (*self._addresses, *self._counts, self._rates)
 
     @property
     def descriptors(self) -> Descriptors:
@@ -61,7 +67,7 @@ class SharedMemory:
         return Descriptors(
             self._addresses[0].hosts,
             *(each.descriptor for each in self._addresses),
-            *(each.descriptor for each in self._counts),
+            *(each.descriptor for each in (*self._counts, self._rates)),
         )
 
     @property
@@ -107,6 +113,7 @@ class Attached:
             permissions=counts(found.permissions),
             channels=counts(found.channels),
             peer_connections=counts(found.peer_connections),
+            buckets=_Buckets(SharedRates(found.rates, worker)),
         )
         return cls(sharing, counts(found.connections), addresses)
 
@@ -117,3 +124,22 @@ class Attached:
     def closed(self, address: Address, transport: Transport) -> None:
         """It does so no more."""
         self.addresses[transport].remove(address)
+
+
+class _Buckets:
+    """The :class:`~stun_server.sharing.Buckets` of all workers."""
+
+    def __init__(self, rates: SharedRates) -> None:
+        self._rates = rates
+
+    def open(self, name: str, rate: int, /) -> Pair:
+        """Those that all have, or this worker's own where there is no room for more names."""
+        return self._rates.open(name, rate) or (TokenBucket(rate), TokenBucket(rate))
+
+    def shut(self, name: str, pair: Pair, /) -> None:
+        """They are in use here no more."""
+        match pair:
+            case (SharedBucket() as to_peers, SharedBucket() as to_clients):
+                self._rates.shut(name, (to_peers, to_clients))
+            case _:
+                pass

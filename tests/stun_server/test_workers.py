@@ -18,6 +18,7 @@ import pytest
 from natkit.address import Address
 from natkit.aio.turn import Allocation, allocate
 from natkit.errors import ErrorResponse, QuotaReached
+from natkit.relay.rates import SMALLEST_BURST
 from natkit.server.restarts import CRASH_LOOP_DEATHS
 from tests.conftest import Sized
 from tests.stun_server.process import (
@@ -147,6 +148,45 @@ async def echo() -> AsyncIterator[Address]:
     transport, _ = await loop.create_datagram_endpoint(Echo, local_addr=("127.0.0.1", 0))
     yield Address(*transport.get_extra_info("sockname"))
     transport.close()
+
+
+class Sink(asyncio.DatagramProtocol):
+    """A peer that counts what it gets."""
+
+    def __init__(self) -> None:
+        self.octets = 0
+        self.ends = 0
+
+    def datagram_received(self, data: bytes, _: tuple[str, int]) -> None:
+        self.octets += len(data)
+        self.ends += len(data) == 1
+
+
+async def test_the_bandwidth_of_a_user_is_one_for_all_workers(directory: Path) -> None:
+    config = directory / "server.toml"
+    # Next to nothing a second, so that however long it takes only the burst passes.
+    config.write_text("[limits]\nbandwidth_per_user = 1\n[listeners]\nworkers = 2\n")
+    arguments = ("--config", str(config), *LOOPBACK_PEERS)
+    with stun_server(directory, *arguments) as server:
+        loop = asyncio.get_running_loop()
+        transport, sink = await loop.create_datagram_endpoint(Sink, local_addr=("127.0.0.1", 0))
+        peer = Address(*transport.get_extra_info("sockname"))
+        async with clients(server) as found:
+            for worker in (0, 1):
+                relay = found[worker][0]
+                await relay.bind_channel(peer)
+                for _ in range(50):
+                    await relay.send(bytes(1_000), peer)
+            # Each worker has had all of it when a small one passes.
+            deadline = monotonic() + LIMIT
+            while sink.ends < 2:
+                assert monotonic() < deadline
+                for worker in (0, 1):
+                    await found[worker][0].send(b".", peer)
+                await asyncio.sleep(0.02)
+        transport.close()
+        # Of 100,000 bytes.
+        assert 60_000 <= sink.octets <= SMALLEST_BURST + LIMIT
 
 
 class Load:
