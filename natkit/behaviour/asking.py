@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar, assert_never
 
 from natkit.address import Address
+from natkit.behaviour.nat64 import reached_as
 from natkit.errors import MalformedMessage
 from natkit.machine import (
     CloseSocket,
@@ -395,12 +396,18 @@ def _read(response: Message, path: Path, round_trip: float) -> Answer | None:
     changed = response.get(ChangedAddress)
     origin = response.get(ResponseOrigin)
     padding = response.get(Padding)
+    from_there = origin.address if origin is not None else None
+    elsewhere = other.address if other is not None else changed.address if changed else None
+    if from_there is not None:
+        if elsewhere is not None:
+            elsewhere = reached_as(elsewhere, seen=path.remote, told=from_there)
+        from_there = reached_as(from_there, seen=path.remote, told=from_there)
     return Answer(
         mapped,
         path.remote,
         round_trip,
-        origin.address if origin is not None else None,
-        other.address if other is not None else changed.address if changed is not None else None,
+        from_there,
+        elsewhere,
         code,
         len(padding.value) if padding is not None else 0,
         path.local,

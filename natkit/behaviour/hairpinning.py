@@ -29,6 +29,8 @@ def hairpin_behaviour(
         return HairpinFinding(None, (f"{server} names no mapped address",))
     if to_receiver.mapped == receiver:
         return HairpinFinding(None, ("there is no NAT that could hairpin",))
+    if to_receiver.mapped.family is not receiver.family:
+        return HairpinFinding(None, (f"{to_receiver.mapped} is on the other side of a NAT64",))
     there, back = (sender, receiver, to_receiver.mapped), (receiver, sender, to_sender.mapped)
     # A NAT that filters lets in only what comes from where was sent to: the first way opens it.
     for asking, hearing, by in (there, back):

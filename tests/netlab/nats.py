@@ -4,15 +4,13 @@ All of them stand in one internet: a host that bears the servers' addresses, wit
 router.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from tests.netlab.gateway import run_on
-from tests.netlab.namespaces import Host, Lab
-from tests.peering.process import PeerFailed
-from tests.peering.roster import program_path
+from tests.netlab.forwarder import Weather
+from tests.netlab.namespaces import Host, Lab, run
+from tests.netlab.nat64 import translate
 
 # RFC 5737, RFC 3849, RFC 6598, RFC 2544: addresses that are nobody's.
 PRIMARY: Final = "203.0.113.10"
@@ -21,8 +19,7 @@ PRIMARY_IPV6: Final = "2001:db8:f::10"
 ALTERNATE_IPV6: Final = "2001:db8:f::11"
 HOME: Final = "192.168.77.2"
 ROUTER: Final = "192.168.77.1"
-HOME_IPV6: Final = "2001:db8:77::2"
-SHORT_LIFETIME: Final = 7
+SHORT_LIFETIME: Final = 3
 """Seconds that the router with the short memory keeps a binding."""
 
 _STATEFUL = """
@@ -45,16 +42,26 @@ _MASQUERADE = """
 _RANDOM = _MASQUERADE.replace("masquerade", "masquerade fully-random")
 _ALL_PORTS_IN = """
     chain prerouting { type nat hook prerouting priority -100; policy accept;
-        iifname "wan" udp dport 1024-65535 dnat to 192.168.77.2
+        iifname "wan" udp dport 1024-65535 dnat ip to 192.168.77.2
+    }
+"""
+# Each port lets in whom it has sent to, from any port of theirs.
+_KNOWN_HOSTS_IN = """
+    set known { type inet_service . ipv4_addr; size 65535; flags dynamic,timeout; timeout 2m; }
+    chain learn { type filter hook forward priority -10; policy accept;
+        iifname "lan" meta l4proto udp update @known { udp sport . ip daddr }
+    }
+    chain prerouting { type nat hook prerouting priority -100; policy accept;
+        iifname "wan" udp dport . ip saddr @known dnat ip to 192.168.77.2
     }
 """
 _HAIRPINNING = """
     chain prerouting { type nat hook prerouting priority -100; policy accept;
-        iifname "wan" udp dport 1024-65535 dnat to 192.168.77.2
-        iifname "lan" ip daddr OUTSIDE udp dport 1024-65535 dnat to 192.168.77.2
+        iifname "wan" udp dport 1024-65535 dnat ip to 192.168.77.2
+        iifname "lan" ip daddr OUTSIDE udp dport 1024-65535 dnat ip to 192.168.77.2
     }
     chain postrouting { type nat hook postrouting priority 100; policy accept;
-        oifname "lan" ip saddr 192.168.77.0/24 snat to OUTSIDE
+        oifname "lan" ip saddr 192.168.77.0/24 snat ip to OUTSIDE
         oifname "wan" masquerade
     }
 """
@@ -63,12 +70,14 @@ _NO_UDP = """
         meta l4proto udp drop
     }
 """
+_TRANSLATED = _STATEFUL.replace('"lan"', '{ "lan", "nat64" }')
 
 
 class Kind(StrEnum):
     """What stands between a host and the servers."""
 
     FULL_CONE = "full-cone"
+    ADDRESS_RESTRICTED = "address-restricted"
     PORT_RESTRICTED = "port-restricted"
     PORT_RESTRICTED_INPUT_OPEN = "port-restricted-input-open"
     SYMMETRIC = "symmetric"
@@ -78,10 +87,12 @@ class Kind(StrEnum):
     UDP_BLOCKED = "udp-blocked"
     SHORT_LIVED = "short-lived"
     FIREWALL_IPV6 = "firewall-ipv6"
+    NAT64 = "nat64"
 
 
 RULES: Final = {
     Kind.FULL_CONE: _STATEFUL + _MASQUERADE + _ALL_PORTS_IN,
+    Kind.ADDRESS_RESTRICTED: _STATEFUL + _MASQUERADE + _INPUT_CLOSED + _KNOWN_HOSTS_IN,
     Kind.PORT_RESTRICTED: _STATEFUL + _MASQUERADE + _INPUT_CLOSED,
     Kind.PORT_RESTRICTED_INPUT_OPEN: _STATEFUL + _MASQUERADE,
     Kind.SYMMETRIC: _STATEFUL + _RANDOM + _INPUT_CLOSED,
@@ -91,17 +102,22 @@ RULES: Final = {
     Kind.UDP_BLOCKED: _NO_UDP + _MASQUERADE,
     Kind.SHORT_LIVED: _STATEFUL + _MASQUERADE + _INPUT_CLOSED,
     Kind.FIREWALL_IPV6: _STATEFUL,
+    Kind.NAT64: _TRANSLATED + _MASQUERADE + _INPUT_CLOSED,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """A host, the router next to it, and the address that servers should see."""
+    """A host, the router next to it, and the address that servers should see.
+
+    The router is at ``gateway_ipv6`` too, where the DNS of a NAT64 answers.
+    """
 
     kind: Kind
     host: Host
     router: Host
     outside: str
+    gateway_ipv6: str
 
 
 class Internet:
@@ -116,60 +132,58 @@ class Internet:
             self.servers.configure("address", "add", f"{address}/128", "dev", "lo", "nodad")
         self._cables = 0
 
-    def behind(self, kind: Kind) -> Behind:
-        """A new host behind a router of this kind."""
-        host, router = self._lab.host("home"), self._lab.host("router")
-        self._lab.cable(
-            (host, "eth0", f"{HOME}/24 {HOME_IPV6}/64"),
-            (router, "lan", f"{ROUTER}/24 2001:db8:77::1/64"),
-        )
-        host.configure("route", "add", "default", "via", ROUTER)
-        host.configure("-6", "route", "add", "default", "via", "2001:db8:77::1")
-        if kind is Kind.NESTED:
-            carrier = self._lab.host("carrier")
-            self._lab.cable((router, "wan", "100.64.0.2/24"), (carrier, "lan", "100.64.0.1/24"))
-            router.configure("route", "add", "default", "via", "100.64.0.1")
-            outside = self._connect(carrier)
-            _route(carrier, RULES[kind], outside)
-        else:
-            outside = self._connect(router)
-        _route(router, RULES[kind], outside)
-        if kind is Kind.SHORT_LIVED:
-            for name in ("nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"):
-                _run(router, "sysctl", "-qw", f"net.netfilter.{name}={SHORT_LIFETIME}")
-        return Behind(kind, host, router, outside)
+    def behind(
+        self, kind: Kind, *, weather: Weather | None = None, lab: Lab | None = None
+    ) -> Behind:
+        """A new host behind a router of this kind, which may be far away by a bad line.
 
-    def _connect(self, router: Host) -> str:
-        """Join a router to the servers; the address that it gets."""
+        With a ``lab`` of their own they are gone when that is.
+        """
+        lab = lab or self._lab
         self._cables += 1
         number = self._cables
+        host, router = lab.host("home"), lab.host("router")
+        home, gateway = (f"2001:db8:77{number:02x}::{end}" for end in (2, 1))
+        ipv4 = "" if kind is Kind.NAT64 else "{}/24 "
+        lab.cable(
+            (host, "eth0", ipv4.format(HOME) + f"{home}/64"),
+            (router, "lan", ipv4.format(ROUTER) + f"{gateway}/64"),
+        )
+        if ipv4:
+            host.configure("route", "add", "default", "via", ROUTER)
+        host.configure("-6", "route", "add", "default", "via", gateway)
+        farthest = router
+        if kind is Kind.NESTED:
+            farthest = lab.host("carrier")
+            lab.cable((router, "wan", "100.64.0.2/24"), (farthest, "lan", "100.64.0.1/24"))
+            router.configure("route", "add", "default", "via", "100.64.0.1")
+        outside = self._connect(lab, farthest, number, weather)
+        self.servers.configure(
+            *("-6", "route", "add", f"{home}/128", "via", f"2001:db8:{number:x}::2")
+        )
+        for each in {router, farthest}:
+            _route(each, RULES[kind], outside)
+        if kind is Kind.SHORT_LIVED:
+            for name in ("nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"):
+                run(router, "sysctl", "-qw", f"net.netfilter.{name}={SHORT_LIFETIME}")
+        if kind is Kind.NAT64:
+            translate(lab, router, gateway, PRIMARY)
+        return Behind(kind, host, router, outside, gateway)
+
+    def _connect(self, lab: Lab, router: Host, number: int, weather: Weather | None) -> str:
+        """Join a router to the servers; the address that it gets."""
         here, there = f"198.18.{number}.1", f"198.18.{number}.2"
         net = f"2001:db8:{number:x}"
-        self._lab.cable(
+        lab.cable(
             (self.servers, f"to{number}", f"{here}/24 {net}::1/64"),
             (router, "wan", f"{there}/24 {net}::2/64"),
+            weather,
         )
         router.configure("route", "add", "default", "via", here)
         router.configure("-6", "route", "add", "default", "via", f"{net}::1")
-        # Only one host is reached by its own address: the one behind the firewall.
-        self.servers.configure("-6", "route", "replace", f"{HOME_IPV6}/128", "via", f"{net}::2")
         return there
 
 
 def _route(router: Host, rules: str, outside: str) -> None:
-    _run(router, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
-    table = f"table inet nat {{ {rules.replace('OUTSIDE', outside)} }}"
-    if "dnat" in table:
-        # The family of an address to map to must be said in an inet table.
-        table = table.replace("dnat to", "dnat ip to").replace("snat to", "snat ip to")
-    _run(router, "nft", "-f", "-", text=table)
-
-
-def _run(host: Host, program: str, *arguments: str, text: str = "") -> None:
-    found = program_path(program)
-    if found is None:
-        raise PeerFailed(f"{program} is not installed")
-    command: Sequence[str] = (found, *arguments)
-    done = run_on(host, command, text=text)
-    if done.returncode:
-        raise PeerFailed(f"{program} {' '.join(arguments)}: {done.stderr.strip()}")
+    run(router, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+    run(router, "nft", "-f", "-", text=f"table inet nat {{ {rules.replace('OUTSIDE', outside)} }}")

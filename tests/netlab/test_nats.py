@@ -10,7 +10,9 @@ from typing import Final, cast
 import pytest
 
 from tests.conftest import Sized
+from tests.netlab.forwarder import Weather
 from tests.netlab.namespaces import lab
+from tests.netlab.nat64 import STUN_SERVER
 from tests.netlab.nats import (
     ALTERNATE,
     ALTERNATE_IPV6,
@@ -23,7 +25,7 @@ from tests.netlab.nats import (
 )
 from tests.stun_server.process import stun_server
 
-pytestmark = [pytest.mark.netns, pytest.mark.peer("iproute2", "nftables")]
+pytestmark = [pytest.mark.netns, pytest.mark.peer("iproute2", "nftables", "tayga", "bind9")]
 
 NATKIT: Final = (
     sys.executable,
@@ -43,7 +45,9 @@ alternate = {{ "{PRIMARY}:3478" = "{ALTERNATE}:3479", \
 
 # What is said of each: exit status, mapping, filtering, ports.
 EXPECTED: Final = {
-    Kind.FULL_CONE: (0, "endpoint-independent", "endpoint-independent", "preserved"),
+    # It is asked for hairpinning and has none.
+    Kind.FULL_CONE: (1, "endpoint-independent", "endpoint-independent", "preserved"),
+    Kind.ADDRESS_RESTRICTED: (*(0, "endpoint-independent", "address-dependent", "preserved"),),
     Kind.PORT_RESTRICTED: (
         *(0, "endpoint-independent", "address-and-port-dependent", "preserved"),
     ),
@@ -61,13 +65,30 @@ EXPECTED: Final = {
     Kind.UDP_BLOCKED: (1, "unknown", "unknown", "unknown"),
     Kind.SHORT_LIVED: (0, "endpoint-independent", "address-and-port-dependent", "preserved"),
     Kind.FIREWALL_IPV6: (0, "none", "address-and-port-dependent", "preserved"),
+    Kind.NAT64: (0, "endpoint-independent", "address-and-port-dependent", "preserved"),
 }
+# What it is told to do beside the tests that it always makes.
 EXTRA: Final = {
+    Kind.FULL_CONE: ("--hairpin",),
     Kind.HAIRPINNING: ("--hairpin",),
     Kind.SHORT_LIVED: (
-        *("--lifetime", "--lifetime-from", "3", "--lifetime-to", "60", "--votes", "1"),
+        *("--lifetime", "--lifetime-from", "1", "--lifetime-to", "60", "--lifetime-limit", "9"),
+        *("--votes", "1", "--patience", "2"),
     ),
 }
+BAD_WEATHER: Final = Weather(delay=0.1, loss=0.05, seed=7)
+IN_BAD_WEATHER: Final = (Kind.FULL_CONE, Kind.PORT_RESTRICTED, Kind.SYMMETRIC)
+"""Each a filter or a mapping that lost packets could be taken for."""
+
+
+def _server(behind: Behind) -> tuple[str, ...]:
+    match behind.kind:
+        case Kind.FIREWALL_IPV6:
+            return (f"[{PRIMARY_IPV6}]:3478",)
+        case Kind.NAT64:
+            return (STUN_SERVER, "--resolver", behind.gateway_ipv6)
+        case _:
+            return (f"{PRIMARY}:3478",)
 
 
 class Asked:
@@ -75,12 +96,11 @@ class Asked:
 
     def __init__(self, behind: Behind) -> None:
         self.behind = behind
-        server = PRIMARY_IPV6 if behind.kind is Kind.FIREWALL_IPV6 else PRIMARY
-        name = f"[{server}]:3478" if ":" in server else f"{server}:3478"
         self._process = subprocess.Popen(
             [
                 *behind.host.prefix,
-                *(*NATKIT, "nat", name, "--json", *PATIENCE, *EXTRA.get(behind.kind, ())),
+                *(*NATKIT, "nat", *_server(behind), "--json", *PATIENCE),
+                *EXTRA.get(behind.kind, ()),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -116,15 +136,21 @@ def internet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Internet]:
             yield net
 
 
+Case = tuple[Kind, Weather | None]
+CASES: Final[tuple[Case, ...]] = (
+    *((kind, None) for kind in Kind),
+    *((kind, BAD_WEATHER) for kind in IN_BAD_WEATHER),
+)
+
+
 @pytest.fixture(scope="module")
-def asked(internet: Internet) -> Iterator[dict[Kind, Asked]]:
+def asked(internet: Internet) -> Iterator[dict[Case, Asked]]:
     """All at once; each test waits for its own."""
     with ExitStack() as stack:
         running = {}
-        # Only the last one's cable leads back to the address of a host without NAT.
-        for kind in Kind:
-            running[kind] = Asked(internet.behind(kind))
-            stack.callback(running[kind].stop)
+        for kind, weather in CASES:
+            running[kind, weather] = Asked(internet.behind(kind, weather=weather))
+            stack.callback(running[kind, weather].stop)
         yield running
 
 
@@ -133,8 +159,8 @@ def said(family: dict[str, object], section: str, key: str = "kind") -> object:
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_each_nat_is_named_right(asked: dict[Kind, Asked], kind: Kind) -> None:
-    status, family = asked[kind].result()
+def test_each_nat_is_named_right(asked: dict[Case, Asked], kind: Kind) -> None:
+    status, family = asked[kind, None].result()
     status_expected, *expected = EXPECTED[kind]
     found = [said(family, section) for section in ("mapping", "filtering", "ports")]
     assert found == expected, family
@@ -143,8 +169,23 @@ def test_each_nat_is_named_right(asked: dict[Kind, Asked], kind: Kind) -> None:
     if check is not None:
         check(family)
     if kind not in (Kind.UDP_BLOCKED, Kind.FIREWALL_IPV6):
-        outside = asked[kind].behind.outside
+        outside = asked[kind, None].behind.outside
         assert cast("dict[str, object]", family["mapped_address"])["address"] == outside
+
+
+@pytest.mark.parametrize("kind", IN_BAD_WEATHER)
+def test_nats_far_away_by_a_line_that_loses_packets_are_named_right(
+    asked: dict[Case, Asked], kind: Kind
+) -> None:
+    _, family = asked[kind, BAD_WEATHER].result()
+    found = [said(family, section) for section in ("mapping", "filtering", "ports")]
+    assert found == list(EXPECTED[kind][1:]), family
+    (server,) = cast("list[dict[str, float]]", family["servers"])
+    assert server["round_trip"] >= 2 * BAD_WEATHER.delay
+
+
+def does_not_hairpin(family: dict[str, object]) -> None:
+    assert said(family, "hairpin", "works") is False, family
 
 
 def hairpins(family: dict[str, object]) -> None:
@@ -166,7 +207,13 @@ def is_short_lived(family: dict[str, object]) -> None:
     assert fatal >= SHORT_LIFETIME - 1, family
 
 
+def is_translated(family: dict[str, object]) -> None:
+    assert family["family"] == "ipv6"
+
+
 CHECKS: Final = {
+    Kind.FULL_CONE: does_not_hairpin,
+    Kind.NAT64: is_translated,
     Kind.HAIRPINNING: hairpins,
     Kind.UDP_BLOCKED: is_blocked,
     Kind.SHORT_LIVED: is_short_lived,
@@ -175,13 +222,15 @@ CHECKS: Final = {
 
 @pytest.mark.soak
 def test_each_nat_is_named_right_every_time(internet: Internet, sized: Sized) -> None:
-    kinds = [kind for kind in Kind if kind is not Kind.SHORT_LIVED]
     for _ in range(sized(quick=1, full=10)):
-        with ExitStack() as stack:
-            running = [Asked(internet.behind(kind)) for kind in kinds]
+        with lab() as this_round, ExitStack() as stack:
+            running = [Asked(internet.behind(kind, lab=this_round)) for kind in Kind]
             for each in running:
                 stack.callback(each.stop)
             for each in running:
                 _, family = each.result()
                 found = [said(family, section) for section in ("mapping", "filtering", "ports")]
                 assert found == list(EXPECTED[each.behind.kind][1:]), (each.behind.kind, family)
+                check = CHECKS.get(each.behind.kind)
+                if check is not None:
+                    check(family)

@@ -43,7 +43,7 @@ def start(
     process = PeerProcess(
         "named",
         [
-            _program(directory),
+            executable(directory),
             *("-g", "-n", "1", "-c"),
             _write(directory, address, zones, options, statements),
         ],
@@ -63,7 +63,7 @@ def start(
     return address, process
 
 
-def _program(directory: Path) -> Path:
+def executable(directory: Path) -> Path:
     """Where to start named from.
 
     Debian's AppArmor profile goes by the path /usr/sbin/named and keeps it out of the directories
