@@ -33,13 +33,18 @@ __all__ = [
     "CSEQ",
     "EXPIRES",
     "FROM",
+    "MAX_BREADTH",
     "MAX_FORWARDS",
+    "MIN_EXPIRES",
+    "PATH",
     "PROXY_REQUIRE",
+    "REASON",
     "RECORD_ROUTE",
     "REQUIRE",
     "RETRY_AFTER",
     "ROUTE",
     "SERVER",
+    "SERVICE_ROUTE",
     "SUPPORTED",
     "TO",
     "UNSUPPORTED",
@@ -131,6 +136,10 @@ def _read_max_forwards(text: str) -> int:
     return read_number(text, LARGEST_MAX_FORWARDS)
 
 
+def _read_breadth(text: str) -> int:
+    return read_number(text, LARGEST_MAX_FORWARDS)
+
+
 def _read_length(text: str) -> int:
     return read_number(text, LARGEST_LENGTH)
 
@@ -157,6 +166,11 @@ RECORD_ROUTE: Final = Plural("Record-Route", NameAddress.parse)
 CONTENT_LENGTH: Final = Singular("Content-Length", _read_length)
 CONTENT_TYPE: Final = Singular("Content-Type", str)
 EXPIRES: Final = Singular("Expires", _read_seconds)
+MIN_EXPIRES: Final = Singular("Min-Expires", _read_seconds)
+PATH: Final = Plural("Path", NameAddress.parse)  # RFC 3327 §4
+SERVICE_ROUTE: Final = Plural("Service-Route", NameAddress.parse)  # RFC 3608 §5
+MAX_BREADTH: Final = Singular("Max-Breadth", _read_breadth)  # RFC 5393 §5.2
+REASON: Final = Plural("Reason", str)  # RFC 3326 §2
 RETRY_AFTER: Final = Singular("Retry-After", RetryAfter.parse)
 SERVER: Final = Singular("Server", str)
 USER_AGENT: Final = Singular("User-Agent", str)

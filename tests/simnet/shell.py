@@ -239,7 +239,7 @@ class Shell(Generic[E, R]):
                 self._sockets.pop(local, None)
                 self.host.unbind(local)
             case Connect():
-                self._connect(event)
+                self.connect(event)
             case ClosePath(path):
                 self._close(path)
             case _:
@@ -255,7 +255,8 @@ class Shell(Generic[E, R]):
             result = Failure(str(error), address_in_use=error.in_use)
         self._reply(request.request_id, result)
 
-    def _connect(self, request: Connect) -> None:
+    def connect(self, request: Connect) -> None:
+        """Open a stream as a Connect asks for, and answer it."""
         try:
             stream = self.host.connect(request.local, request.remote)
         except AddressUnavailable as error:

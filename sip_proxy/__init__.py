@@ -1,0 +1,1 @@
+"""A SIP proxy, registrar and redirect server (RFC 3261) on top of natkit and sipdns."""

@@ -1,0 +1,87 @@
+"""Who sends a request: digest credentials, or a trusted network (RFC 3261 §22, RFC 8760)."""
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Final
+
+from natkit.machine import Path
+from natkit.sip import HeaderField, Request
+from natkit.sip.digest import (
+    AUTHORIZATION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    WWW_AUTHENTICATE,
+    Algorithm,
+    Challenge,
+    Credentials,
+    Qop,
+)
+from natkit.sip.digest_nonces import Nonces, Verdict
+from sip_proxy.settings import Settings
+from sip_proxy.validation import Rejection
+
+__all__ = ["Authentication", "Role"]
+
+
+class Role(Enum):
+    """In which of its roles the element asks: that chooses status and header fields."""
+
+    REGISTRAR = auto()
+    PROXY = auto()
+
+
+_STATUS: Final = {Role.REGISTRAR: 401, Role.PROXY: 407}
+_ASKED_BY: Final = {Role.REGISTRAR: WWW_AUTHENTICATE, Role.PROXY: PROXY_AUTHENTICATE}
+_ANSWERED_BY: Final = {Role.REGISTRAR: AUTHORIZATION, Role.PROXY: PROXY_AUTHORIZATION}
+
+
+class Authentication:
+    """Challenges requests, and judges what they bring."""
+
+    def __init__(self, settings: Settings, nonces: Nonces) -> None:
+        self._settings = settings
+        self._nonces = nonces
+
+    def is_needed(self, path: Path) -> bool:
+        """Whether who comes by this path must prove who they are."""
+        if not self._settings.authenticate:
+            return False
+        remote = path.remote.ip
+        return not any(remote in network for network in self._settings.trusted)
+
+    def credentials_of(self, request: Request, realm: str, role: Role) -> Credentials | None:
+        """The credentials for our realm, or None; MalformedMessage when they cannot be read."""
+        for credentials in request.headers.get_all(_ANSWERED_BY[role]):
+            if isinstance(credentials, Credentials) and credentials.realm == realm:
+                return credentials
+        return None
+
+    def challenge(self, realm: str, role: Role, now: float, *, stale: bool = False) -> Rejection:
+        """Ask for credentials, by every algorithm we know, the strongest first (RFC 8760 §2.4)."""
+        nonce = self._nonces.issue(realm, now)
+        challenges = [
+            Challenge(realm, nonce, algorithm, (Qop.AUTH,), stale=stale) for algorithm in Algorithm
+        ]
+        kind = _ASKED_BY[role]
+        fields = [HeaderField.of(kind, challenge) for challenge in challenges]
+        return Rejection(_STATUS[role], None, fields)
+
+    def judge(
+        self,
+        request: Request,
+        credentials: Credentials,
+        secrets: Mapping[Algorithm, str],
+        role: Role,
+        now: float,
+    ) -> Rejection | None:
+        """None when the request is the user's; else what to answer."""
+        secret = secrets.get(credentials.algorithm)
+        realm = credentials.realm
+        # Their uri is not compared with the Request-URI, which proxies before us may have changed
+        # (§22.4 step 4): a nonce's count is good once, so a copy for another target is refused.
+        if secret is None or not credentials.proves(secret, request.method, request.body):
+            return self.challenge(realm, role, now)
+        verdict = self._nonces.use(credentials.nonce, realm, credentials.nonce_count, now)
+        if verdict is Verdict.GOOD:
+            return None
+        return self.challenge(realm, role, now, stale=verdict is Verdict.STALE)

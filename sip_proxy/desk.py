@@ -1,0 +1,133 @@
+"""What all parts of the proxy work with: transactions, questions to the shell, and answers."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from natkit.errors import MisuseError
+from natkit.machine import Failure, Path, RandomBytes, RequestId
+from natkit.sip import HeaderField, Request, Response
+from natkit.sip.kinds import CALL_ID
+from natkit.sip.transactions import TransactionId, Transactions
+from sip_proxy.events import Answered, ProxyEvent, ProxyResult
+from sip_proxy.flow_tokens import FlowTokens
+from sip_proxy.identity import Identity
+from sip_proxy.settings import Settings
+
+__all__ = ["Desk", "Incoming"]
+
+ANSWER_LIMIT: Final = 10.0
+"""Seconds in which the shell answers a question, or the request that waits for it gets a 500."""
+
+Then = Callable[[ProxyResult | Failure, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A request that came in a transaction of its own; ``fingerprint`` is of it as it came."""
+
+    transaction: TransactionId
+    request: Request
+    path: Path
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    then: Then
+    until: float
+
+
+class Desk:
+    """One for a proxy; it decides nothing."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        transactions: Transactions,
+        tokens: FlowTokens,
+        random: RandomBytes,
+    ) -> None:
+        self.settings = settings
+        self.identity = Identity(settings)
+        self.transactions = transactions
+        self.tokens = tokens
+        self.random = random
+        self.events: deque[ProxyEvent] = deque()
+        self._questions: dict[RequestId, _Question] = {}
+        self._last_id: RequestId = 0
+
+    # ── questions ───────────────────────────────────────────────────────────────────────────────
+
+    def ask(
+        self, make: Callable[[RequestId], ProxyEvent], then: Then, now: float
+    ) -> RequestId | None:
+        """Ask the shell; ``then`` gets the result once, a Failure when none comes in time.
+
+        None when too much waits already: ``then`` has had its Failure.
+        """
+        if len(self._questions) >= self.settings.largest_pending:
+            then(Failure("too many requests wait for an answer"), now)
+            return None
+        self._last_id += 1
+        # In the order of their deadlines, for each waits equally long.
+        self._questions[self._last_id] = _Question(then, now + ANSWER_LIMIT)
+        self.events.append(make(self._last_id))
+        return self._last_id
+
+    def answer(self, request_id: RequestId, result: ProxyResult | Failure, now: float) -> None:
+        """The shell's answer; a late one is dropped."""
+        question = self._questions.pop(request_id, None)
+        if question is not None:
+            question.then(result, now)
+
+    def give_up_overdue(self, now: float) -> None:
+        """Fail the questions that have waited too long."""
+        while self._questions:
+            request_id, question = next(iter(self._questions.items()))
+            if question.until > now:
+                return
+            del self._questions[request_id]
+            question.then(Failure("no answer in time"), now)
+
+    def next_deadline(self) -> float | None:
+        """When the first question has waited too long."""
+        return next(iter(self._questions.values())).until if self._questions else None
+
+    # ── answers ─────────────────────────────────────────────────────────────────────────────────
+
+    def reject(
+        self,
+        incoming: Incoming,
+        status: int,
+        now: float,
+        *,
+        reason: str | None = None,
+        fields: Sequence[HeaderField] = (),
+    ) -> None:
+        """Answer a request ourselves."""
+        response = Response.to(
+            incoming.request, status, reason=reason, tag=self.new_tag(), fields=fields
+        )
+        self.respond(incoming, response, now, by_us=True)
+
+    def respond(
+        self, incoming: Incoming, response: Response, now: float, *, by_us: bool = False
+    ) -> None:
+        """Send a response in the request's transaction; one too many is dropped."""
+        try:
+            self.transactions.respond(incoming.transaction, response, now)
+        except MisuseError:
+            # A final response has gone: others of the fork come too late (§16.7 step 5).
+            return
+        if response.status >= 200:
+            request = incoming.request
+            call_id = request.headers.get(CALL_ID) or ""
+            self.events.append(
+                Answered(incoming.path, request.method, call_id, response.status, by_us)
+            )
+
+    def new_tag(self) -> str:
+        """A tag of 64 random bits (RFC 3261 §19.3 wants 32)."""
+        return self.random(8).hex()

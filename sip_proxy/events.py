@@ -1,0 +1,104 @@
+"""What the proxy machine asks its shell for, and what it tells."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from natkit.locate import Target
+from natkit.machine import ClosePath, Path, Request
+from natkit.sip.digest import Algorithm
+from sip_proxy.location import Binding, Outcome, Registration
+
+__all__ = [
+    "Answered",
+    "BindingsChanged",
+    "Dropped",
+    "FindBindings",
+    "FindCredential",
+    "FindServers",
+    "OpenFlow",
+    "ProxyEvent",
+    "ProxyResult",
+    "UpdateBindings",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class FindCredential(Request):
+    """The keys of a user by algorithm (:func:`natkit.sip.digest.ha1`).
+
+    Result: a mapping, empty where there is no such user, or Failure.
+    """
+
+    username: str
+    realm: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindBindings(Request):
+    """The live bindings of an address of record.  Result: a tuple of them, or Failure."""
+
+    address_of_record: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateBindings(Request):
+    """Apply a REGISTER, and keep the outcome.  Result: that Outcome, or Failure."""
+
+    address_of_record: str
+    registration: Registration
+
+
+@dataclass(frozen=True, slots=True)
+class FindServers(Request):
+    """The servers of a URI by RFC 3263, in the order to try.  Result: Targets, or Failure."""
+
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFlow(Request):
+    """A connection to ``target``, whose certificate names its ``tls_name``.  Result: its Path."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request got its final answer from us; ``by_us``: no other element chose the status."""
+
+    path: Path
+    method: str
+    call_id: str
+    status: int
+    by_us: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BindingsChanged:
+    """An address of record now has these bindings."""
+
+    address_of_record: str
+    bindings: tuple[Binding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Something arrived that gets no answer; ``reason`` is for a person."""
+
+    path: Path
+    reason: str
+
+
+ProxyEvent = (
+    FindCredential
+    | FindBindings
+    | UpdateBindings
+    | FindServers
+    | OpenFlow
+    | ClosePath
+    | Answered
+    | BindingsChanged
+    | Dropped
+)
+
+ProxyResult = Mapping[Algorithm, str] | tuple[Binding, ...] | Outcome | Sequence[Target] | Path

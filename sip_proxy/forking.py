@@ -1,0 +1,100 @@
+"""The response context: one request, the branches it was forked to, what came back (§16.7)."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from natkit.locate import Target
+from natkit.machine import Path
+from natkit.sip import Request, Response
+from natkit.sip.transactions import TransactionId
+from sip_proxy.choosing import best_of, with_all_challenges
+from sip_proxy.desk import Incoming
+from sip_proxy.targets import Contact
+
+__all__ = ["Branch", "BranchState", "Fork"]
+
+
+class BranchState(Enum):
+    """How far a branch is."""
+
+    SEEKING = auto()
+    """Its servers are looked up, or a connection is made."""
+    CALLING = auto()
+    PROCEEDING = auto()
+    """A provisional response came: it can be cancelled (§9.1)."""
+    OVER = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Branch:
+    """One target of a fork, tried on one server after the other (RFC 3263 §4.3).
+
+    ``hops`` are the servers left to try, ``flows`` the other flows of its user agent.
+    """
+
+    fork: "Fork"
+    contact: Contact
+    request: Request
+    number: int
+    state: BranchState = BranchState.SEEKING
+    hops: deque[Target] = field(default_factory=deque)
+    flows: deque[Contact] = field(default_factory=deque)
+    path: Path | None = None
+    transaction: TransactionId | None = None
+    response: Response | None = None
+    is_cancelled: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is to be expected of it."""
+        return self.state is BranchState.OVER
+
+    def finish(self, response: Response | None) -> None:
+        """It ended with this final response, or without any."""
+        self.state = BranchState.OVER
+        self.response = response
+
+
+class Fork:
+    """A request that is forwarded, its groups of targets still to try, and its branches."""
+
+    def __init__(self, incoming: Incoming, request: Request, breadth: int) -> None:
+        self.incoming = incoming
+        self.request = request
+        self.breadth = breadth
+        self.groups: deque[list[Contact]] = deque()
+        self.branches: list[Branch] = []
+        self.tried: set[str] = set()
+        self.is_answered = False
+        self.is_cancelled = False
+
+    @property
+    def is_invite(self) -> bool:
+        """Whether its branches can be cancelled and have timer C."""
+        return self.request.method == "INVITE"
+
+    @property
+    def pending(self) -> list[Branch]:
+        """The branches that are not over."""
+        return [branch for branch in self.branches if not branch.is_over]
+
+    def add(self, contact: Contact, request: Request) -> Branch:
+        """A new branch."""
+        branch = Branch(self, contact, request, len(self.branches))
+        branch.flows.extend(contact.others)
+        self.branches.append(branch)
+        return branch
+
+    def best(self) -> Response | None:
+        """The final response of all branches that is to be passed on (§16.7 steps 6 and 7)."""
+        responses = [branch.response for branch in self.branches if branch.response is not None]
+        chosen = best_of(responses)
+        return None if chosen is None else with_all_challenges(chosen, responses)
+
+    def has_global_failure(self) -> bool:
+        """Whether a 6xx came: nobody else is to be asked (§16.7 step 5)."""
+        return any(
+            branch.response is not None and branch.response.status >= 600
+            for branch in self.branches
+        )

@@ -1,0 +1,68 @@
+"""A request as it leaves (RFC 3261 §16.6): what is changed in the copy that goes to one target."""
+
+from natkit.errors import MalformedMessage
+from natkit.machine import Path
+from natkit.sip import Request, Scheme, SipUri, Via
+from natkit.sip.kinds import CONTENT_LENGTH, MAX_BREADTH, MAX_FORWARDS, ROUTE, VIA
+from natkit.sip.registry import INITIAL_MAX_FORWARDS
+from sip_proxy.flow_tokens import FlowToken, FlowTokens
+from sip_proxy.record_route import RECORDED_METHODS, record
+from sip_proxy.routing import postprocess, with_headers, with_uri
+from sip_proxy.settings import Listener
+from sip_proxy.targets import Contact
+
+__all__ = ["forwarded", "recorded", "signed"]
+
+
+def forwarded(request: Request, contact: Contact, breadth: int | None) -> Request:
+    """Steps 1 to 3 and 6: the copy, its Request-URI, Max-Forwards and Route."""
+    headers = request.headers
+    hops = headers.get(MAX_FORWARDS)
+    headers = headers.replace(MAX_FORWARDS, INITIAL_MAX_FORWARDS if hops is None else hops - 1)
+    if breadth is not None:
+        headers = headers.replace(MAX_BREADTH, breadth)
+    for route in reversed(contact.route):
+        headers = headers.prepend(ROUTE, route)
+    copy = with_headers(request, headers)
+    if contact.uri != request.uri:
+        copy = with_uri(copy, contact.uri)
+    return postprocess(copy)
+
+
+def recorded(
+    request: Request,
+    inbound: tuple[Listener, Path],
+    outbound: tuple[Listener, Path],
+    tokens: FlowTokens,
+    *,
+    reaches_user_agent: bool,
+) -> Request:
+    """Step 4: our Record-Route, in requests that have use for it."""
+    if request.method not in RECORDED_METHODS:
+        return request
+    uri = request.uri
+    secure = isinstance(uri, SipUri) and uri.is_secure
+    sides = (
+        # One Via: nobody stands between us and who sent it.
+        (inbound[0], FlowToken(inbound[1], _is_alone(request))),
+        (outbound[0], FlowToken(outbound[1], reaches_user_agent)),
+    )
+    scheme = Scheme.SIPS if secure else Scheme.SIP
+    return with_headers(request, record(request.headers, *sides, tokens, scheme))
+
+
+def signed(request: Request, listener: Listener, branch: str) -> Request:
+    """Steps 8 and 9: our Via on top, and a Content-Length where a stream needs one."""
+    port = None if listener.name and listener.is_default_port else listener.address.port
+    via = Via.of(listener.transport, listener.host, branch, port=port)
+    headers = request.headers.prepend(VIA, via)
+    if listener.transport.is_reliable and not headers.has(CONTENT_LENGTH):
+        headers = headers.append(CONTENT_LENGTH, len(request.body))
+    return with_headers(request, headers)
+
+
+def _is_alone(request: Request) -> bool:
+    try:
+        return len(request.headers.get_all(VIA)) == 1
+    except MalformedMessage:
+        return False

@@ -1,0 +1,70 @@
+"""What names this proxy: its listeners and domains, in URIs and Vias (RFC 3261 §16.3, §16.4)."""
+
+from natkit.address import Address
+from natkit.machine import Path, Transport
+from natkit.sip import SipUri, Via
+from natkit.sip.grammar import domain_name, numeric_host
+from natkit.sip.registry import DEFAULT_PORTS
+from sip_proxy.settings import Listener, Settings
+
+__all__ = ["Identity"]
+
+
+class Identity:
+    """Answers whether a URI or a Via means us, and which listener speaks on a path."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._named: set[tuple[str, int]] = set()
+        self._by_address: dict[tuple[Transport, Address], Listener] = {}
+        for listener in settings.listeners:
+            self._by_address[listener.transport, listener.address] = listener
+            port = listener.address.port
+            self._named.add((_spelled(listener.address.host.partition("%")[0]), port))
+            if listener.name is not None:
+                self._named.add((_spelled(listener.name), port))
+
+    def is_ours(self, uri: SipUri) -> bool:
+        """Whether a URI leads to this very element: an address or a name of a listener.
+
+        A domain of ours counts too while it names no port and no user.
+        """
+        if (_spelled(uri.maddr or uri.host), _port_of(uri)) in self._named:
+            return True
+        return uri.user is None and uri.port is None and self._settings.serves(uri.host)
+
+    def wrote(self, via: Via) -> bool:
+        """Whether a Via is one of ours."""
+        transport = via.transport
+        if transport is None:
+            return False
+        return (_spelled(via.host), via.port or DEFAULT_PORTS[transport]) in self._named
+
+    def listener_of(self, path: Path) -> Listener | None:
+        """The listener that a datagram or a connection came to, or the one we would send from."""
+        found = self._by_address.get((path.transport, path.local))
+        return found or self.listener_for(path.transport, path.remote)
+
+    def listener_for(self, transport: Transport, remote: Address) -> Listener | None:
+        """The first listener of that transport and of the remote's family."""
+        for listener in self._settings.listeners:
+            same_family = listener.address.family is remote.family
+            if listener.transport is transport and same_family:
+                return listener
+        return None
+
+
+def _spelled(host: str) -> str:
+    address = numeric_host(host) if not (":" in host and host[0] != "[") else None
+    if address is not None:
+        return str(address)
+    return domain_name(host)
+
+
+def _port_of(uri: SipUri) -> int:
+    if uri.port is not None:
+        return uri.port
+    if uri.is_secure or uri.transport == Transport.TLS:
+        return DEFAULT_PORTS[Transport.TLS]
+    known = {transport.value: port for transport, port in DEFAULT_PORTS.items()}
+    return known.get(uri.transport or "udp", DEFAULT_PORTS[Transport.UDP])

@@ -1,0 +1,47 @@
+"""Bindings in memory: for tests, and for who can live with registrations lost at a restart."""
+
+from collections.abc import Iterator
+
+from sip_proxy.location.binding import Binding
+from sip_proxy.location.registration import Accepted, Outcome, Registration
+
+__all__ = ["MemoryLocation"]
+
+
+class MemoryLocation:
+    """The bindings by address of record; times are Unix time."""
+
+    def __init__(self) -> None:
+        self._bindings: dict[str, tuple[Binding, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self._bindings)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._bindings)
+
+    def find(self, address_of_record: str, unix_now: float) -> tuple[Binding, ...]:
+        """The bindings that have not expired."""
+        found = self._bindings.get(address_of_record, ())
+        return tuple([binding for binding in found if binding.expires_at > unix_now])
+
+    def update(
+        self, address_of_record: str, registration: Registration, unix_now: float
+    ) -> Outcome:
+        """Apply a REGISTER."""
+        outcome = registration.apply(self._bindings.get(address_of_record, ()), unix_now)
+        if isinstance(outcome, Accepted):
+            if outcome.bindings:
+                self._bindings[address_of_record] = outcome.bindings
+            else:
+                self._bindings.pop(address_of_record, None)
+        return outcome
+
+    def forget_expired(self, unix_now: float) -> None:
+        """Free what has expired; to be called now and then."""
+        for address_of_record in list(self._bindings):
+            live = self.find(address_of_record, unix_now)
+            if live:
+                self._bindings[address_of_record] = live
+            else:
+                del self._bindings[address_of_record]

@@ -1,0 +1,368 @@
+"""The proxy as a machine: what is done with each request that comes (RFC 3261 §16.2)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from natkit.errors import MalformedMessage
+from natkit.machine import Failure, Path, RandomBytes, RequestId, Transmit
+from natkit.sip import HeaderField, NameAddress, Request, Response, Scheme, SipUri
+from natkit.sip.digest_nonces import Nonces
+from natkit.sip.kinds import ALLOW, CONTACT, FROM, REASON, SUPPORTED
+from natkit.sip.transactions import (
+    AckMissing,
+    AckReceived,
+    BadRequest,
+    Dropped,
+    NoRoomForRequest,
+    PathLost,
+    RequestReceived,
+    ResponseReceived,
+    TimedOut,
+    TransactionEnded,
+    TransactionEvent,
+    Transactions,
+    TransactionSettings,
+)
+from sip_proxy import events
+from sip_proxy.authentication import Authentication, Role
+from sip_proxy.desk import Desk, Incoming
+from sip_proxy.events import (
+    BindingsChanged,
+    FindBindings,
+    FindCredential,
+    ProxyEvent,
+    ProxyResult,
+    UpdateBindings,
+)
+from sip_proxy.flow_tokens import FlowTokens
+from sip_proxy.flows import Flows
+from sip_proxy.forwarder import Forwarder
+from sip_proxy.location import Accepted, Binding, Refused
+from sip_proxy.loops import fingerprint
+from sip_proxy.registrar import accepted, address_of_record, read_registration
+from sip_proxy.routing import Preprocessed, preprocess
+from sip_proxy.settings import Settings
+from sip_proxy.targets import Contact, contacts_of
+from sip_proxy.validation import SUPPORTED_EXTENSIONS, Rejection, validate
+
+__all__ = ["Proxy"]
+
+Then = Callable[[float], None]
+
+ALLOWED_METHODS: Final = ("ACK", "BYE", "CANCEL", "INVITE", "OPTIONS", "REGISTER")
+
+
+class Proxy:
+    """A machine (:mod:`natkit.machine`).
+
+    ``key``, of 16 bytes at the least, is for nonces and flow tokens; one who keeps it over a
+    restart, or shares it among proxies, keeps them valid.  ``unix_offset`` plus ``now`` is Unix
+    time.
+    """
+
+    def __init__(
+        self, settings: Settings, *, key: bytes, random: RandomBytes, unix_offset: float
+    ) -> None:
+        self._settings = settings
+        self._offset = unix_offset
+        self._transactions = Transactions(
+            TransactionSettings(timing=settings.timing, largest_count=settings.largest_transactions)
+        )
+        self._desk = Desk(settings, self._transactions, FlowTokens(key), random)
+        self._flows = Flows()
+        self._forwarder = Forwarder(self._desk, self._flows)
+        self._authentication = Authentication(
+            settings, Nonces(key, random, unix_offset=unix_offset)
+        )
+
+    # ── the contract of machines ────────────────────────────────────────────────────────────────
+
+    def receive(self, data: bytes, path: Path, now: float) -> None:
+        """A datagram, or one message of a stream."""
+        if path.transport.is_reliable:
+            self._flows.accepted(path)
+        self._transactions.receive(data, path, now)
+        self._follow(now)
+
+    def disconnected(self, path: Path, now: float) -> None:
+        """A stream ended."""
+        self._flows.ended(path)
+        self._transactions.disconnected(path, now)
+        self._follow(now)
+
+    def answer(self, request_id: RequestId, result: ProxyResult | Failure, now: float) -> None:
+        """The shell's answer to one of its requests."""
+        self._desk.answer(request_id, result, now)
+        self._follow(now)
+
+    def handle_timer(self, now: float) -> None:
+        """Time has passed."""
+        self._transactions.handle_timer(now)
+        self._follow(now)
+        self._forwarder.handle_timer(now)
+        self._desk.give_up_overdue(now)
+        self._follow(now)
+
+    def next_deadline(self) -> float | None:
+        """When to call ``handle_timer``."""
+        deadlines = (
+            self._transactions.next_deadline(),
+            self._forwarder.next_deadline(),
+            self._desk.next_deadline(),
+        )
+        return min((each for each in deadlines if each is not None), default=None)
+
+    def transmits(self) -> Sequence[Transmit]:
+        """Take what is to be sent."""
+        return self._transactions.transmits()
+
+    def next_event(self) -> ProxyEvent | None:
+        """Take the next event."""
+        return self._desk.events.popleft() if self._desk.events else None
+
+    # ── what transactions tell ──────────────────────────────────────────────────────────────────
+
+    def _follow(self, now: float) -> None:
+        while (event := self._transactions.next_event()) is not None:
+            self._handle(event, now)
+
+    def _handle(self, event: TransactionEvent, now: float) -> None:
+        match event:
+            case RequestReceived():
+                self._receive_request(event, now)
+            case ResponseReceived(transaction, response, _):
+                self._forwarder.receive(transaction, response, now)
+            case AckReceived(request, path):
+                self._receive_ack(request, path, now)
+            case TimedOut(transaction):
+                self._forwarder.timed_out(transaction, now)
+            case PathLost(transaction, destination):
+                if destination is None:
+                    self._forwarder.path_lost(transaction, now)
+            case TransactionEnded(transaction):
+                self._forwarder.ended(transaction)
+            case BadRequest(request, path, reason):
+                self._answer_badly(request, path, reason)
+            case NoRoomForRequest(request, path):
+                self._transactions.respond_to(request, Response.to(request, 503), path)
+            case Dropped(path, reason):
+                self._desk.events.append(events.Dropped(path, reason))
+            case AckMissing():
+                pass
+
+    def _answer_badly(self, request: Request, path: Path, reason: str) -> None:
+        status = 400 if request.version.upper() == "SIP/2.0" else 505
+        response = Response.to(request, status, reason=reason if status == 400 else None)
+        self._transactions.respond_to(request, response, path)
+
+    def _receive_ack(self, request: Request, path: Path, now: float) -> None:
+        received = fingerprint(request)
+        if validate(request, received, self._desk.identity) is not None:
+            return
+        routed = preprocess(request, self._desk.identity, self._desk.tokens)
+        if routed.token is None and self._authentication.is_needed(path):
+            # An ACK cannot be challenged (§22.1): it goes where its INVITE was let.
+            return
+        uri = routed.request.uri
+        if isinstance(uri, SipUri) and self._desk.identity.is_ours(uri):
+            return
+        self._forwarder.forward_ack(routed.request, _flow_of(routed), received, now)
+
+    # ── requests (§16.3 to §16.5) ───────────────────────────────────────────────────────────────
+
+    def _receive_request(self, event: RequestReceived, now: float) -> None:
+        request = event.request
+        incoming = Incoming(event.transaction, request, event.path, fingerprint(request))
+        try:
+            if request.method == "CANCEL":
+                self._receive_cancel(incoming, event, now)
+                return
+            fault = validate(request, incoming.fingerprint, self._desk.identity)
+            if fault is None:
+                routed = preprocess(request, self._desk.identity, self._desk.tokens)
+                self._route(incoming, routed, now)
+            else:
+                self._reject(incoming, fault, now)
+        except MalformedMessage as error:
+            self._desk.reject(incoming, 400, now, reason=str(error))
+
+    def _receive_cancel(self, incoming: Incoming, event: RequestReceived, now: float) -> None:
+        if event.cancels is None:
+            self._desk.reject(incoming, 481, now)
+            return
+        self._desk.reject(incoming, 200, now)
+        why = incoming.request.headers.fields(REASON)
+        self._forwarder.cancel(event.cancels, why, now)
+
+    def _route(self, incoming: Incoming, routed: Preprocessed, now: float) -> None:
+        request = routed.request
+        uri = request.uri
+        if isinstance(uri, SipUri) and not routed.request.headers.has("Route"):
+            if request.method == "REGISTER" and self._settings.serves(uri.host):
+                self._register(incoming, request, now)
+                return
+            if uri.user is None and self._desk.identity.is_ours(uri):
+                self._answer_for_ourselves(incoming, now)
+                return
+        if routed.token is not None:
+            # We recorded this route: who follows it was let in when the dialog began.
+            self._forward(incoming, routed, now)
+        else:
+            self._admit(incoming, routed, now)
+
+    def _admit(self, incoming: Incoming, routed: Preprocessed, now: float) -> None:
+        sender = incoming.request.headers.get(FROM)
+        uri = None if sender is None else sender.uri
+        is_local_user = isinstance(uri, SipUri) and self._settings.serves(uri.host)
+        if not self._authentication.is_needed(incoming.path):
+            self._forward(incoming, routed, now)
+        elif isinstance(uri, SipUri) and is_local_user:
+            self._authenticate(
+                incoming, uri, Role.PROXY, lambda at: self._forward(incoming, routed, at), now
+            )
+        elif self._is_for_us(routed.request):
+            self._forward(incoming, routed, now)
+        else:
+            self._desk.reject(incoming, 403, now, reason="This proxy relays for its own users only")
+
+    def _is_for_us(self, request: Request) -> bool:
+        uri = request.uri
+        return (
+            isinstance(uri, SipUri)
+            and self._settings.serves(uri.host)
+            and not request.headers.has("Route")
+        )
+
+    def _forward(self, incoming: Incoming, routed: Preprocessed, now: float) -> None:
+        request = routed.request
+        uri = request.uri
+        flow = _flow_of(routed)
+        if flow is None and self._is_for_us(request) and isinstance(uri, SipUri):
+            address = str(_sip(uri.address_of_record()))
+            self._desk.ask(
+                lambda number: FindBindings(number, address),
+                lambda found, at: self._found_bindings(incoming, request, found, at),
+                now,
+            )
+            return
+        self._forwarder.forward(incoming, request, [Contact(uri, flow=flow)], now)
+
+    def _found_bindings(
+        self, incoming: Incoming, request: Request, found: ProxyResult | Failure, now: float
+    ) -> None:
+        if isinstance(found, Failure):
+            self._desk.reject(incoming, 500, now, reason="The location service is down")
+            return
+        assert isinstance(found, tuple)  # noqa: S101 - the contract of FindBindings
+        contacts = contacts_of([one for one in found if isinstance(one, Binding)])
+        if not contacts:
+            self._desk.reject(incoming, 480, now)
+        elif self._settings.redirect:
+            fields = [HeaderField.of(CONTACT, NameAddress(one.uri)) for one in contacts]
+            self._desk.reject(incoming, 302, now, fields=fields)
+        else:
+            self._forwarder.forward(incoming, request, contacts, now)
+
+    def _answer_for_ourselves(self, incoming: Incoming, now: float) -> None:
+        """A request that is for the proxy itself (§16.3 step 3, §11.2)."""
+        if incoming.request.method != "OPTIONS":
+            self._desk.reject(incoming, 404, now)
+            return
+        fields = [
+            HeaderField.of(ALLOW, *ALLOWED_METHODS),
+            HeaderField.of(SUPPORTED, *sorted(SUPPORTED_EXTENSIONS)),
+        ]
+        self._desk.reject(incoming, 200, now, fields=fields)
+
+    # ── registrations ───────────────────────────────────────────────────────────────────────────
+
+    def _register(self, incoming: Incoming, request: Request, now: float) -> None:
+        to = address_of_record(request)
+        if to is None or not self._settings.serves(to.host) or to.user is None:
+            self._desk.reject(incoming, 404, now)  # §10.3 step 5
+            return
+        if self._authentication.is_needed(incoming.path):
+            self._authenticate(
+                incoming,
+                to,
+                Role.REGISTRAR,
+                lambda at: self._change_bindings(incoming, request, to, at),
+                now,
+            )
+        else:
+            self._change_bindings(incoming, request, to, now)
+
+    def _change_bindings(
+        self, incoming: Incoming, request: Request, to: SipUri, now: float
+    ) -> None:
+        try:
+            registration = read_registration(request, self._settings.registration, incoming.path)
+        except MalformedMessage as error:
+            registration = Rejection(400, str(error))
+        if isinstance(registration, Rejection):
+            self._reject(incoming, registration, now)
+            return
+        address, asked = str(_sip(to)), registration
+        self._desk.ask(
+            lambda number: UpdateBindings(number, address, asked),
+            lambda outcome, at: self._registered(incoming, address, outcome, at),
+            now,
+        )
+
+    def _registered(
+        self, incoming: Incoming, address: str, outcome: ProxyResult | Failure, now: float
+    ) -> None:
+        if isinstance(outcome, Accepted):
+            response = accepted(incoming.request, outcome.bindings, now + self._offset)
+            self._desk.respond(incoming, response, now, by_us=True)
+            self._desk.events.append(BindingsChanged(address, outcome.bindings))
+        elif isinstance(outcome, Refused):
+            self._desk.reject(incoming, outcome.status, now, reason=outcome.reason)
+        else:
+            self._desk.reject(incoming, 500, now, reason="The location service is down")
+
+    # ── credentials ─────────────────────────────────────────────────────────────────────────────
+
+    def _authenticate(
+        self, incoming: Incoming, claimed: SipUri, role: Role, then: Then, now: float
+    ) -> None:
+        """Go on by ``then`` once the request is proved to be of the user ``claimed``."""
+        realm = claimed.host.lower()
+        request = incoming.request
+        credentials = self._authentication.credentials_of(request, realm, role)
+        if credentials is None:
+            self._reject(incoming, self._authentication.challenge(realm, role, now), now)
+            return
+
+        def found(secrets: ProxyResult | Failure, at: float) -> None:
+            if isinstance(secrets, Failure) or not isinstance(secrets, Mapping):
+                self._desk.reject(incoming, 500, at, reason="The store of users is down")
+                return
+            fault = self._authentication.judge(request, credentials, secrets, role, at)
+            if fault is not None:
+                self._reject(incoming, fault, at)
+            elif credentials.username != claimed.user_text:
+                self._desk.reject(incoming, 403, at, reason="These credentials are another user's")
+            else:
+                then(at)
+
+        self._desk.ask(
+            lambda number: FindCredential(number, credentials.username, realm), found, now
+        )
+
+    def _reject(self, incoming: Incoming, fault: Rejection, now: float) -> None:
+        self._desk.reject(incoming, fault.status, now, reason=fault.reason, fields=fault.fields)
+
+
+def _flow_of(routed: Preprocessed) -> Path | None:
+    """The flow to go on by, where only we stand between it and the user agent."""
+    token = routed.token
+    if token is None or not token.is_attached or routed.request.headers.has("Route"):
+        return None
+    return token.path
+
+
+def _sip(uri: SipUri) -> SipUri:
+    # sip and sips name one user (RFC 3261 §19.1, RFC 5630 §3.3).
+    return replace(uri, scheme=Scheme.SIP)

@@ -1,0 +1,161 @@
+"""The registrar: from REGISTER to a change of bindings, and to its answer.
+
+RFC 3261 §10.3, RFC 5626 §6, RFC 3327 §5.3.
+"""
+
+from typing import Final
+
+from natkit.errors import MalformedMessage
+from natkit.machine import Path
+from natkit.sip import HeaderField, HeaderParameter, NameAddress, Request, Response, SipUri
+from natkit.sip.kinds import (
+    CALL_ID,
+    CONTACT,
+    CSEQ,
+    EXPIRES,
+    MIN_EXPIRES,
+    PATH,
+    REQUIRE,
+    SUPPORTED,
+    TO,
+    USER_AGENT,
+    VIA,
+    Wildcard,
+)
+from natkit.sip.uri import parse_absolute_uri
+from sip_proxy.location import Binding, ContactChange, Registration, RegistrationLimits
+from sip_proxy.location.binding import LARGEST_Q
+from sip_proxy.validation import Rejection
+
+__all__ = ["accepted", "address_of_record", "read_registration"]
+
+LARGEST_REG_ID: Final = 2**31 - 1
+"""RFC 5626 §4.2."""
+
+
+def address_of_record(request: Request) -> SipUri | None:
+    """The canonical address that To names, or None where it names none of SIP (§10.3 step 5)."""
+    to = request.headers.get(TO)
+    if to is None or not isinstance(to.uri, SipUri):
+        return None
+    return to.uri.address_of_record()
+
+
+def read_registration(
+    request: Request, limits: RegistrationLimits, flow: Path
+) -> Registration | Rejection:
+    """What a REGISTER asks for; MalformedMessage when a field of it cannot be read."""
+    headers = request.headers
+    cseq = headers.get(CSEQ)
+    call_id = headers.get(CALL_ID) or ""
+    number = cseq.number if cseq else 0
+    contacts = headers.get_all(CONTACT)
+    paths = tuple([str(path.uri) for path in headers.get_all(PATH)])
+    if Wildcard.ALL in contacts:
+        # §10.3 step 6.
+        if len(contacts) != 1 or headers.get(EXPIRES) != 0:
+            return Rejection(400, "Contact: * stands alone, with Expires: 0")
+        return Registration(None, call_id, number)
+    is_direct = len(headers.get_all(VIA)) == 1
+    changes: list[ContactChange] = []
+    for contact in contacts:
+        assert isinstance(contact, NameAddress)  # noqa: S101 - the wildcard was handled above
+        change = _change_of(request, contact, limits)
+        if isinstance(change, Rejection):
+            return change
+        changes.append(change)
+    wants_flow = any(change.reg_id is not None for change in changes)
+    if wants_flow and len(changes) > 1:
+        return Rejection(400, "One contact at a time has a reg-id")  # RFC 5626 §6
+    if wants_flow and not is_direct and not _has_outbound_edge(request):
+        return Rejection(439)
+    return Registration(
+        tuple(changes),
+        call_id,
+        number,
+        paths,
+        flow if is_direct else None,
+        headers.get(USER_AGENT) or "",
+        limits.contacts,
+    )
+
+
+def accepted(request: Request, bindings: tuple[Binding, ...], unix_now: float) -> Response:
+    """The 200 with all bindings and the seconds that each has left (§10.3 step 8)."""
+    fields: list[HeaderField] = []
+    for binding in bindings:
+        parameters = [HeaderParameter("expires", str(max(0, round(binding.expires_at - unix_now))))]
+        if binding.q != LARGEST_Q:
+            parameters.append(HeaderParameter("q", f"{binding.q / LARGEST_Q:.3g}"))
+        if binding.instance is not None:
+            parameters.append(HeaderParameter("+sip.instance", f'"{binding.instance}"'))
+        if binding.reg_id is not None:
+            parameters.append(HeaderParameter("reg-id", str(binding.reg_id)))
+        contact = NameAddress(parse_absolute_uri(binding.contact), None, tuple(parameters))
+        fields.append(HeaderField.of(CONTACT, contact))
+    supported = {option.lower() for option in request.headers.get_all(SUPPORTED)}
+    if request.headers.has(PATH) and "path" in supported:
+        fields.extend(request.headers.fields(PATH))  # RFC 3327 §5.3
+    if any(binding.is_outbound for binding in bindings) and "outbound" in supported:
+        fields.append(HeaderField.of(REQUIRE, "outbound"))  # RFC 5626 §6
+    return Response.to(request, 200, fields=fields)
+
+
+def too_brief(limits: RegistrationLimits) -> Rejection:
+    """423 with the least that we grant."""
+    return Rejection(423, None, [HeaderField.of(MIN_EXPIRES, limits.min_expires)])
+
+
+def _change_of(
+    request: Request, contact: NameAddress, limits: RegistrationLimits
+) -> ContactChange | Rejection:
+    granted = limits.granted(_asked(contact.parameter("expires"), request.headers.get(EXPIRES)))
+    if granted is None:
+        return too_brief(limits)
+    instance, reg_id = _instance_of(contact), None
+    supported = {option.lower() for option in request.headers.get_all(SUPPORTED)}
+    if instance is not None and "outbound" in supported:
+        reg_id = _reg_id_of(contact)
+    return ContactChange(str(contact.uri), granted, _q_of(contact), instance, reg_id)
+
+
+def _asked(parameter: str | None, header: int | None) -> int | None:
+    if parameter is None:
+        return header
+    # §10.2.1.1: one that cannot be read counts as 3600.
+    digits = parameter.isascii() and parameter.isdigit()
+    return min(int(parameter[:11]), 2**32 - 1) if digits else 3600
+
+
+def _q_of(contact: NameAddress) -> int:
+    text = contact.parameter("q")
+    if text is None:
+        return LARGEST_Q
+    whole, _, decimals = text.partition(".")
+    if whole not in ("0", "1") or len(decimals) > 3 or not (decimals or "0").isdigit():
+        raise MalformedMessage(f"q={text!r} is not between 0 and 1")
+    return min(int(whole + decimals.ljust(3, "0")), LARGEST_Q)
+
+
+def _instance_of(contact: NameAddress) -> str | None:
+    text = contact.parameter("+sip.instance")
+    if text is None or not (text.startswith("<") and text.endswith(">")):
+        return None
+    return text
+
+
+def _reg_id_of(contact: NameAddress) -> int | None:
+    text = contact.parameter("reg-id")
+    if text is None or not (text.isascii() and text.isdigit()) or len(text) > 10:
+        return None
+    number = int(text)
+    return number if 1 <= number <= LARGEST_REG_ID else None
+
+
+def _has_outbound_edge(request: Request) -> bool:
+    """Whether the first proxy on the way keeps the flow (RFC 5626 §6): its Path has ``ob``."""
+    paths = request.headers.get_all(PATH)
+    if not paths:
+        return False
+    uri = paths[-1].uri
+    return isinstance(uri, SipUri) and uri.has_parameter("ob")

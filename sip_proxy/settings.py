@@ -1,0 +1,75 @@
+"""What the proxy machine is told at construction; nothing here reads a file or a flag."""
+
+from dataclasses import dataclass, field
+
+from natkit.address import Address, IPNetwork
+from natkit.errors import MisuseError
+from natkit.machine import Transport
+from natkit.sip.grammar import domain_name
+from natkit.sip.registry import DEFAULT_PORTS
+from natkit.sip.transactions import SipTiming
+from sip_proxy.location import RegistrationLimits
+
+__all__ = ["Listener", "Settings"]
+
+LEAST_TIMER_C = 180.0
+"""Seconds; timer C is longer (RFC 3261 §16.6 step 11)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Where SIP is spoken.  ``name`` stands for the address in Via and Record-Route, if set."""
+
+    transport: Transport
+    address: Address
+    name: str | None = None
+
+    @property
+    def host(self) -> str:
+        """What to write into headers: the name, or the address, IPv6 in brackets."""
+        if self.name is not None:
+            return self.name
+        host = self.address.host.partition("%")[0]
+        return f"[{host}]" if ":" in host else host
+
+    @property
+    def is_default_port(self) -> bool:
+        """Whether the port goes without saying."""
+        return DEFAULT_PORTS[self.transport] == self.address.port
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that shapes the machine's decisions.
+
+    ``domains`` are those it answers for.  ``trusted``: networks whose requests need no
+    credentials.  ``record_route``: whether it stays on the way of the dialogs that it opens.
+    """
+
+    listeners: tuple[Listener, ...]
+    domains: frozenset[str] = frozenset()
+    timing: SipTiming = field(default_factory=SipTiming)
+    registration: RegistrationLimits = field(default_factory=RegistrationLimits)
+    authenticate: bool = True
+    trusted: tuple[IPNetwork, ...] = ()
+    record_route: bool = True
+    redirect: bool = False
+    """Answer by 302 with the contacts in place of forwarding."""
+    recurse: bool = False
+    """Follow the contacts of a 3xx in place of passing it back (§16.5, §16.7 step 4)."""
+    timer_c: float = 185.0
+    max_breadth: int = 60
+    """Branches at once of one request, with all that they fork into (RFC 5393 §5.3.3)."""
+    largest_transactions: int = 100_000
+    largest_pending: int = 10_000
+    """Requests that wait for a lookup at a time."""
+
+    def __post_init__(self) -> None:
+        if not self.listeners:
+            raise MisuseError("a proxy listens somewhere")
+        if self.timer_c <= LEAST_TIMER_C * self.timing.t1 / SipTiming().t1:
+            raise MisuseError(f"timer C of {self.timer_c:g} s is not longer than three minutes")
+
+    def serves(self, host: str) -> bool:
+        """Whether ``host`` is a domain of ours."""
+        return domain_name(host) in self.domains

@@ -1,0 +1,61 @@
+"""Where a request is to go: the target set (RFC 3261 §16.5), in the order to try it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from natkit.errors import MalformedMessage
+from natkit.machine import Path
+from natkit.sip import AbsoluteUri, NameAddress, SipUri, TelUri, parse_absolute_uri
+from natkit.sip.uri import parse_uri
+from sip_proxy.location import Binding
+from sip_proxy.location.binding import LARGEST_Q
+
+__all__ = ["Contact", "contacts_of", "in_order"]
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """A URI to try; ``route`` is what goes before it, ``flow`` the one way to it if it has one.
+
+    ``flows`` of one user agent (RFC 5626 §6) stand in one: the next is tried when one fails.
+    """
+
+    uri: SipUri | TelUri | AbsoluteUri
+    q: int = LARGEST_Q
+    route: tuple[NameAddress, ...] = ()
+    flow: Path | None = None
+    others: tuple["Contact", ...] = ()
+
+
+def contacts_of(bindings: Sequence[Binding]) -> list[Contact]:
+    """The contacts of an address of record; flows of one instance are one, the latest first."""
+    flows: dict[str, list[Contact]] = {}
+    contacts: list[Contact] = []
+    for binding in sorted(bindings, key=lambda binding: -binding.updated_at):
+        contact = _contact(binding)
+        if contact is None:
+            continue
+        if binding.is_outbound and binding.instance is not None:
+            flows.setdefault(binding.instance, []).append(contact)
+        else:
+            contacts.append(contact)
+    for first, *others in flows.values():
+        contacts.append(Contact(first.uri, first.q, first.route, first.flow, tuple(others)))
+    return contacts
+
+
+def in_order(contacts: Sequence[Contact]) -> list[list[Contact]]:
+    """Groups to try one after the other, by q; those of a group go at the same time (§16.6)."""
+    ordered = sorted(contacts, key=lambda contact: -contact.q)
+    return [list(group) for _, group in groupby(ordered, key=lambda contact: contact.q)]
+
+
+def _contact(binding: Binding) -> Contact | None:
+    try:
+        uri = parse_absolute_uri(binding.contact)
+        route = tuple([NameAddress(parse_uri(path)) for path in binding.path])
+    except MalformedMessage:
+        # Another version of ours, or somebody, wrote what we cannot use.
+        return None
+    return Contact(uri, binding.q, route, binding.flow if not route else None)
