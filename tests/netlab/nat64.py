@@ -4,6 +4,7 @@ TAYGA gives each IPv6 host an IPv4 address of its own, and the router's masquera
 """
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final
@@ -15,8 +16,8 @@ from tests.peering.roster import program_path
 
 PREFIX: Final = "2001:db8:64::"
 """RFC 6052 §2.2, of 96 bits; the well-known one may not be used for the lab's addresses (§3.1)."""
-STUN_SERVER: Final = "stun.lab.example"
-"""A name with an IPv4 address alone."""
+DOMAIN: Final = "lab.example"
+"""Its hosts have IPv4 addresses alone."""
 
 _TAYGA: Final = """
 tun-device nat64
@@ -46,12 +47,12 @@ _APEX: Final = "$TTL 60\n@ IN SOA ns hostmaster 1 3600 600 86400 60\n@ IN NS ns\
 _IPV4_ONLY: Final = "@ IN A 192.0.0.170\n@ IN A 192.0.0.171\n"
 
 
-def translate(lab: Lab, router: Host, address: str, server: str) -> None:
-    """Make the router a NAT64, with a DNS64 at ``address`` that knows ``server`` by its name."""
+def translate(lab: Lab, router: Host, address: str, hosts: Mapping[str, str]) -> None:
+    """Make the router a NAT64, with a DNS64 at ``address`` for these hosts of ``lab.example``."""
     directory = Path(mkdtemp(prefix="natkit-nat64-"))
     lab.at_the_end(lambda: shutil.rmtree(directory))
     _start_tayga(lab, router, directory)
-    _start_named(lab, router, directory, address, server)
+    _start_named(lab, router, directory, address, hosts)
 
 
 def _start_tayga(lab: Lab, router: Host, directory: Path) -> None:
@@ -83,10 +84,13 @@ def _start_tayga(lab: Lab, router: Host, directory: Path) -> None:
     daemon.wait_until(lambda: "LOWER_UP" in router.configure("link", "show", "nat64"))
 
 
-def _start_named(lab: Lab, router: Host, directory: Path, address: str, server: str) -> None:
+def _start_named(
+    lab: Lab, router: Host, directory: Path, address: str, hosts: Mapping[str, str]
+) -> None:
     place = directory / "named"
     place.mkdir()
-    (place / "lab").write_text(f"{_APEX}ns IN AAAA {address}\nstun IN A {server}\n")
+    names = "".join(f"{name} IN A {ipv4}\n" for name, ipv4 in hosts.items())
+    (place / "lab").write_text(f"{_APEX}ns IN AAAA {address}\n{names}")
     (place / "ipv4only").write_text(f"{_APEX}ns IN AAAA {address}\n{_IPV4_ONLY}")
     configuration = place / "named.conf"
     configuration.write_text(_NAMED.format(directory=place, address=address))

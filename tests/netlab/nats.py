@@ -17,6 +17,9 @@ PRIMARY: Final = "203.0.113.10"
 ALTERNATE: Final = "203.0.113.11"
 PRIMARY_IPV6: Final = "2001:db8:f::10"
 ALTERNATE_IPV6: Final = "2001:db8:f::11"
+COTURN: Final = ("203.0.113.20", "203.0.113.21", "2001:db8:f::20", "2001:db8:f::21")
+NAMES: Final = {"stun": PRIMARY, "coturn": COTURN[0]}
+"""What a NAT64's DNS knows in lab.example."""
 HOME: Final = "192.168.77.2"
 ROUTER: Final = "192.168.77.1"
 SHORT_LIFETIME: Final = 3
@@ -126,10 +129,10 @@ class Internet:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self.servers = lab.host("servers")
-        for address in (PRIMARY, ALTERNATE):
-            self.servers.configure("address", "add", f"{address}/32", "dev", "lo")
-        for address in (PRIMARY_IPV6, ALTERNATE_IPV6):
-            self.servers.configure("address", "add", f"{address}/128", "dev", "lo", "nodad")
+        for address in (PRIMARY, ALTERNATE, PRIMARY_IPV6, ALTERNATE_IPV6, *COTURN):
+            whole = f"{address}/128" if ":" in address else f"{address}/32"
+            flags = ("nodad",) if ":" in address else ()
+            self.servers.configure("address", "add", whole, "dev", "lo", *flags)
         self._cables = 0
 
     def behind(
@@ -167,7 +170,7 @@ class Internet:
             for name in ("nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"):
                 run(router, "sysctl", "-qw", f"net.netfilter.{name}={SHORT_LIFETIME}")
         if kind is Kind.NAT64:
-            translate(lab, router, gateway, PRIMARY)
+            translate(lab, router, gateway, NAMES)
         return Behind(kind, host, router, outside, gateway)
 
     def _connect(self, lab: Lab, router: Host, number: int, weather: Weather | None) -> str:

@@ -5,17 +5,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from enum import StrEnum
 from typing import Final, cast
 
 import pytest
 
 from tests.conftest import Sized
+from tests.netlab.coturn import start_coturn
 from tests.netlab.forwarder import Weather
 from tests.netlab.namespaces import lab
-from tests.netlab.nat64 import STUN_SERVER
+from tests.netlab.nat64 import DOMAIN
 from tests.netlab.nats import (
     ALTERNATE,
     ALTERNATE_IPV6,
+    COTURN,
     PRIMARY,
     PRIMARY_IPV6,
     SHORT_LIFETIME,
@@ -25,7 +28,10 @@ from tests.netlab.nats import (
 )
 from tests.stun_server.process import stun_server
 
-pytestmark = [pytest.mark.netns, pytest.mark.peer("iproute2", "nftables", "tayga", "bind9")]
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.peer("iproute2", "nftables", "tayga", "bind9", "coturn"),
+]
 
 NATKIT: Final = (
     sys.executable,
@@ -81,25 +87,37 @@ IN_BAD_WEATHER: Final = (Kind.FULL_CONE, Kind.PORT_RESTRICTED, Kind.SYMMETRIC)
 """Each a filter or a mapping that lost packets could be taken for."""
 
 
-def _server(behind: Behind) -> tuple[str, ...]:
+class Server(StrEnum):
+    """Whom to ask; both have two addresses."""
+
+    OURS = "stun-server"
+    COTURN = "coturn"
+
+
+def flags_for(behind: Behind, server: Server) -> tuple[str, ...]:
+    """How to name it to ``natkit nat``."""
+    ipv4, ipv6, name = {
+        Server.OURS: (PRIMARY, PRIMARY_IPV6, "stun"),
+        Server.COTURN: (COTURN[0], COTURN[2], "coturn"),
+    }[server]
     match behind.kind:
         case Kind.FIREWALL_IPV6:
-            return (f"[{PRIMARY_IPV6}]:3478",)
+            return (f"[{ipv6}]:3478",)
         case Kind.NAT64:
-            return (STUN_SERVER, "--resolver", behind.gateway_ipv6)
+            return (f"{name}.{DOMAIN}", "--resolver", behind.gateway_ipv6)
         case _:
-            return (f"{PRIMARY}:3478",)
+            return (f"{ipv4}:3478",)
 
 
 class Asked:
     """A running ``natkit nat`` behind one NAT."""
 
-    def __init__(self, behind: Behind) -> None:
+    def __init__(self, behind: Behind, server: Server = Server.OURS) -> None:
         self.behind = behind
         self._process = subprocess.Popen(
             [
                 *behind.host.prefix,
-                *(*NATKIT, "nat", *_server(behind), "--json", *PATIENCE),
+                *(*NATKIT, "nat", *flags_for(behind, server), "--json", *PATIENCE),
                 *EXTRA.get(behind.kind, ()),
             ],
             stdin=subprocess.DEVNULL,
@@ -124,7 +142,7 @@ class Asked:
 
 @pytest.fixture(scope="module")
 def internet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Internet]:
-    """Our server, seen from behind all of them."""
+    """Our server and coturn, seen from behind all of them."""
     directory = tmp_path_factory.mktemp("stun-server")
     config = directory / "config.toml"
     config.write_text(CONFIG)
@@ -133,53 +151,71 @@ def internet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Internet]:
         listen = ("--listen", f"{PRIMARY}:3478", "--listen", f"[{PRIMARY_IPV6}]:3478")
         arguments = ("--config", str(config), *listen)
         with stun_server(directory, *arguments, prefix=net.servers.prefix):
+            start_coturn(made, net.servers, *COTURN)
             yield net
 
 
-Case = tuple[Kind, Weather | None]
-CASES: Final[tuple[Case, ...]] = (
-    *((kind, None) for kind in Kind),
-    *((kind, BAD_WEATHER) for kind in IN_BAD_WEATHER),
-)
+class Cases:
+    """Everybody is asked at once; each test waits for its own."""
+
+    def __init__(self) -> None:
+        self.plain: dict[tuple[Kind, Server], Asked] = {}
+        self.in_bad_weather: dict[Kind, Asked] = {}
+
+    def stop(self) -> None:
+        """All of them."""
+        for each in (*self.plain.values(), *self.in_bad_weather.values()):
+            each.stop()
 
 
 @pytest.fixture(scope="module")
-def asked(internet: Internet) -> Iterator[dict[Case, Asked]]:
-    """All at once; each test waits for its own."""
+def asked(internet: Internet) -> Iterator[Cases]:
+    """Two at a time behind each NAT, where there are two servers to ask."""
+    cases = Cases()
     with ExitStack() as stack:
-        running = {}
-        for kind, weather in CASES:
-            running[kind, weather] = Asked(internet.behind(kind, weather=weather))
-            stack.callback(running[kind, weather].stop)
-        yield running
+        stack.callback(cases.stop)
+        # What takes longest goes first.
+        for kind in sorted(Kind, key=lambda kind: kind is not Kind.SHORT_LIVED):
+            behind = internet.behind(kind)
+            for server in Server:
+                cases.plain[kind, server] = Asked(behind, server)
+        for kind in IN_BAD_WEATHER:
+            far = internet.behind(kind, weather=BAD_WEATHER)
+            cases.in_bad_weather[kind] = Asked(far)
+        yield cases
 
 
 def said(family: dict[str, object], section: str, key: str = "kind") -> object:
     return cast("dict[str, object]", family[section])[key]
 
 
+@pytest.mark.parametrize("server", Server)
 @pytest.mark.parametrize("kind", Kind)
-def test_each_nat_is_named_right(asked: dict[Case, Asked], kind: Kind) -> None:
-    status, family = asked[kind, None].result()
-    status_expected, *expected = EXPECTED[kind]
+def test_each_nat_is_named_right(asked: Cases, kind: Kind, server: Server) -> None:
+    case = asked.plain[kind, server]
+    status, family = case.result()
+    judge(kind, family)
+    assert status == EXPECTED[kind][0], family
+    if kind not in (Kind.UDP_BLOCKED, Kind.FIREWALL_IPV6):
+        outside = case.behind.outside
+        assert cast("dict[str, object]", family["mapped_address"])["address"] == outside
+
+
+def judge(kind: Kind, family: dict[str, object]) -> None:
+    """Whether all that was said of a NAT is right."""
     found = [said(family, section) for section in ("mapping", "filtering", "ports")]
-    assert found == expected, family
-    assert status == status_expected, family
+    assert found == list(EXPECTED[kind][1:]), (kind, family)
     check = CHECKS.get(kind)
     if check is not None:
         check(family)
-    if kind not in (Kind.UDP_BLOCKED, Kind.FIREWALL_IPV6):
-        outside = asked[kind, None].behind.outside
-        assert cast("dict[str, object]", family["mapped_address"])["address"] == outside
 
 
 @pytest.mark.parametrize("kind", IN_BAD_WEATHER)
 def test_nats_far_away_by_a_line_that_loses_packets_are_named_right(
-    asked: dict[Case, Asked], kind: Kind
+    asked: Cases, kind: Kind
 ) -> None:
-    _, family = asked[kind, BAD_WEATHER].result()
-    found = [said(family, section) for section in ("mapping", "filtering", "ports")]
-    assert found == list(EXPECTED[kind][1:]), family
+    _, family = asked.in_bad_weather[kind].result()
+    judge(kind, family)
     (server,) = cast("list[dict[str, float]]", family["servers"])
     assert server["round_trip"] >= 2 * BAD_WEATHER.delay
 
@@ -224,13 +260,12 @@ CHECKS: Final = {
 def test_each_nat_is_named_right_every_time(internet: Internet, sized: Sized) -> None:
     for _ in range(sized(quick=1, full=10)):
         with lab() as this_round, ExitStack() as stack:
-            running = [Asked(internet.behind(kind, lab=this_round)) for kind in Kind]
+            running = [
+                Asked(behind, server)
+                for behind in [internet.behind(kind, lab=this_round) for kind in Kind]
+                for server in Server
+            ]
             for each in running:
                 stack.callback(each.stop)
             for each in running:
-                _, family = each.result()
-                found = [said(family, section) for section in ("mapping", "filtering", "ports")]
-                assert found == list(EXPECTED[each.behind.kind][1:]), (each.behind.kind, family)
-                check = CHECKS.get(each.behind.kind)
-                if check is not None:
-                    check(family)
+                judge(each.behind.kind, each.result()[1])
