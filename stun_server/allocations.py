@@ -373,6 +373,23 @@ class Allocations:
         self._sharing.channels.add(name, -len(allocation.channels))
         self.answers.outlive(allocation.client, allocation.answers, now)
 
+    def restore(self, allocation: Allocation) -> None:
+        """Have an allocation again that was forgotten, its client where it was."""
+        account = allocation.credential.account
+        addresses = allocation.relayed_addresses
+        self.hold(account, len(addresses))
+        self._by_id[allocation.allocation_id] = allocation
+        if allocation.mobile is None or not allocation.mobile.detached:
+            self.reach(allocation, allocation.client)
+        for address in addresses:
+            self._relayed(allocation.peers)[address] = allocation
+        self._expire_in_time(allocation)
+        allocation.rates = self._bandwidth.open(account)
+        # What requests were answered outlived it.
+        allocation.answers = []
+        self._sharing.permissions.add(account.name, len(allocation.permissions))
+        self._sharing.channels.add(account.name, len(allocation.channels))
+
     def may_expire(self, now: float) -> bool:
         """Whether there may be something for :meth:`close_expired`: a quick look."""
         return self._expiry.may_be_due(now) or self.connections.may_expire(now)

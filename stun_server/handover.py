@@ -4,6 +4,7 @@ Clients are spread over the workers by their addresses, so that one that moves (
 another worker than the one that has its allocation.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ from natkit.machine import Path
 from stun_server.allocations import Allocation, Allocations
 from stun_server.authentication import Credential
 from stun_server.events import (
+    AllocationDetached,
     AllocationOpened,
     AllocationRefreshed,
     ChannelBound,
@@ -111,33 +113,40 @@ def adopt(
         client, snapshot.relayed, snapshot.credential, snapshot.until, second
     )
     allocation.since = snapshot.since
-    number = allocation.allocation_id
-    events: list[ServerEvent] = [
-        AllocationOpened(
-            number,
-            client,
-            snapshot.relayed,
-            snapshot.credential.username,
-            snapshot.until,
-            second,
-            realm=snapshot.credential.realm,
-        )
-    ]
     if second is not None:
         allocations.refresh(allocation, second_until, second.family)
-        events.append(AllocationRefreshed(number, second_until, second.family))
     for host in snapshot.permissions:
         allocations.permit(
             allocation, host.host, host.until, only_relayed=host.only_relayed, ports=host.ports
-        )
-        events.append(
-            PermissionInstalled(number, host.host, host.until, host.only_relayed, host.ports)
         )
     for bound in snapshot.channels:
         allocations.bind(
             allocation, bound.number, bound.peer, bound.until, only_relayed=bound.only_relayed
         )
-        events.append(
-            ChannelBound(number, bound.number, bound.peer, bound.until, bound.only_relayed)
-        )
-    return allocation, tuple(events)
+    return allocation, tuple(all_of(allocation))
+
+
+def all_of(allocation: Allocation) -> Iterator[ServerEvent]:
+    """Everything that there is to tell of an allocation that was not here before."""
+    number, credential, second = (
+        allocation.allocation_id,
+        allocation.credential,
+        allocation.second,
+    )
+    yield AllocationOpened(
+        number,
+        allocation.client,
+        allocation.relayed,
+        credential.username,
+        allocation.until,
+        second.address if second is not None else None,
+        realm=credential.realm,
+    )
+    if second is not None:
+        yield AllocationRefreshed(number, second.until, second.address.family)
+    for host, kept in allocation.permissions.items():
+        yield PermissionInstalled(number, host, kept.until, kept.only_relayed, kept.ports)
+    for bound in allocation.channels.values():
+        yield ChannelBound(number, bound.number, bound.peer, bound.until, bound.only_relayed)
+    if allocation.mobile is not None and allocation.mobile.detached:
+        yield AllocationDetached(number, allocation.client)

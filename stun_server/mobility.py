@@ -22,7 +22,7 @@ from stun_server.events import (
     CloseReason,
     ServerEvent,
 )
-from stun_server.handover import Snapshot, adopt
+from stun_server.handover import Snapshot, adopt, all_of
 from stun_server.outcome import Outcome, Refusal, Success
 from stun_server.refresh import refresh
 from stun_server.settings import Settings
@@ -62,6 +62,8 @@ class Mobility:
         self._worker = settings.worker
         self._allocations = allocations
         self._tickets = Tickets(settings.nonce_key, settings.worker, random)
+        # By the tickets that they were given for, until the other worker has them.
+        self._leaving: dict[bytes, Allocation] = {}
 
     # ── Allocate (RFC 8016 §3.1.2) ──────────────────────────────────────────────────────────────
 
@@ -184,15 +186,34 @@ class Mobility:
     def give_away(
         self, ticket: bytes, account: Account, now: float
     ) -> tuple[Snapshot, AllocationGivenAway] | None:
-        """Let another worker go on with the allocation that ``ticket`` is good for."""
+        """Let another worker go on with the allocation that ``ticket`` is good for.
+
+        It may be had back until :meth:`concluded`.
+        """
         arrival = self._arrival(ticket)
         allocation = arrival.allocation if arrival is not None else None
         if allocation is None or allocation.credential.account != account:
             return None
         self._allocations.forget(allocation, now)
+        if allocation.mobile is not None:
+            allocation.mobile.arriving = None
+        self._leaving[ticket] = allocation
         return Snapshot.of(allocation), AllocationGivenAway(
             allocation.allocation_id, allocation.client, allocation.relayed_addresses
         )
+
+    def concluded(self, ticket: bytes, *, taken: bool) -> tuple[ServerEvent, ...]:
+        """The other worker has it, or has it not: then it goes on here as if nothing had been.
+
+        Unless its client has made another one meanwhile: that is the end of it.
+        """
+        allocation = self._leaving.pop(ticket, None)
+        if allocation is None or taken:
+            return ()
+        if self._allocations.of_client(allocation.client) is not None:
+            return tuple(map(CloseSocket, allocation.relayed_addresses))
+        self._allocations.restore(allocation)
+        return tuple(all_of(allocation))
 
     def taken(self, taking: Taking, result: Snapshot | Failure, now: float) -> Outcome:
         """Take the outcome of asking for an allocation: go on with it, at its client's new path."""
@@ -232,6 +253,12 @@ class Mobility:
         until = now + DETACHED_LIFETIME
         shortened = self._allocations.shorten(allocation, until)
         return AllocationDetached(allocation.allocation_id, path), *shortened
+
+    def ended(self, path: Path) -> None:
+        """A connection ended whose allocation may be on its way to another worker."""
+        for allocation in self._leaving.values():
+            if allocation.client == path and allocation.mobile is not None:
+                allocation.mobile.detached = True
 
     def _withdraw(
         self, allocation: Allocation, mobile: Mobile, path: Path

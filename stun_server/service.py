@@ -222,6 +222,8 @@ class Server:
         allocation = self.allocations.of_client(path)
         if allocation is not None:
             self._events += self._mobility.disconnected(allocation, path, now)
+        else:
+            self._mobility.ended(path)
 
     def accepted(self, path: Path, now: float) -> None:
         """A peer connected to a relayed address, where ListenForPeers was asked for."""
@@ -256,7 +258,8 @@ class Server:
     def give_away(self, ticket: bytes, account: Account, now: float) -> Snapshot | None:
         """Let another worker have the allocation of ``ticket``; None where there is none.
 
-        AllocationGivenAway follows.  ``account`` is whom that worker has authenticated.
+        AllocationGivenAway follows.  ``account`` is whom that worker has authenticated.  Whether it
+        has it then, ``given_away`` is to be told.
         """
         self.handle_timer(now)
         given = self._mobility.give_away(ticket, account, now)
@@ -264,6 +267,11 @@ class Server:
             return None
         self._events.append(given[1])
         return given[0]
+
+    def given_away(self, ticket: bytes, now: float, *, taken: bool) -> None:
+        """Another worker has the allocation of ``ticket`` now; or not, and it goes on here."""
+        self.handle_timer(now)
+        self._events += self._mobility.concluded(ticket, taken=taken)
 
     def give_reservation(
         self, token: bytes, account: Account, now: float, *, may_count: bool

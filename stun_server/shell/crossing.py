@@ -13,9 +13,11 @@ from stun_server.shell.state import Keys
 
 __all__ = [
     "VOCABULARY",
+    "AllocationConcluded",
     "AskLeft",
     "AskSessions",
     "AskStatus",
+    "AskTaken",
     "Began",
     "Begin",
     "BeginDrain",
@@ -33,6 +35,7 @@ __all__ = [
     "ReturnConnection",
     "RevokeConnection",
     "Sessions",
+    "Taken",
     "WorkerGone",
 ]
 
@@ -170,6 +173,28 @@ class GiveAllocation:
 
 
 @dataclass(frozen=True, slots=True)
+class AllocationConcluded:
+    """To the worker that gave an allocation: whether it is here now."""
+
+    ticket: bytes
+    taken: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AskTaken:
+    """From the worker that gave an allocation and heard nothing.  The answer is :class:`Taken`."""
+
+    relayed: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Whether it is here."""
+
+    taken: bool
+
+
+@dataclass(frozen=True, slots=True)
 class GiveConnection:
     """As TakeConnection.  The answer is :class:`GivenConnection`, with the socket, unread."""
 
@@ -236,6 +261,9 @@ VOCABULARY = Vocabulary(
                 AskLeft,
                 Left,
                 NothingLeft,
+                AllocationConcluded,
+                AskTaken,
+                Taken,
             )
         )
     )

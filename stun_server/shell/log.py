@@ -12,6 +12,7 @@ from typing import assert_never
 
 import structlog
 
+from natkit.address import Address
 from natkit.machine import Path
 from natkit.relay.plane import Counters
 from natkit.stun.registry import Method, StunError
@@ -391,6 +392,21 @@ class EventLog:
                     session=self._session(event.allocation_id),
                     lifetime=round(event.until - now),
                 )
+
+    def connection_given(self, connection_id: int, peer: Path, worker: int) -> None:
+        """A client binds a peer's connection (RFC 6062) at another worker, which has it now."""
+        self.counts["peer connections given to another worker"] += 1
+        self._logger.debug(
+            "peer connection given to another worker",
+            connection=f"{connection_id:#010x}",
+            peer=str(peer.remote),
+            to=worker,
+        )
+
+    def taken_back(self, relayed: Address, worker: int) -> None:
+        """An allocation did not arrive at the worker that it was given to."""
+        self.counts["allocations taken back"] += 1
+        self._logger.warning("allocation taken back", relayed=str(relayed), from_worker=worker)
 
     def count_only(self, what: str, count: int = 1) -> None:
         """Count something that has no line of its own."""

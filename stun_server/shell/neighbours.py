@@ -22,6 +22,8 @@ from stun_server.events import ServerEvent, TakeAllocation, TakeReservation
 from stun_server.handover import Snapshot
 from stun_server.service import Server, ServerResult
 from stun_server.shell.crossing import (
+    AllocationConcluded,
+    AskTaken,
     GiveAllocation,
     GiveConnection,
     GivenConnection,
@@ -29,8 +31,11 @@ from stun_server.shell.crossing import (
     GiveReservation,
     ReturnConnection,
     RevokeConnection,
+    Taken,
     WorkerGone,
 )
+from stun_server.shell.log import EventLog
+from stun_server.shell.parting import Parting
 from stun_server.shell.relaying import PlaneSockets
 from stun_server.shell.tcp_relaying import TcpRelaying
 
@@ -62,12 +67,15 @@ class Neighbours:
         sockets: PlaneSockets,
         connections: TcpRelaying,
         post: Post | None,
+        events: EventLog,
     ) -> None:
         self._machine = machine
         self._driver = driver
         self._sockets = sockets
         self._connections = connections
         self._post = post
+        self._events = events
+        self._parting = Parting(self._ask_whether_taken, self._take_back)
         self._tasks: set[asyncio.Task[None]] = set()
         # By their numbers: connections that others have, and those that are others'.  The machine
         # bounds both, and tells the end of each.
@@ -79,6 +87,11 @@ class Neighbours:
         """How much was asked for, and is not here yet."""
         return len(self._tasks)
 
+    @property
+    def leaving(self) -> int:
+        """How many allocations were given away, and may be had back."""
+        return len(self._parting)
+
     # What this machine asks for.
 
     def take_reservation(self, event: TakeReservation) -> None:
@@ -89,7 +102,13 @@ class Neighbours:
     def take_allocation(self, event: TakeAllocation) -> None:
         """Get an allocation, then answer the machine."""
         wish = GiveAllocation(event.ticket, event.username, event.realm)
-        self._ask(event.request_id, event.owner, wish, self._hold_allocation)
+
+        def conclude(parcel: Parcel | None) -> None:
+            snapshot = parcel.message if parcel is not None else None
+            taken = isinstance(snapshot, Snapshot) and self._has(snapshot.relayed)
+            self._tell(event.owner, AllocationConcluded(event.ticket, taken=taken))
+
+        self._ask(event.request_id, event.owner, wish, self._hold_allocation, conclude)
 
     def take(self, request: TakeConnection) -> None:
         """Get a peer's connection, then answer the machine."""
@@ -105,7 +124,11 @@ class Neighbours:
                 case _:
                     raise _unexpected(parcel)
 
-        self._ask(request.request_id, request.owner, wish, hold)
+        def conclude(parcel: Parcel | None) -> None:
+            if parcel is None:
+                self._tell(request.owner, ReturnConnection(request.connection_id))
+
+        self._ask(request.request_id, request.owner, wish, hold, conclude)
 
     def tell(self, event: ConnectionRevoked | ConnectionReturned) -> None:
         """Pass on the end of a connection that is at another worker, or another's."""
@@ -126,7 +149,12 @@ class Neighbours:
             case GiveReservation():
                 return self._give_reservation(message)
             case GiveAllocation():
-                return self._give_allocation(message)
+                return self._give_allocation(sender, message)
+            case AskTaken(relayed):
+                return Parcel(Taken(self._has(relayed)))
+            case AllocationConcluded(ticket, taken):
+                if self._parting.concluded(ticket, sender, taken=taken) and taken:
+                    self._driver.run(lambda now: self._machine.given_away(ticket, now, taken=True))
             case GiveConnection():
                 return self._give_connection(sender, message)
             case RevokeConnection(number):
@@ -143,6 +171,7 @@ class Neighbours:
 
     async def aclose(self) -> None:
         """Wait for nothing any more."""
+        await self._parting.aclose()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -158,15 +187,27 @@ class Neighbours:
             raise HandoverRefused("no port is kept for the token")
         return Parcel(GivenReservation(relayed), (self._sockets.take(relayed).detach(),))
 
-    def _give_allocation(self, wish: GiveAllocation) -> Parcel:
+    def _give_allocation(self, receiver: int, wish: GiveAllocation) -> Parcel:
         account = Account(wish.username, wish.realm)
         snapshot = self._driver.run(lambda now: self._machine.give_away(wish.ticket, account, now))
         if snapshot is None:
             raise HandoverRefused("the mobility ticket is of the past, or another user's")
-        return Parcel(
-            snapshot,
-            tuple(self._sockets.take(each).detach() for each in snapshot.relayed_addresses),
-        )
+        sockets = {each: self._sockets.take(each) for each in snapshot.relayed_addresses}
+        return Parcel(snapshot, self._parting.part(wish.ticket, receiver, sockets))
+
+    async def _ask_whether_taken(self, receiver: int, relayed: Address) -> bool:
+        if self._post is None:
+            return False
+        answer = await self._post.ask(receiver, AskTaken(relayed))
+        return isinstance(answer.message, Taken) and answer.message.taken
+
+    def _take_back(
+        self, ticket: bytes, receiver: int, sockets: dict[Address, socket.socket]
+    ) -> None:
+        for relayed, sock in sockets.items():
+            self._sockets.hold(relayed, sock)
+        self._events.taken_back(next(iter(sockets)), receiver)
+        self._driver.run(lambda now: self._machine.given_away(ticket, now, taken=False))
 
     def _give_connection(self, receiver: int, wish: GiveConnection) -> Parcel:
         number, account = wish.connection_id, Account(wish.username, wish.realm)
@@ -180,10 +221,12 @@ class Neighbours:
             self._run(lambda now: self._machine.connection_returned(number, now))
             raise HandoverRefused("the connection is over")
         self._given[number] = receiver
+        self._events.connection_given(number, peer, receiver)
         return Parcel(GivenConnection(peer), (sock.detach(),))
 
     def _bury(self, worker: int) -> None:
-        """End what a dead worker had from here, and what was its own."""
+        """End what a dead worker had from here, and what was its own; have back what can be."""
+        self._parting.gone(worker)
         for number in [each for each, receiver in self._given.items() if receiver == worker]:
             self.handle(worker, ReturnConnection(number))
         for number in [each for each, owner in self._taken.items() if owner == worker]:
@@ -192,13 +235,22 @@ class Neighbours:
     # How.
 
     def _ask(
-        self, request_id: int, owner: int, wish: object, hold: Callable[[Parcel], ServerResult]
+        self,
+        request_id: int,
+        owner: int,
+        wish: object,
+        hold: Callable[[Parcel], ServerResult | None],
+        conclude: Callable[[Parcel | None], None] = lambda _: None,
     ) -> None:
+        """Ask the owner, and answer the machine.
+
+        ``conclude`` follows, without a parcel where the owner may have given one that is not here.
+        """
         if self._post is None:
             self._driver.answer(request_id, Failure("there is no other worker"))
             return
         task = asyncio.get_running_loop().create_task(
-            self._fetch(request_id, self._post.ask(owner, wish), hold)
+            self._fetch(request_id, self._post.ask(owner, wish), hold, conclude)
         )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -207,14 +259,22 @@ class Neighbours:
         self,
         request_id: int,
         asking: Awaitable[Parcel],
-        hold: Callable[[Parcel], ServerResult],
+        hold: Callable[[Parcel], ServerResult | None],
+        conclude: Callable[[Parcel | None], None],
     ) -> None:
         try:
-            result: ServerResult | Failure = hold(await asking)
-        except UnreachableError as error:
-            result = Failure(str(error))
+            parcel = await asking
+            result = hold(parcel)
+        except HandoverRefused as error:
+            self._driver.answer(request_id, Failure(str(error)))
+            return
+        except UnreachableError:
+            # Nobody knows.  The client is told so when the machine loses patience, and asks again.
+            conclude(None)
+            return
         if result is not None:
             self._driver.answer(request_id, result)
+        conclude(parcel)
 
     def _hold_reserved(self, parcel: Parcel) -> Address:
         match parcel:
@@ -233,6 +293,9 @@ class Neighbours:
         for relayed, descriptor in zip(snapshot.relayed_addresses, parcel.descriptors, strict=True):
             self._hold(relayed, descriptor)
         return snapshot
+
+    def _has(self, relayed: Address) -> bool:
+        return self._machine.allocations.of_relayed(relayed) is not None
 
     def _hold(self, relayed: Address, descriptor: int) -> None:
         sock = socket.socket(fileno=descriptor)

@@ -171,7 +171,7 @@ class RunningServer:
         )
         self.tcp.use(self._machine, self._driver)
         self.neighbours = Neighbours(
-            self._machine, self._driver, self._sockets, self.tcp, place.post
+            self._machine, self._driver, self._sockets, self.tcp, place.post, self.events
         )
         self.tcp.crossing = self.neighbours
         # Messages of connections pass the plane on their way to the driver.
@@ -259,8 +259,9 @@ class RunningServer:
 
     @property
     def left(self) -> int:
-        """Sessions, those among them that another worker may be giving away to this one."""
-        return len(self._machine.allocations) + self.neighbours.arriving
+        """Sessions, those among them that are on their way to this worker, or away from it."""
+        neighbours = self.neighbours
+        return len(self._machine.allocations) + neighbours.arriving + neighbours.leaving
 
     def log_certificate(self) -> None:
         """Say whom the certificate in use names, if there is one."""

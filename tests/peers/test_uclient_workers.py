@@ -81,7 +81,14 @@ def test_tcp_allocations_lose_nothing_whichever_worker_their_connections_come_to
     server: StunServerProcess,
 ) -> None:
     closed = server.from_now_on("peer connection closed")
-    for _ in range(3):
+    given = server.from_now_on("peer connection given to another worker")
+    for _ in range(ATTEMPTS):
         run(server, "-T", "-X", "-n", "10", transport="tcp")
-    server.wait_until(closed)
+        if given():
+            break
+    assert given(), f"no connection crossed in {ATTEMPTS} runs:\n{server.log}"
+    assert all(line["to"] != line["worker"] for line in given())
+    # What crossed was bound there, and its owner heard of its end.
+    crossed = {line["connection"] for line in given()}
+    server.wait_until(lambda: crossed <= {line["connection"] for line in closed()})
     assert {line["bound"] for line in closed()} == {True}

@@ -507,3 +507,78 @@ def test_an_allocation_that_another_worker_does_not_give_is_a_mismatch(late: boo
         taker.server.answer(asked.request_id, Failure("it is not there"), taker.now)
         (answer,) = taker.drain()
         assert code(Message.parse(answer.data)) == 437
+
+
+def given_away(owner: World, ticket: bytes) -> None:
+    snapshot = owner.server.give_away(ticket, ALICE, owner.now)
+    assert snapshot is not None
+    owner.drain()
+    assert len(owner.server.allocations) == 0
+    for kind in (AllocationGivenAway, AllocationOpened, ChannelBound, PermissionInstalled):
+        owner.take_events(kind)
+
+
+def test_an_allocation_that_did_not_arrive_goes_on_here_with_all_that_it_had() -> None:
+    world = World()
+    client, ticket = mobile_client(world)
+    relayed = relayed_of(world)
+    held = world.server.allocations._sharing.holdings.in_all()
+    given_away(world, ticket)
+    # It is not given twice.
+    assert world.server.give_away(ticket, ALICE, world.now) is None
+    world.server.given_away(ticket, world.now, taken=False)
+    world.drain()
+    (opened,) = world.take_events(AllocationOpened)
+    assert (opened.client, opened.relayed, opened.username) == (client.path, relayed, "alice")
+    assert [event.channel for event in world.take_events(ChannelBound)] == [CHANNEL]
+    assert [event.peer_host for event in world.take_events(PermissionInstalled)] == [PEER.host]
+    (sent,) = client.send(ChannelData(CHANNEL, b"hello").encode(padded=False))
+    assert (sent.data, sent.path.local) == (b"hello", relayed)
+    assert world.server.allocations._sharing.holdings.in_all() == held
+    # Its ticket is as good as before.
+    there = world.client("203.0.113.9", 41000)
+    assert code(present(there, ticket)) is None
+    assert code(there.request(Method.REFRESH, Lifetime(0))) is None
+    assert world.server.allocations._sharing.holdings.in_all() == 0
+
+
+def test_an_allocation_that_arrived_is_the_other_workers() -> None:
+    world = World()
+    _, ticket = mobile_client(world)
+    given_away(world, ticket)
+    world.server.given_away(ticket, world.now, taken=True)
+    world.server.given_away(ticket, world.now, taken=False)
+    world.drain()
+    assert len(world.server.allocations) == 0
+    assert world.take_events(AllocationOpened) == []
+    assert world.take_events(CloseSocket) == []
+
+
+def test_a_client_that_has_allocated_anew_meanwhile_keeps_that() -> None:
+    world = World()
+    client, ticket = mobile_client(world)
+    relayed = relayed_of(world)
+    given_away(world, ticket)
+    assert code(client.request(Method.ALLOCATE, UDP)) is None
+    world.server.given_away(ticket, world.now, taken=False)
+    world.drain()
+    assert world.take_events(CloseSocket) == [CloseSocket(relayed)]
+    assert len(world.server.allocations) == 1
+
+
+def test_one_that_expired_or_lost_its_connection_meanwhile_is_as_if_it_had_been_here() -> None:
+    world = World()
+    client, ticket = mobile_client(world, Transport.TCP)
+    given_away(world, ticket)
+    world.server.disconnected(client.path, world.now)
+    world.server.given_away(ticket, world.now, taken=False)
+    world.drain()
+    assert [event.client for event in world.take_events(AllocationDetached)] == [client.path]
+    there = world.client("203.0.113.9", 41000)
+    ticket = ticket_of(present(there, ticket))
+    given_away(world, ticket)
+    world.wait(3_600)
+    world.server.given_away(ticket, world.now, taken=False)
+    world.wait(0)
+    assert len(world.server.allocations) == 0
+    assert [event.reason for event in world.take_events(AllocationClosed)] == [CloseReason.EXPIRED]

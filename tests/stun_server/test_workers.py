@@ -1,6 +1,7 @@
 """``stun-server --workers``: real processes, their deaths, and what they share."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -17,7 +18,8 @@ import pytest
 
 from natkit.address import Address
 from natkit.aio.turn import Allocation, allocate
-from natkit.errors import ErrorResponse, QuotaReached
+from natkit.aio.turn_tcp import PeerStream, TcpAllocation, allocate_tcp
+from natkit.errors import ErrorResponse, QuotaReached, UnreachableError
 from natkit.relay.rates import SMALLEST_BURST
 from natkit.server.restarts import CRASH_LOOP_DEATHS
 from tests.conftest import Sized
@@ -26,6 +28,7 @@ from tests.stun_server.process import (
     LOOPBACK_PEERS,
     PASSWORD,
     USER,
+    Line,
     StunServerProcess,
     stun_server,
 )
@@ -363,6 +366,86 @@ async def test_a_dead_workers_clients_are_served_by_its_successor(directory: Pat
         # Both sockets stay open meanwhile: nobody is told that the port is closed.
         async with clients(server) as found:
             assert sorted(found) == [0, 1]
+
+
+@asynccontextmanager
+async def tcp_echo() -> AsyncIterator[Address]:
+    """A peer that sends back what it gets; at the end each of its connections must have ended."""
+    serving: list[asyncio.Task[None]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(1_000):
+                writer.write(data)
+        writer.close()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.create_task(serve(reader, writer)))
+
+    listener = await asyncio.start_server(connected, "127.0.0.1", 0)
+    try:
+        yield Address(*listener.sockets[0].getsockname())
+        async with asyncio.timeout(LIMIT):
+            await asyncio.gather(*serving)
+    finally:
+        listener.close()
+        for task in serving:
+            task.cancel()
+
+
+async def crossed(
+    server: StunServerProcess, relay: TcpAllocation, peer: Address
+) -> tuple[PeerStream, Line]:
+    """A connection to the peer that its client bound at another worker, and what the log says."""
+    given = server.from_now_on("peer connection given to another worker")
+    deadline = monotonic() + LIMIT
+    while True:
+        closed = server.from_now_on("peer connection closed")
+        stream = await relay.connect(peer)
+        stream.writer.write(b"hello")
+        async with asyncio.timeout(LIMIT):
+            assert await stream.reader.readexactly(5) == b"hello"
+        if lines := given():
+            return stream, lines[0]
+        await stream.aclose()
+        # One at a time to a peer; and the peer runs here.
+        while not closed():
+            assert monotonic() < deadline, server.log
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("dies", ["owner", "receiver"])
+async def test_a_connection_that_crossed_ends_everywhere_with_either_of_its_workers(
+    directory: Path, dies: str
+) -> None:
+    config = directory / "server.toml"
+    config.write_text("[log]\nlevel = 'debug'\n")
+    arguments = ("--config", str(config), "--workers", "2", *LOOPBACK_PEERS)
+    with stun_server(directory, *arguments) as server:
+        async with tcp_echo() as peer, AsyncExitStack() as stack:
+            relay = allocate_tcp(uri(server, "tcp"), username=USER, password=PASSWORD)
+            stack.enter_context(contextlib.suppress(UnreachableError))
+            allocation = await stack.enter_async_context(relay)
+            stream, line = await crossed(server, allocation, peer)
+            receiver = line["to"]
+            assert isinstance(receiver, int)
+            victim = receiver if dies == "receiver" else 1 - receiver
+            os.kill(workers(server)[victim], signal.SIGKILL)
+            # Whoever died, the client's end of the connection is closed or reset.
+            async with asyncio.timeout(LIMIT):
+                with contextlib.suppress(ConnectionError):
+                    assert await stream.reader.read(1) == b""
+            stream.writer.close()
+            if dies == "receiver":
+                # Its owner counts it no more, and the allocation goes on.
+                def ended() -> bool:
+                    closed = server.lines("peer connection closed")
+                    return line["connection"] in {each["connection"] for each in closed}
+
+                server.wait_until(ended)
+                again = await allocation.connect(peer)
+                await again.aclose()
+        server.wait_until(lambda: server.lines("worker restarted"))
 
 
 class Launch(Protocol):
