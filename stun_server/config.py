@@ -354,8 +354,6 @@ class _Table(BaseModel):
         frozen=True,
         hide_input_in_errors=True,
         arbitrary_types_allowed=True,
-        # They are the text of the reference page.
-        use_attribute_docstrings=True,
     )
 
 

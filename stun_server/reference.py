@@ -3,9 +3,13 @@
 ``python -m stun_server.reference > docs/reference/stun-server.md`` writes it anew.
 """
 
+import ast
+import inspect
 import json
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -14,7 +18,7 @@ from natkit.stun.registry import PasswordAlgorithmNumber
 from stun_server.config import Config, Realm, Redirect
 from stun_server.settings import PortRange
 
-__all__ = ["page"]
+__all__ = ["page", "sentences"]
 
 _INTRODUCTION = """\
 # stun-server: every option
@@ -43,6 +47,24 @@ def page() -> str:
     return "\n".join((_INTRODUCTION, *_tables(Config, "")))
 
 
+def sentences(model: type[BaseModel]) -> dict[str, str]:
+    """What the attribute docstrings of a model, and of those above it, say of each option."""
+    found: dict[str, str] = {}
+    for each in reversed(model.__mro__):
+        if issubclass(each, BaseModel) and each is not BaseModel:
+            # Not pydantic's use_attribute_docstrings: it would do this at each start of the server.
+            (body,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
+            statements = body.body if isinstance(body, ast.ClassDef) else ()
+            for statement, after in pairwise(statements):
+                match statement, after:
+                    case (
+                        ast.AnnAssign(target=ast.Name(name)),
+                        ast.Expr(ast.Constant(str(text))),
+                    ):
+                        found[name] = text
+    return found
+
+
 def _tables(model: type[BaseModel], name: str) -> Iterator[str]:
     """A model's table, and those below it."""
     below = {key: kind for key, field in _fields(model) if (kind := _table_of(field)) is not None}
@@ -53,7 +75,9 @@ def _tables(model: type[BaseModel], name: str) -> Iterator[str]:
     if options:
         yield "| option | default | bounds | |"
         yield "| --- | --- | --- | --- |"
-        yield from (_row(key, field) for key, field in options)
+        said = sentences(model)
+        names = {field.alias or name: name for name, field in model.model_fields.items()}
+        yield from (_row(key, field, said.get(names[key], "")) for key, field in options)
         yield ""
     for key, kind in below.items():
         path = f"{name.strip('[]')}.{key}".lstrip(".")
@@ -80,11 +104,11 @@ def _table_of(field: FieldInfo) -> type[BaseModel] | None:
     return None
 
 
-def _row(key: str, field: FieldInfo) -> str:
+def _row(key: str, field: FieldInfo, sentence: str) -> str:
     default = (
         "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))
     )
-    return f"| `{key}` | {default} | {_bounds(field)} | {_line(field.description)} |"
+    return f"| `{key}` | {default} | {_bounds(field)} | {_line(sentence)} |"
 
 
 def _shown(value: object) -> str:

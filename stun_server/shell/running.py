@@ -62,6 +62,7 @@ from stun_server.shell.external_address import external_hosts
 from stun_server.shell.listening import Listener, everywhere, open_listeners
 from stun_server.shell.log import EventLog, Fact, Logger, set_level
 from stun_server.shell.neighbours import Neighbours
+from stun_server.shell.opening_pages import open_pages
 from stun_server.shell.place import Place
 from stun_server.shell.relaying import PlaneSockets
 from stun_server.shell.reloading import Reloading
@@ -653,10 +654,7 @@ async def serve(
                 _spare_the_collector()
                 await over.wait()
                 return
-            # A worker has no pages, and starts faster without what serves them.
-            from stun_server.admin.serving import AdminHttp  # noqa: PLC0415
-
-            server.http = await AdminHttp.open(
+            server.http = await open_pages(
                 config, server.administration, lambda: server.users.signing, logger
             )
             on_ready(server)

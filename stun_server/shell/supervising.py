@@ -14,7 +14,6 @@ from natkit.net.interfaces import expand_wildcard
 from natkit.server.envelope import Vocabulary
 from natkit.server.handover import Parcel
 from natkit.server.supervisor import Supervisor
-from stun_server.admin.serving import AdminHttp
 from stun_server.administration import Reload
 from stun_server.config import Config
 from stun_server.shell import running
@@ -34,6 +33,7 @@ from stun_server.shell.ending import Ending
 from stun_server.shell.listening import Listener, share
 from stun_server.shell.log import Logger
 from stun_server.shell.many_processes import ManyProcesses
+from stun_server.shell.opening_pages import open_pages
 from stun_server.shell.reloading import Reloading
 from stun_server.shell.shared_memory import SharedMemory
 from stun_server.shell.state import Keys
@@ -206,14 +206,15 @@ async def supervise(
         if isinstance(first, Began) and not supervisor.is_stopping:
             running.log_listeners(workers.addresses, logger)
             introduction = {**first.introduction, "workers": config.workers()}
-            http = await AdminHttp.open(config, administration, lambda: users.signing, logger)
+            http = await open_pages(config, administration, lambda: users.signing, logger)
             try:
                 async with attended(data_dir, administration, logger) as attendants:
                     ending.on_drain = attendants.draining
                     logger.info("ready", **introduction)
                     await supervisor.wait()
             finally:
-                await http.aclose()
+                if http is not None:
+                    await http.aclose()
         await supervisor.wait()
     finally:
         await reloading.aclose()

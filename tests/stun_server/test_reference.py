@@ -11,11 +11,12 @@ from tests.project.tree import ROOT
 def undocumented(model: type[BaseModel], table: str = "") -> list[str]:
     """The options without a sentence."""
     found = []
+    said = reference.sentences(model)
     for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             found += undocumented(kind, f"{table}{name}.")
-        elif not (field.description or "").rstrip().endswith("."):
+        elif not said.get(name, "").rstrip().endswith("."):
             found.append(table + name)
     return found
 
