@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,18 @@ from natkit.aio.secure import Trust
 from natkit.aio.turn import Allocation, allocate
 from tests.certificates import Authority
 from tests.stun_server.process import LOOPBACK_PEERS, PASSWORD, USER, StunServerProcess, stun_server
-from tests.stun_server.test_workers import CLIENTS, Load, echo, until, worker_of, workers
+from tests.stun_server.test_workers import CLIENTS, Load, Together, echo, until, worker_of, workers
 
 
 async def clients(
-    stack: AsyncExitStack, server: StunServerProcess, transport: str, trust: Trust
+    together: Together, server: StunServerProcess, transport: str, trust: Trust
 ) -> dict[int, list[Allocation]]:
     """Allocations by the worker that has each."""
     port = server.addresses(transport)[0].port
     below = {"tls": "tcp", "dtls": "udp"}[transport]
     found: dict[int, list[Allocation]] = {}
     for _ in range(CLIENTS):
-        relay = await stack.enter_async_context(
+        relay = await together.enter(
             allocate(
                 f"turns:localhost:{port}?transport={below}",
                 username=USER,
@@ -45,8 +44,8 @@ async def test_a_new_certificate_and_a_workers_death_lose_no_packet_of_the_other
     listen = ("--listen", f"{transport}:127.0.0.1:0")
     files = ("--certificate", str(issued.chain), "--key", str(issued.key))
     with stun_server(tmp_path, *listen, *files, "--workers", "2", *LOOPBACK_PEERS) as server:
-        async with AsyncExitStack() as stack, echo() as peer:
-            found = await clients(stack, server, transport, trust)
+        async with Together() as together, echo() as peer:
+            found = await clients(together, server, transport, trust)
             assert sorted(found) == [0, 1]
             loads = {
                 worker: [Load(relay, peer) for relay in relays] for worker, relays in found.items()

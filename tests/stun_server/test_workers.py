@@ -8,11 +8,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Protocol, cast
+from typing import Protocol, Self, cast
 
 import pytest
 
@@ -72,15 +72,32 @@ def worker_of(server: StunServerProcess, relay: Allocation) -> int:
     return worker
 
 
+class Together:
+    """Allocations that end all at once: to end one whose server has died takes seconds."""
+
+    def __init__(self) -> None:
+        self._each: list[AsyncExitStack] = []
+
+    async def enter(self, allocation: AbstractAsyncContextManager[Allocation]) -> Allocation:
+        self._each.append(AsyncExitStack())
+        return await self._each[-1].enter_async_context(allocation)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.gather(*(one.aclose() for one in self._each))
+
+
 @asynccontextmanager
 async def clients(
     server: StunServerProcess, count: int = CLIENTS, transport: str = "udp"
 ) -> AsyncIterator[dict[int, list[Allocation]]]:
     """Allocations by the worker that has each."""
-    async with AsyncExitStack() as stack:
+    async with Together() as together:
         found: dict[int, list[Allocation]] = {}
         for _ in range(count):
-            relay = await stack.enter_async_context(
+            relay = await together.enter(
                 allocate(uri(server, transport), username=USER, password=PASSWORD)
             )
             found.setdefault(worker_of(server, relay), []).append(relay)
