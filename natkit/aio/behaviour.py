@@ -10,27 +10,33 @@
 import asyncio
 import os
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from typing import TypeVar, assert_never
 
 from natkit.address import Address
 from natkit.aio.driver import Driver
+from natkit.aio.scripts import run_script
+from natkit.aio.tcp import StreamConnections
 from natkit.aio.udp import DatagramSockets
+from natkit.aio.whole_datagrams import WholeDatagrams
 from natkit.behaviour import (
     Discovered,
     Discovery,
     DiscoveryEvent,
+    PathMtuFinding,
     Plan,
     Progress,
     Report,
     Script,
-    ScriptEnded,
-    Scripts,
+    path_mtu,
 )
-from natkit.behaviour.discovery import patient
-from natkit.machine import CloseSocket, OpenSocket
+from natkit.behaviour.path_mtu import LARGEST
+from natkit.behaviour.plan import patient
+from natkit.machine import ClosePath, CloseSocket, Connect, OpenSocket, Path
+from natkit.net.icmp import CAN_REPORT
+from natkit.stun.framing import StunFraming
 
-__all__ = ["discover", "run_test"]
+__all__ = ["discover", "measure_path_mtu", "run_test"]
 
 T = TypeVar("T")
 
@@ -50,13 +56,18 @@ async def discover(plan: Plan, on_progress: Callable[[Progress], None] | None = 
             case Discovered(report):
                 if not found.done():
                     found.set_result(report)
-            case OpenSocket() | CloseSocket():
+            case OpenSocket() | CloseSocket() | Connect() | ClosePath():
                 raise AssertionError("the driver's own")
             case _:
                 assert_never(event)
 
     machine = Discovery(plan, random=os.urandom)
-    driver: Driver[DiscoveryEvent, Address] = Driver(machine, on_event, datagrams=DatagramSockets())
+    driver: Driver[DiscoveryEvent, Address | Path] = Driver(
+        machine,
+        on_event,
+        datagrams=DatagramSockets(),
+        streams=StreamConnections(StunFraming, connect_timeout=plan.patience),
+    )
     try:
         driver.run(machine.start)
         return await found
@@ -66,18 +77,19 @@ async def discover(plan: Plan, on_progress: Callable[[Progress], None] | None = 
 
 async def run_test(script: Script[T], patience: float) -> T:
     """Run one test; ``patience`` is how many seconds of silence are silence."""
-    found: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    return await run_script(script, timing=patient(patience))
 
-    def on_event(event: OpenSocket | CloseSocket | ScriptEnded[T]) -> None:
-        if isinstance(event, ScriptEnded) and not found.done():
-            found.set_result(event.finding)
 
-    machine: Scripts[T] = Scripts(random=os.urandom, timing=patient(patience))
-    driver: Driver[OpenSocket | CloseSocket | ScriptEnded[T], Address] = Driver(
-        machine, on_event, datagrams=DatagramSockets()
+async def measure_path_mtu(
+    local_host: str, server: Address, patience: float, largest: int = LARGEST
+) -> PathMtuFinding:
+    """Find the largest packet that reaches ``server`` in one piece; it takes some silences.
+
+    ``largest`` is the MTU of the link, in bytes.  Where the system cannot forbid fragments, the
+    finding says so.
+    """
+    carrier = WholeDatagrams()
+    finding = await run_script(
+        path_mtu(local_host, server, largest), timing=patient(patience), datagrams=carrier
     )
-    try:
-        driver.run(partial(machine.start, "test", script))
-        return await found
-    finally:
-        await driver.aclose()
+    return replace(finding, told=tuple(carrier.told)) if CAN_REPORT else finding

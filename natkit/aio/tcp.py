@@ -210,6 +210,8 @@ class StreamConnections:
         try:
             sock.setblocking(False)
             if local is not None:
+                # One port may have a connection to each of several servers.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.bind(sockaddr.to_python(sockaddr.pack(local)))
             async with asyncio.timeout(self.connect_timeout):
                 await self.loop.sock_connect(sock, sockaddr.to_python(sockaddr.pack(remote)))

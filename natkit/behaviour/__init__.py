@@ -5,17 +5,11 @@ found (:mod:`natkit.behaviour.findings`); :class:`Scripts` is the machine that r
 :class:`Discovery` the one that runs them all, as often as it takes, and makes a :class:`Report`.
 """
 
-from natkit.behaviour.asking import Script, ScriptEnded, Scripts
-from natkit.behaviour.discovery import (
-    Discovered,
-    Discovery,
-    DiscoveryEvent,
-    LifetimeSearch,
-    Plan,
-    Progress,
-)
+from natkit.behaviour.asking import ScriptEnded, Scripts
+from natkit.behaviour.discovery import Discovered, Discovery, DiscoveryEvent, Progress
 from natkit.behaviour.filtering import filtering_behaviour
 from natkit.behaviour.findings import (
+    Fact,
     Filtering,
     FilteringFinding,
     HairpinFinding,
@@ -25,13 +19,19 @@ from natkit.behaviour.findings import (
     PortFinding,
     PortRule,
 )
+from natkit.behaviour.fragments import FragmentFinding, fragment_handling
 from natkit.behaviour.hairpinning import hairpin_behaviour
 from natkit.behaviour.lifetime import binding_lifetime
 from natkit.behaviour.mapping import map_by_plain_servers, mapping_behaviour
+from natkit.behaviour.neighbours import contiguity, overloading
+from natkit.behaviour.path_mtu import PathMtuFinding, path_mtu
 from natkit.behaviour.pinhole import MappedPortFinding, mapped_port_works
+from natkit.behaviour.plan import LifetimeSearch, Plan
 from natkit.behaviour.ports import port_behaviour
-from natkit.behaviour.reach import FragmentFinding, ReachFinding, fragment_handling, reach
+from natkit.behaviour.reach import ReachFinding, reach
 from natkit.behaviour.report import LayerFinding, Report, layers
+from natkit.behaviour.sip_alg import SipAlgFinding, sip_alg
+from natkit.behaviour.steps import Script
 from natkit.behaviour.verdict import PEERS, Peer, Way, way_to
 from natkit.behaviour.votes import vote_on_filtering, vote_on_mapping
 
@@ -40,6 +40,7 @@ __all__ = [
     "Discovered",
     "Discovery",
     "DiscoveryEvent",
+    "Fact",
     "Filtering",
     "FilteringFinding",
     "FragmentFinding",
@@ -50,6 +51,7 @@ __all__ = [
     "MappedPortFinding",
     "Mapping",
     "MappingFinding",
+    "PathMtuFinding",
     "Peer",
     "Plan",
     "PortFinding",
@@ -60,8 +62,10 @@ __all__ = [
     "Script",
     "ScriptEnded",
     "Scripts",
+    "SipAlgFinding",
     "Way",
     "binding_lifetime",
+    "contiguity",
     "filtering_behaviour",
     "fragment_handling",
     "hairpin_behaviour",
@@ -69,8 +73,11 @@ __all__ = [
     "map_by_plain_servers",
     "mapped_port_works",
     "mapping_behaviour",
+    "overloading",
+    "path_mtu",
     "port_behaviour",
     "reach",
+    "sip_alg",
     "vote_on_filtering",
     "vote_on_mapping",
     "way_to",

@@ -12,15 +12,32 @@ Each answer is matched by its transaction id alone: where it came from is what t
 """
 
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar, assert_never
 
 from natkit.address import Address
 from natkit.behaviour.nat64 import reached_as
+from natkit.behaviour.steps import (
+    Answer,
+    Ask,
+    Close,
+    Dial,
+    Heard,
+    NoSocket,
+    Open,
+    Outcome,
+    Pause,
+    Say,
+    Script,
+    Silence,
+    Step,
+)
 from natkit.errors import MalformedMessage
 from natkit.machine import (
+    ClosePath,
     CloseSocket,
+    Connect,
     Failure,
     OpenSocket,
     Path,
@@ -34,10 +51,13 @@ from natkit.stun.attributes import (
     ChangedAddress,
     ChangeRequest,
     ErrorCode,
+    MappedAddress,
     OtherAddress,
     Padding,
     ResponseOrigin,
     ResponsePort,
+    Software,
+    XorMappedAddress,
 )
 from natkit.stun.binding import mapped_address
 from natkit.stun.message import Message
@@ -45,114 +65,21 @@ from natkit.stun.registry import TRANSACTION_ID_LENGTH, MessageClass, Method
 from natkit.stun.transaction import DEFAULT_TIMING, ClientTransaction, Timing
 from natkit.timers import TimerQueue
 
-__all__ = [
-    "Answer",
-    "Ask",
-    "Close",
-    "NoSocket",
-    "Open",
-    "Outcome",
-    "Pause",
-    "Script",
-    "ScriptEnded",
-    "Scripts",
-    "Silence",
-    "Step",
-]
+__all__ = ["ScriptEnded", "Scripts", "ScriptsEvent"]
 
 MOST_SCRIPTS: Final = 1000
 """Tests at a time."""
 
 MOST_SOCKETS: Final = 64
-"""Sockets that one test may hold."""
+"""Sockets and connections that one test may hold."""
+
+LONGEST_FILLER: Final = 128
+"""Bytes of one SOFTWARE attribute with its header: it has fewer than 128 characters (§14.14)."""
+
+ATTRIBUTE_HEADER: Final = 4
+"""Bytes before an attribute's value (RFC 8489 §14)."""
 
 T = TypeVar("T")
-
-
-# ── what a script may do ────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """A fresh socket on ``local``, port 0 for any.  Outcome: its Address, or NoSocket."""
-
-    local: Address
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Close a socket that the script opened; whatever is left open ends with the script."""
-
-    local: Address
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A Binding request from ``local`` to ``server``.  Outcome: Answer or Silence.
-
-    ``change_ip``, ``change_port``: whence the answer is wanted; ``response_port``: where to, for an
-    answer that any socket of the script may get; ``padding``: bytes of it (RFC 5780 §7).  With
-    ``listen`` the request itself is waited for on that socket, and the outcome is the Address that
-    it came from.  ``timing`` takes the place of the machine's own.
-    """
-
-    local: Address
-    server: Address
-    change_ip: bool = False
-    change_port: bool = False
-    response_port: int | None = None
-    listen: Address | None = None
-    padding: int = 0
-    timing: Timing | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Do nothing for some seconds.  Outcome: Silence."""
-
-    seconds: float
-
-
-Step = Open | Close | Ask | Pause
-
-
-# ── what comes of it ────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A Binding response: what it says, whence it came, and after how many seconds.
-
-    ``refused`` is the code of an error response, None for success; ``local`` the socket that it
-    came to.
-    """
-
-    mapped: Address | None
-    source: Address
-    round_trip: float
-    origin: Address | None = None
-    other: Address | None = None
-    refused: int | None = None
-    padding: int = 0
-    local: Address | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Silence:
-    """Nothing came, though it was asked ``sent`` times."""
-
-    sent: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class NoSocket:
-    """The system gave none."""
-
-    reason: str
-
-
-Outcome = Address | Answer | Silence | NoSocket
-Script = Generator[Step, Outcome, T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,23 +90,31 @@ class ScriptEnded(Generic[T]):
     finding: T
 
 
-class _Running(Generic[T]):
-    """One script, what it waits for, and its sockets."""
+ScriptsEvent = OpenSocket | CloseSocket | Connect | ClosePath | ScriptEnded[T]
 
-    __slots__ = ("asked", "asked_at", "listening", "name", "script", "sockets", "transaction")
+
+class _Running(Generic[T]):
+    """One script, what it waits for, its sockets and its connections."""
+
+    __slots__ = (
+        *("asked", "asked_at", "listening", "name", "paths", "script", "sockets", "token"),
+        "transaction",
+    )
 
     def __init__(self, name: str, script: Script[T]) -> None:
         self.name = name
         self.script = script
         self.sockets: list[Address] = []
+        self.paths: list[Path] = []
         self.asked: bytes | None = None
         self.asked_at = 0.0
         self.transaction: tuple[ClientTransaction, Path] | None = None
         self.listening: Address | None = None
+        self.token: bytes | None = None
 
 
 class Scripts(Generic[T]):
-    """A machine (see :mod:`natkit.machine`) whose events are OpenSocket, CloseSocket, ScriptEnded.
+    """A machine (see :mod:`natkit.machine`) whose events are ScriptsEvent; streams carry STUN.
 
     What a script raises comes out of the input that it was raised in: scripts see only outcomes,
     never a peer's bytes, and have nothing to raise.
@@ -196,7 +131,7 @@ class Scripts(Generic[T]):
         self._last = 0
         self._timers: TimerQueue[int] = TimerQueue()
         self._transmits: list[Transmit] = []
-        self._events: deque[OpenSocket | CloseSocket | ScriptEnded[T]] = deque()
+        self._events: deque[ScriptsEvent[T]] = deque()
 
     def __len__(self) -> int:
         return len(self._running)
@@ -218,6 +153,8 @@ class Scripts(Generic[T]):
 
     def receive(self, data: bytes, path: Path, now: float) -> None:
         """A datagram arrived; what belongs to no test is ignored."""
+        if self._is_heard(data, path, now):
+            return
         try:
             message = Message.parse(data)
         except MalformedMessage:
@@ -235,21 +172,37 @@ class Scripts(Generic[T]):
                 assert_never(message.message_class)
 
     def disconnected(self, path: Path, now: float) -> None:
-        """No stream is ours."""
+        """A connection ended: what was asked on it is not answered any more."""
+        for number, running in self._running.items():
+            if path in running.paths:
+                running.paths.remove(path)
+                if running.transaction is not None and running.transaction[1] == path:
+                    self._forget_question(running)
+                    self._timers.cancel(number)
+                    self._go_on(number, Silence(1), now)
+                return
 
-    def answer(self, request_id: RequestId, result: Address | Failure, now: float) -> None:
-        """A socket is open, or is not."""
+    def answer(self, request_id: RequestId, result: Address | Path | Failure, now: float) -> None:
+        """A socket is open, a connection made, or not."""
         number = self._opening.pop(request_id, None)
         running = self._running.get(number) if number is not None else None
         if number is None or running is None:
             if isinstance(result, Address):
                 self._events.append(CloseSocket(result))
+            elif isinstance(result, Path):
+                self._events.append(ClosePath(result))
             return
-        if isinstance(result, Failure):
-            self._go_on(number, NoSocket(result.reason), now)
-            return
-        running.sockets.append(result)
-        self._go_on(number, result, now)
+        match result:
+            case Failure(reason):
+                self._go_on(number, NoSocket(reason), now)
+            case Address():
+                running.sockets.append(result)
+                self._go_on(number, result, now)
+            case Path():
+                running.paths.append(result)
+                self._go_on(number, result.local, now)
+            case _:
+                assert_never(result)
 
     def handle_timer(self, now: float) -> None:
         """Ask again, and give up what was not answered."""
@@ -274,7 +227,7 @@ class Scripts(Generic[T]):
         taken, self._transmits = self._transmits, []
         return taken
 
-    def next_event(self) -> OpenSocket | CloseSocket | ScriptEnded[T] | None:
+    def next_event(self) -> ScriptsEvent[T] | None:
         """Take the next event, or None."""
         return self._events.popleft() if self._events else None
 
@@ -297,19 +250,32 @@ class Scripts(Generic[T]):
     def _take(self, number: int, running: _Running[T], step: Step, now: float) -> None:
         match step:
             case Open(local):
-                if len(running.sockets) >= MOST_SOCKETS:
-                    raise AssertionError("a test with too many sockets")
-                self._last += 1
-                self._opening[self._last] = number
-                self._events.append(OpenSocket(self._last, local))
+                self._events.append(OpenSocket(self._opens(number, running), local))
+            case Dial(local, server):
+                self._events.append(
+                    Connect(self._opens(number, running), Transport.TCP, local, server)
+                )
             case Ask():
                 self._ask(number, running, step, now)
+            case Say(local, remote, data, token):
+                running.token = token
+                transaction = ClientTransaction(data, now, reliable=False, timing=self._timing)
+                path = Path(Transport.UDP, local, remote)
+                running.transaction = transaction, path
+                self._send_due(number, transaction, path, now)
             case Pause(seconds):
                 self._timers.set(number, now + seconds)
             case Close():
                 raise AssertionError("a Close has been done already")
             case _:
                 assert_never(step)
+
+    def _opens(self, number: int, running: _Running[T]) -> RequestId:
+        if len(running.sockets) + len(running.paths) >= MOST_SOCKETS:
+            raise AssertionError("a test with too many sockets")
+        self._last += 1
+        self._opening[self._last] = number
+        return self._last
 
     def _ask(self, number: int, running: _Running[T], ask: Ask, now: float) -> None:
         attributes: list[Attribute] = []
@@ -320,11 +286,16 @@ class Scripts(Generic[T]):
         if ask.padding:
             attributes.append(Padding(bytes(ask.padding)))
         identifier = self._random(TRANSACTION_ID_LENGTH)
+        short = len(Message.request(Method.BINDING, identifier, *attributes).encode())
+        attributes += _filler(ask.length - short)
         request = Message.request(Method.BINDING, identifier, *attributes).encode()
         transaction = ClientTransaction(
-            request, now, reliable=False, timing=ask.timing or self._timing
+            request,
+            now,
+            reliable=ask.transport.is_reliable,
+            timing=ask.timing or self._timing,
         )
-        path = Path(Transport.UDP, ask.local, ask.server)
+        path = Path(ask.transport, ask.local, ask.server)
         running.asked = identifier
         running.asked_at = now
         running.listening = ask.listen
@@ -344,7 +315,9 @@ class Scripts(Generic[T]):
     def _answered(self, response: Message, path: Path, now: float) -> None:
         number = self._by_transaction.get(response.transaction_id)
         running = self._running.get(number) if number is not None else None
-        if number is None or running is None or path.local not in running.sockets:
+        if number is None or running is None:
+            return
+        if path.local not in running.sockets and path not in running.paths:
             return
         answer = _read(response, path, now - running.asked_at)
         if answer is None:
@@ -363,11 +336,24 @@ class Scripts(Generic[T]):
                 self._go_on(number, path.remote, now)
                 return
 
+    def _is_heard(self, data: bytes, path: Path, now: float) -> bool:
+        """Whether it is what a Say waits for."""
+        for number, running in self._running.items():
+            if running.token is None or path.local not in running.sockets:
+                continue
+            if running.token in data:
+                self._forget_question(running)
+                self._timers.cancel(number)
+                self._go_on(number, Heard(data, path.remote), now)
+                return True
+        return False
+
     def _forget_question(self, running: _Running[T]) -> None:
         if running.asked is not None:
             self._by_transaction.pop(running.asked, None)
         running.asked = None
         running.listening = None
+        running.token = None
         running.transaction = None
 
     def _close(self, running: _Running[T], local: Address) -> None:
@@ -382,8 +368,17 @@ class Scripts(Generic[T]):
         running.script.close()
         for local in tuple(running.sockets):
             self._close(running, local)
+        self._events.extend(ClosePath(path) for path in running.paths)
         if not self._running:
             self._drawn.clear()
+
+
+def _filler(length: int) -> list[Attribute]:
+    """Attributes of so many bytes, a multiple of four, that a server reads over."""
+    sizes = [LONGEST_FILLER] * (length // LONGEST_FILLER)
+    if length % LONGEST_FILLER > 0 and length > 0:
+        sizes.append(length % LONGEST_FILLER)
+    return [Software("." * (size - ATTRIBUTE_HEADER)) for size in sizes]
 
 
 def _read(response: Message, path: Path, round_trip: float) -> Answer | None:
@@ -402,6 +397,7 @@ def _read(response: Message, path: Path, round_trip: float) -> Answer | None:
         if elsewhere is not None:
             elsewhere = reached_as(elsewhere, seen=path.remote, told=from_there)
         from_there = reached_as(from_there, seen=path.remote, told=from_there)
+    plain = response.get(MappedAddress)
     return Answer(
         mapped,
         path.remote,
@@ -411,6 +407,7 @@ def _read(response: Message, path: Path, round_trip: float) -> Answer | None:
         code,
         len(padding.value) if padding is not None else 0,
         path.local,
+        plain.address if plain is not None and response.get(XorMappedAddress) else None,
     )
 
 

@@ -1,8 +1,9 @@
 """Whom a NAT or firewall lets in: RFC 5780 §4.4, with silence proved to mean something."""
 
 from natkit.address import Address
-from natkit.behaviour.asking import Answer, Ask, NoSocket, Open, Outcome, Script
 from natkit.behaviour.findings import Filtering, FilteringFinding
+from natkit.behaviour.mapping import is_alternate
+from natkit.behaviour.steps import Answer, Ask, NoSocket, Open, Outcome, Script
 
 __all__ = ["filtering_behaviour"]
 
@@ -20,7 +21,7 @@ def filtering_behaviour(local_host: str, server: Address) -> Script[FilteringFin
     if not isinstance(first, Answer) or first.mapped is None:
         return _unknown([f"{server} does not answer"])
     other = first.other
-    if other is None or other.host == server.host or other.port == server.port:
+    if other is None or not is_alternate(server, other):
         return _unknown([f"{server} does not say that it can answer from another address"])
     evidence: list[str] = []
     both = yield Ask(local, server, change_ip=True, change_port=True)

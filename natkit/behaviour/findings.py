@@ -5,8 +5,10 @@ from enum import StrEnum
 
 from natkit.address import Address
 from natkit.keepalive.interval import CAUTION
+from natkit.machine import Transport
 
 __all__ = [
+    "Fact",
     "Filtering",
     "FilteringFinding",
     "HairpinFinding",
@@ -16,6 +18,23 @@ __all__ = [
     "PortFinding",
     "PortRule",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Whether something holds; None: it could not be told, which ``evidence`` explains.
+
+    ``confidence``, 0 to 1, is the share of what was looked at that shows it.
+    """
+
+    holds: bool | None
+    confidence: float
+    evidence: tuple[str, ...]
+
+    @classmethod
+    def unknown(cls, *why: str) -> "Fact":
+        """It could not be told."""
+        return cls(None, 0.0, why)
 
 
 class Mapping(StrEnum):
@@ -62,6 +81,7 @@ class MappingFinding:
     evidence: tuple[str, ...]
     local: Address | None = None
     mapped: Address | None = None
+    transport: Transport = Transport.UDP
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +98,7 @@ class PortFinding:
     """``step`` is the difference of one mapping's port from the next, where it is sequential.
 
     ``keeps_parity``: whether even ports stay even and odd ones odd; None where nothing shows it.
+    ``hosts`` are the external addresses that this host's mappings had.
     """
 
     kind: PortRule
@@ -85,6 +106,12 @@ class PortFinding:
     evidence: tuple[str, ...]
     step: int | None = None
     keeps_parity: bool | None = None
+    hosts: tuple[str, ...] = ()
+
+    @property
+    def pooling_is_paired(self) -> bool | None:
+        """Whether this host has one external address at a time (RFC 4787 §4.1, REQ-2)."""
+        return len(self.hosts) == 1 if self.hosts else None
 
 
 @dataclass(frozen=True, slots=True)

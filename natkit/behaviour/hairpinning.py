@@ -3,8 +3,8 @@
 from typing import Final
 
 from natkit.address import Address
-from natkit.behaviour.asking import Answer, Ask, Open, Script
 from natkit.behaviour.findings import HairpinFinding
+from natkit.behaviour.steps import Answer, Ask, Open, Script
 from natkit.stun.transaction import Timing
 
 __all__ = ["hairpin_behaviour"]

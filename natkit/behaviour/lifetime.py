@@ -1,8 +1,8 @@
 """How long a NAT keeps a silent binding (RFC 5780 §4.6)."""
 
 from natkit.address import Address
-from natkit.behaviour.asking import Answer, Ask, Close, Open, Outcome, Pause, Script
 from natkit.behaviour.findings import LifetimeFinding
+from natkit.behaviour.steps import Answer, Ask, Close, Open, Outcome, Pause, Script
 from natkit.keepalive.interval import AdaptiveInterval
 
 __all__ = ["binding_lifetime"]

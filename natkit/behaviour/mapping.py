@@ -1,50 +1,79 @@
 """How a NAT maps one local port: RFC 5780 §4.3, and less by plain STUN servers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from natkit.address import Address
-from natkit.behaviour.asking import Answer, Ask, NoSocket, Open, Outcome, Script
 from natkit.behaviour.findings import Mapping, MappingFinding
+from natkit.behaviour.steps import Answer, Ask, Dial, NoSocket, Open, Outcome, Script
+from natkit.machine import Transport
 
-__all__ = ["ANY", "map_by_plain_servers", "mapping_behaviour"]
+__all__ = ["ANY", "is_alternate", "map_by_plain_servers", "mapping_behaviour"]
 
 ANY: Final = 0
 """The port of a fresh socket."""
 
 
-def mapping_behaviour(local_host: str, server: Address) -> Script[MappingFinding]:
-    """The three questions of RFC 5780 §4.3 from one fresh socket, to a server of two addresses."""
-    local = yield Open(Address(local_host, ANY))
+def mapping_behaviour(
+    local_host: str, server: Address, transport: Transport = Transport.UDP
+) -> Script[MappingFinding]:
+    """The three questions of RFC 5780 §4.3 from one fresh port, to a server of two addresses.
+
+    Over TCP each of them has a connection of its own from that port.
+    """
+    fresh = Address(local_host, ANY)
+    local = yield Dial(fresh, server) if transport is Transport.TCP else Open(fresh)
     if not isinstance(local, Address):
-        return _unknown(_no_socket(local))
-    first = yield Ask(local, server)
+        return replace(_unknown(_no_socket(local)), transport=transport)
+    finding = yield from _three_questions(local, server, transport)
+    return replace(finding, local=local, transport=transport)
+
+
+def _three_questions(
+    local: Address, server: Address, transport: Transport
+) -> Script[MappingFinding]:
+    first = yield Ask(local, server, transport=transport)
     if not isinstance(first, Answer) or first.mapped is None:
         return _unknown(f"{server} does not answer")
-    other = first.other
-    evidence = [f"{server} sees {local} as {first.mapped}"]
-    if first.mapped == local:
-        return MappingFinding(Mapping.NONE, 1.0, tuple(evidence), local, first.mapped)
-    if other is None or other.host == server.host or other.port == server.port:
+    other, mapped = first.other, first.mapped
+    evidence = [f"{server} sees {local} as {mapped}"]
+    if mapped == local:
+        return MappingFinding(Mapping.NONE, 1.0, tuple(evidence), mapped=mapped)
+    if other is None or not is_alternate(server, other):
         evidence.append(_useless(server, other))
-        return MappingFinding(Mapping.UNKNOWN, 0.0, tuple(evidence), local, first.mapped)
+        return MappingFinding(Mapping.UNKNOWN, 0.0, tuple(evidence), mapped=mapped)
     elsewhere = Address(other.host, server.port)
-    second = yield Ask(local, elsewhere)
+    second = yield from _ask(local, elsewhere, transport)
     if not isinstance(second, Answer) or second.mapped is None:
         evidence.append(f"{elsewhere} does not answer")
-        return MappingFinding(Mapping.UNKNOWN, 0.0, tuple(evidence), local, first.mapped)
+        return MappingFinding(Mapping.UNKNOWN, 0.0, tuple(evidence), mapped=mapped)
     evidence.append(f"{elsewhere} sees it as {second.mapped}")
-    if second.mapped == first.mapped:
+    if second.mapped == mapped:
         kind = Mapping.ENDPOINT_INDEPENDENT
-        return MappingFinding(kind, 1.0, tuple(evidence), local, first.mapped)
-    third = yield Ask(local, other)
+        return MappingFinding(kind, 1.0, tuple(evidence), mapped=mapped)
+    third = yield from _ask(local, other, transport)
     if not isinstance(third, Answer) or third.mapped is None:
         evidence.append(f"{other} does not answer")
-        return MappingFinding(Mapping.DEPENDENT, 1.0, tuple(evidence), local, first.mapped)
+        return MappingFinding(Mapping.DEPENDENT, 1.0, tuple(evidence), mapped=mapped)
     evidence.append(f"{other} sees it as {third.mapped}")
     same = third.mapped == second.mapped
     kind = Mapping.ADDRESS_DEPENDENT if same else Mapping.ADDRESS_AND_PORT_DEPENDENT
-    return MappingFinding(kind, 1.0, tuple(evidence), local, first.mapped)
+    return MappingFinding(kind, 1.0, tuple(evidence), mapped=mapped)
+
+
+def _ask(local: Address, server: Address, transport: Transport) -> Script[Outcome]:
+    if transport is Transport.TCP:
+        dialled = yield Dial(local, server)
+        if not isinstance(dialled, Address):
+            return dialled
+    return (yield Ask(local, server, transport=transport))
+
+
+def is_alternate(server: Address, other: Address) -> bool:
+    """Whether a server can be tested with as RFC 5780 §3 wants it: both differ, the family not."""
+    differs = other.host != server.host and other.port != server.port
+    return differs and other.family is server.family
 
 
 def map_by_plain_servers(local_host: str, servers: Sequence[Address]) -> Script[MappingFinding]:

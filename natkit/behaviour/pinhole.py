@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from natkit.address import Address
-from natkit.behaviour.asking import Answer, Ask, Open, Script
+from natkit.behaviour.steps import Answer, Ask, Open, Script
 
 __all__ = ["MappedPortFinding", "mapped_port_works"]
 

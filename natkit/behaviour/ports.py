@@ -1,11 +1,12 @@
 """Which external port a mapping gets, and whether the next one can be foretold (RFC 4787 §4.2)."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
 from natkit.address import Address
-from natkit.behaviour.asking import Answer, Ask, Open, Script
 from natkit.behaviour.findings import PortFinding, PortRule
+from natkit.behaviour.steps import Answer, Ask, Open, Script
 
 __all__ = ["SAMPLES", "port_behaviour"]
 
@@ -19,6 +20,7 @@ LARGEST_STEP: Final = 16
 def port_behaviour(local_host: str, server: Address, samples: int = SAMPLES) -> Script[PortFinding]:
     """Open sockets one after the other, and look at the ports that ``server`` sees."""
     pairs: list[tuple[int, int]] = []
+    hosts: dict[str, None] = {}
     for _ in range(samples):
         local = yield Open(Address(local_host, 0))
         if not isinstance(local, Address):
@@ -26,9 +28,10 @@ def port_behaviour(local_host: str, server: Address, samples: int = SAMPLES) -> 
         answer = yield Ask(local, server)
         if isinstance(answer, Answer) and answer.mapped is not None:
             pairs.append((local.port, answer.mapped.port))
+            hosts[answer.mapped.host] = None
     if len(pairs) < 3:
         return PortFinding(PortRule.UNKNOWN, 0.0, (f"{server} answered {len(pairs)} times",))
-    return _judge(pairs)
+    return replace(_judge(pairs), hosts=tuple(hosts))
 
 
 def _judge(pairs: list[tuple[int, int]]) -> PortFinding:

@@ -6,6 +6,7 @@ from typing import Final
 
 from natkit.address import Address
 from natkit.behaviour.findings import (
+    Fact,
     FilteringFinding,
     HairpinFinding,
     LifetimeFinding,
@@ -13,7 +14,9 @@ from natkit.behaviour.findings import (
     MappingFinding,
     PortFinding,
 )
-from natkit.behaviour.reach import FragmentFinding, ReachFinding
+from natkit.behaviour.fragments import FragmentFinding
+from natkit.behaviour.reach import ReachFinding
+from natkit.behaviour.sip_alg import SipAlgFinding
 from natkit.behaviour.verdict import PEERS, Peer, Way, way_to
 
 __all__ = ["LayerFinding", "Report", "layers"]
@@ -21,12 +24,16 @@ __all__ = ["LayerFinding", "Report", "layers"]
 CARRIER_NETWORK: Final = ip_network("100.64.0.0/10")
 """What carriers use between their NAT and their customers' (RFC 6598)."""
 
+_NOT_TOLD: Final = Fact.unknown("no server answers")
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """What was found from ``local_host``.
 
-    Hairpinning, lifetime and fragments are None when nobody asked for them.
+    Hairpinning, lifetime, fragments, the mapping of TCP, overloading and contiguity are None when
+    they were not tested.  ``rewritten``: whether addresses in packets are (RFC 5780 §3.6); ``sip``
+    tells the same of SIP, for each server that was asked.
     """
 
     local_host: str
@@ -37,6 +44,11 @@ class Report:
     hairpin: HairpinFinding | None = None
     lifetime: LifetimeFinding | None = None
     fragments: FragmentFinding | None = None
+    tcp_mapping: MappingFinding | None = None
+    contiguity: Fact | None = None
+    overloading: Fact | None = None
+    rewritten: Fact = _NOT_TOLD
+    sip: tuple[SipAlgFinding, ...] = ()
 
     @property
     def udp_passes(self) -> bool:

@@ -42,7 +42,7 @@ from natkit.aio.server_flow import ServerFlow, connect_flow
 from natkit.aio.stun import binding, server_uri
 from natkit.aio.udp import source_address
 from natkit.behaviour import LifetimeFinding, binding_lifetime
-from natkit.behaviour.asking import Pause, Step
+from natkit.behaviour.steps import Pause, Step
 from natkit.cli.entry import JSON_SCHEMA, ExitStatus, console
 from natkit.cli.findings import (
     CaFileOption,

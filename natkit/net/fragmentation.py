@@ -5,11 +5,13 @@ import socket
 import sys
 from collections.abc import Iterator
 
-__all__ = ["CAN_FORBID", "allow", "forbidden"]
+__all__ = ["CAN_FORBID", "allow", "forbidden", "probe"]
 
-# <linux/in.h>; the socket module does not have them in every version.
+# <linux/in.h>, <linux/in6.h>; the socket module does not have them in every version.
+_IPV6_MTU_DISCOVER = 23
 _IP_MTU_DISCOVER = 10
 _IP_PMTUDISC_DO = 2
+_IP_PMTUDISC_PROBE = 3
 _IP_PMTUDISC_OMIT = 5
 
 CAN_FORBID = sys.platform == "linux" and hasattr(socket, "IPV6_DONTFRAG")
@@ -24,6 +26,21 @@ def allow(sock: socket.socket) -> None:
     """
     if CAN_FORBID and sock.family == socket.AF_INET:
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_OMIT)
+
+
+def probe(sock: socket.socket) -> None:
+    """Set Don't Fragment on all that ``sock`` sends from now on; OSError where the system can't.
+
+    A datagram is refused with EMSGSIZE where it is longer than the interface's MTU; what routers
+    said before about the path does not count (RFC 4821 wants it tried).
+    """
+    if not CAN_FORBID:
+        raise OSError("this platform does not let a program set Don't Fragment")
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _IP_PMTUDISC_PROBE)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_DONTFRAG, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE)
 
 
 @contextlib.contextmanager

@@ -34,13 +34,15 @@ _ANCILLARY_SPACE = 512
 class IcmpError(NamedTuple):
     """What met a datagram for ``peer``, a socket address.
 
-    ``error_data`` is the MTU of the next hop where the datagram was too big, else 0.
+    ``error_data`` is the MTU of the next hop where the datagram was too big, else 0;
+    ``is_of_this_host``: it was too big for this system's own link already.
     """
 
     peer: bytes
     icmp_type: int
     icmp_code: int
     error_data: int
+    is_of_this_host: bool = False
 
 
 def report(sock: socket.socket) -> None:
@@ -103,4 +105,6 @@ def _read(data: bytes, peer: bytes) -> IcmpError | None:
         has_mtu = (icmp_type, icmp_code) == (IcmpType.DESTINATION_UNREACHABLE, FRAGMENTATION_NEEDED)
     else:
         has_mtu = icmp_type == Icmp6Type.PACKET_TOO_BIG
-    return IcmpError(peer, icmp_type, icmp_code, information if has_mtu else 0)
+    return IcmpError(
+        peer, icmp_type, icmp_code, information if has_mtu else 0, origin == _FROM_THIS_SYSTEM
+    )

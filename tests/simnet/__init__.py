@@ -15,6 +15,7 @@ Time is float seconds.  All chance comes from the seed, through a source for eac
 runs with one seed are equal.  Real time does not pass; hours take milliseconds.
 """
 
+from tests.simnet.alg import Gateway
 from tests.simnet.behaviour import (
     Dependence,
     Hairpinning,
@@ -42,6 +43,7 @@ __all__ = [
     "Direction",
     "Endpoint",
     "Firewall",
+    "Gateway",
     "Hairpinning",
     "Host",
     "LimitReached",

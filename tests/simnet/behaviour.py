@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from natkit.address import Address
+from tests.simnet.alg import Gateway
 
 
 class Dependence(Enum):
@@ -67,5 +68,6 @@ class NatBehaviour:
     refresh_inbound: bool = False
     hairpinning: Hairpinning = Hairpinning.EXTERNAL_SOURCE
     pooling: Pooling = Pooling.PAIRED
+    gateway: Gateway = Gateway.OFF
     first_port: int = 1024
     last_port: int = 65535

@@ -89,6 +89,11 @@ class Nat(Router):
         if mapping is None:
             self.note("no port left", packet)
             return None
+        if isinstance(packet.payload, bytes):
+            rewritten = self.behaviour.gateway.leaving(
+                packet.payload, mapping.inside, mapping.outside
+            )
+            packet = packet.with_data(rewritten)
         return packet.with_source(mapping.outside)
 
     def inbound(self, packet: Packet) -> Packet | None:
@@ -105,6 +110,11 @@ class Nat(Router):
             return None
         if self.behaviour.refresh_inbound:
             self._refresh(mapping, key)
+        if isinstance(packet.payload, bytes):
+            rewritten = self.behaviour.gateway.entering(
+                packet.payload, mapping.inside, mapping.outside
+            )
+            packet = packet.with_data(rewritten)
         return packet.with_destination(mapping.inside)
 
     def _hairpin(self, packet: Packet) -> Packet | None:

@@ -66,6 +66,10 @@ class Packet:
         """The packet after its destination was translated."""
         return Packet(self.protocol, self.source, destination, self.payload)
 
+    def with_data(self, data: bytes) -> "Packet":
+        """The packet after a gateway rewrote its datagram."""
+        return Packet(self.protocol, self.source, self.destination, data)
+
     def __str__(self) -> str:
         ends = f"{self.protocol.value} {self.source} → {self.destination}"
         if isinstance(self.payload, Segment):

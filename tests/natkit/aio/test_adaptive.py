@@ -11,7 +11,7 @@ from natkit.address import Address
 from natkit.aio.adaptive import adapt
 from natkit.aio.keepalive import keep
 from natkit.aio.scripts import run_script
-from natkit.behaviour.asking import Answer, Ask, Open, Script, Step
+from natkit.behaviour.steps import Answer, Ask, Open, Script, Step
 from natkit.machine import Transport
 from natkit.stun.attributes import ResponsePort, XorMappedAddress
 from natkit.stun.message import Message

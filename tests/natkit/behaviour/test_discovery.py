@@ -23,6 +23,8 @@ from natkit.behaviour import (
     vote_on_mapping,
 )
 from natkit.behaviour.discovery import DiscoveryEvent
+from natkit.machine import Path
+from natkit.stun.framing import StunFraming
 from tests.natkit.behaviour.test_naming import FILTERINGS, MAPPINGS, RULES
 from tests.natkit.behaviour.world import FOUR, OTHER, OUTSIDE, PRIMARY, World, lying
 from tests.simnet import Dependence, Hairpinning, NatBehaviour, PortAssignment, Shell
@@ -36,6 +38,9 @@ def discover(
     hairpin: bool = False,
     fragments: bool = False,
     lifetime: LifetimeSearch | None = None,
+    tcp: bool = False,
+    second_host: str | None = None,
+    sip_servers: tuple[Address, ...] = (),
 ) -> tuple[Report, list[Progress]]:
     plan = Plan(
         world.local,
@@ -43,9 +48,14 @@ def discover(
         hairpin=hairpin,
         fragments=fragments,
         lifetime=lifetime,
+        tcp=tcp,
+        second_host=second_host,
+        sip_servers=sip_servers,
     )
     machine = Discovery(plan, random=world.network.random_bytes("discovery"))
-    shell: Shell[DiscoveryEvent, Address] = Shell(world.shell.host, machine)
+    shell: Shell[DiscoveryEvent, Address | Path] = Shell(
+        world.shell.host, machine, framing=StunFraming
+    )
     shell.call(machine.start)
 
     def ended() -> bool:
@@ -93,7 +103,7 @@ def test_progress_ends_with_all_that_was_planned() -> None:
     with world.network:
         _, told = discover(world, PRIMARY, NOBODY, fragments=True)
     assert [each.done for each in told] == list(range(1, len(told) + 1))
-    assert told[-1].done == told[-1].planned == 2 + 1 + 3 + 3 + 1
+    assert told[-1].done == told[-1].planned == 2 + 1 + 1 + 3 + 3 + 1
     assert all(each.done <= each.planned for each in told)
 
 

@@ -17,7 +17,7 @@ from natkit.behaviour import (
     mapping_behaviour,
     port_behaviour,
 )
-from natkit.behaviour.asking import Answer, Ask, Silence
+from natkit.behaviour.steps import Answer, Ask, Silence
 from natkit.machine import Transport
 from tests.natkit.behaviour.world import FOUR, OTHER, OUTSIDE, PRIMARY, World, lying
 from tests.simnet import Dependence, Hairpinning, NatBehaviour, PortAssignment

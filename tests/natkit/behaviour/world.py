@@ -4,8 +4,10 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from natkit.address import Address
-from natkit.behaviour.asking import Script, ScriptEnded, Scripts
-from natkit.machine import CloseSocket, OpenSocket, Transport
+from natkit.behaviour.asking import ScriptEnded, Scripts, ScriptsEvent
+from natkit.behaviour.steps import Script
+from natkit.machine import Path, Transport
+from natkit.stun.framing import StunFraming
 from natkit.stun.transaction import Timing
 from stun_server.events import ServerEvent
 from stun_server.service import Server, ServerResult
@@ -19,6 +21,8 @@ FOUR: Final = tuple(
 )
 OUTSIDE: Final = "198.51.100.7"
 INSIDE: Final = "192.168.1.2"
+SECOND: Final = "192.168.1.3"
+"""Another address of the host, where it is behind a NAT."""
 # A dead question costs a minute of virtual time; ten packets get through any loss that is tried.
 PATIENT: Final = Timing(rto=0.25, request_count=10, last_wait=4)
 
@@ -30,10 +34,11 @@ def others() -> tuple[tuple[Transport, Address, Address], ...]:
     hosts, ports = {PRIMARY.host, OTHER.host}, {3478, 3479}
     return tuple(
         (
-            Transport.UDP,
+            transport,
             here,
             Address((hosts - {here.host}).pop(), (ports - {here.port}).pop()),
         )
+        for transport in (Transport.UDP, Transport.TCP)
         for here in FOUR
     )
 
@@ -59,33 +64,39 @@ class World:
         settings: Settings = SETTINGS,
         firewalled: bool = False,
         carrier: NatBehaviour | None = None,
+        pool: tuple[str, ...] = (),
     ) -> None:
         self.network = Network(seed)
         self.behind: Router | None = None
         if carrier is not None:
             self.behind = self.network.nat("carrier", OUTSIDE, behaviour=carrier)
         if behaviour is not None:
-            home = OUTSIDE if carrier is None else "100.64.0.9"
-            self.behind = self.network.nat("home", home, behaviour=behaviour, behind=self.behind)
+            home = (OUTSIDE,) if carrier is None else ("100.64.0.9",)
+            self.behind = self.network.nat(
+                "home", *(pool or home), behaviour=behaviour, behind=self.behind
+            )
         elif firewalled:
             self.behind = self.network.firewall("firewall")
         address = INSIDE if behaviour is not None else OUTSIDE
         link = Conditions(loss=loss, delay=0.02)
-        host = self.network.host("host", address, behind=self.behind, link=link)
+        addresses = (address, SECOND) if behaviour is not None else (address,)
+        host = self.network.host("host", *addresses, behind=self.behind, link=link)
         self.local = address
         self.machine: Scripts[object] = Scripts(
             random=self.network.random_bytes("scripts"), timing=PATIENT
         )
-        self.shell: Shell[OpenSocket | CloseSocket | ScriptEnded[object], Address] = Shell(
-            host, self.machine
+        self.shell: Shell[ScriptsEvent[object], Address | Path] = Shell(
+            host, self.machine, framing=StunFraming
         )
         server = self.network.host("server", PRIMARY.host, OTHER.host)
         self.server: Shell[ServerEvent, ServerResult] = Shell(
             server,
             Server(settings, random=self.network.random_bytes("server"), unix_offset=0.0),
+            framing=StunFraming,
         )
         for listener in settings.listeners:
             self.server.bind(listener)
+            self.server.listen(listener)
 
     def find(self, script: Script[T], limit: float = 10_000.0) -> T:
         """Run one test to its end."""
@@ -93,6 +104,7 @@ class World:
         self.network.run_until(lambda: bool(self._ended()), limit)
         (ended,) = self.shell.take(ScriptEnded)
         assert self.shell.host.sockets == ()
+        assert self.shell.paths == ()
         finding: T = ended.finding
         return finding
 
