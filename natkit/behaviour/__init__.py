@@ -7,6 +7,7 @@ found (:mod:`natkit.behaviour.findings`); :class:`Scripts` is the machine that r
 
 from natkit.behaviour.asking import ScriptEnded, Scripts
 from natkit.behaviour.discovery import Discovered, Discovery, DiscoveryEvent, Progress
+from natkit.behaviour.dns64 import WELL_KNOWN_NAME, embed, prefixes_of
 from natkit.behaviour.filtering import filtering_behaviour
 from natkit.behaviour.findings import (
     Fact,
@@ -37,6 +38,7 @@ from natkit.behaviour.votes import vote_on_filtering, vote_on_mapping
 
 __all__ = [
     "PEERS",
+    "WELL_KNOWN_NAME",
     "Discovered",
     "Discovery",
     "DiscoveryEvent",
@@ -66,6 +68,7 @@ __all__ = [
     "Way",
     "binding_lifetime",
     "contiguity",
+    "embed",
     "filtering_behaviour",
     "fragment_handling",
     "hairpin_behaviour",
@@ -76,6 +79,7 @@ __all__ = [
     "overloading",
     "path_mtu",
     "port_behaviour",
+    "prefixes_of",
     "reach",
     "sip_alg",
     "vote_on_filtering",

@@ -5,7 +5,7 @@ from typing import Final
 
 from natkit.address import Address
 
-__all__ = ["reached_as"]
+__all__ = ["PREFIX_LENGTHS", "embedded", "reached_as"]
 
 PREFIX_LENGTHS: Final = (96, 64, 56, 48, 40, 32)
 """Bits of the translator's prefix that RFC 6052 §2.2 allows; the most usual one first."""
@@ -29,12 +29,12 @@ def reached_as(there: Address, *, seen: Address, told: Address) -> Address:
     ):
         return there
     for length in PREFIX_LENGTHS:
-        if _embedded(here.packed, length, known.packed) == here.packed:
-            return Address.from_packed(_embedded(here.packed, length, far.packed), there.port)
+        if embedded(here.packed, length, known.packed) == here.packed:
+            return Address.from_packed(embedded(here.packed, length, far.packed), there.port)
     return there
 
 
-def _embedded(prefix: bytes, length: int, ipv4: bytes) -> bytes:
+def embedded(prefix: bytes, length: int, ipv4: bytes) -> bytes:
     """RFC 6052 §2.2's table: the prefix, then the address around the octet that is kept zero."""
     start = length // 8
     octets = bytearray(prefix[:start] + bytes(16 - start))

@@ -1,7 +1,7 @@
 """All that the tests of one address family found, and what follows from it."""
 
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from natkit.address import Address
@@ -23,6 +23,9 @@ __all__ = ["LayerFinding", "Report", "layers"]
 
 CARRIER_NETWORK: Final = ip_network("100.64.0.0/10")
 """What carriers use between their NAT and their customers' (RFC 6598)."""
+
+CLAT_NETWORK: Final = ip_network("192.0.0.0/29")
+"""What a host calls itself whose IPv4 is carried over a NAT64 (464XLAT; RFC 7335)."""
 
 _NOT_TOLD: Final = Fact.unknown("no server answers")
 
@@ -95,7 +98,10 @@ def layers(report: Report, gateway_external: str | None = None) -> LayerFinding:
     if seen.host == local:
         return LayerFinding(0, False, (f"{local} is the address that servers see",))
     evidence = [f"{local} here, {seen.host} for servers"]
-    if _is_carriers(local):
+    if _is_in(local, CLAT_NETWORK):
+        evidence.append(f"{local} is translated here, and by a NAT64 again (464XLAT, RFC 6877)")
+        return LayerFinding(2, True, tuple(evidence))
+    if _is_in(local, CARRIER_NETWORK):
         evidence.append(f"{local} is of a carrier's network (RFC 6598)")
         return LayerFinding(1, True, tuple(evidence))
     if gateway_external is None:
@@ -104,12 +110,12 @@ def layers(report: Report, gateway_external: str | None = None) -> LayerFinding:
         evidence.append(f"the gateway has {gateway_external} itself")
         return LayerFinding(1, False, tuple(evidence))
     evidence.append(f"the gateway is {gateway_external} outside, behind another NAT")
-    if _is_carriers(gateway_external):
+    if _is_in(gateway_external, CARRIER_NETWORK):
         evidence.append(f"{gateway_external} is of a carrier's network (RFC 6598)")
         return LayerFinding(2, True, tuple(evidence))
     return LayerFinding(2, None, tuple(evidence))
 
 
-def _is_carriers(host: str) -> bool:
+def _is_in(host: str, network: IPv4Network | IPv6Network) -> bool:
     address = ip_address(host.partition("%")[0])
-    return address.version == 4 and address in CARRIER_NETWORK
+    return address.version == network.version and address in network

@@ -17,19 +17,30 @@
         "mapping": {"kind": "endpoint-independent", "confidence": 1.0, "evidence": ["…"]},
         "filtering":
           {"kind": "address-and-port-dependent", "confidence": 1.0, "evidence": ["…"]},
+        "tcp_mapping": {"kind": "endpoint-independent", "confidence": 1.0, "evidence": ["…"]},
         "ports": {"kind": "preserved", "confidence": 1.0, "step": null, "keeps_parity": true,
-                  "evidence": ["…"]},
+                  "outside_addresses": ["198.51.100.7"], "paired": true, "evidence": ["…"]},
+        "contiguity": {"holds": true, "confidence": 1.0, "evidence": ["…"]},
+        "overloading": {"holds": false, "confidence": 1.0, "evidence": ["…"]},
+        "rewrites_addresses": {"holds": false, "confidence": 1.0, "evidence": ["…"]},
+        "sip": [{"server": {"address": "203.0.113.20", "port": 5060},
+                 "rewrites": {"holds": true, "confidence": 1.0, "evidence": ["…"]}}],
         "hairpin": {"works": false, "external_source": null, "evidence": ["…"]},
         "lifetime":
           {"measured": true, "survived": 28.0, "fatal": 32.0, "keep_alive": 23.8,
            "evidence": ["…"]},
-        "fragments": {"passes": true, "padding": 1500, "evidence": ["…"]},
+        "fragments":
+          {"passes": true, "out": true, "back": true, "padding": 1500, "evidence": ["…"]},
+        "path_mtu": {"passed": 1492, "lost": 1496, "told": [1492], "black_hole": false,
+                     "evidence": ["…"]},
         "layers": {"at_least": 1, "carrier": null, "evidence": ["…"]},
         "verdict": [{"peer": "a public host", "way": "direct"}]}],
      "port_mapping":
        {"gateway": "192.168.1.1", "methods": {"pcp": "yes"},
         "external": {"address": "198.51.100.7", "port": 40000}, "works": true, "evidence": "…"},
      "turn": {"uri": "turn:turn.example.org", "relayed_address": null, "error": "…"},
+     "nat64": {"prefixes": ["64:ff9b::/96"], "mapped_address": null,
+               "works": {"holds": false, "confidence": 1.0, "evidence": ["…"]}},
      "advice": ["…"]}
 
 ``udp``: ``passes``, ``blocked`` (servers answer over TCP only) or ``unknown``.  Mapping kinds:
@@ -38,8 +49,12 @@
 ``unknown``; ports are ``preserved``, ``sequential``, ``arbitrary`` or ``unknown``.  ``way``:
 ``direct``, ``hole-punching``, ``relay`` or ``unknown``.  What stands for yes or no may be null: it
 could not be told, or the system does not tell.  What was not asked for (``hairpin``, ``lifetime``,
-``fragments``, ``port_mapping``, ``turn``, a server's ``tcp``) is null.  ``confidence`` is the share
-of the tests that agree.  Times are in seconds.
+``fragments``, ``path_mtu``, ``tcp_mapping``, ``port_mapping``, ``turn``, ``nat64``, a server's
+``tcp``) is null, and so is what could not be tried: ``overloading`` takes two addresses of this
+host on one interface.  ``paired``: one outside address for all of this host's mappings.  ``told``
+are the sizes that routers named by ICMP; ``black_hole``: what is too large vanishes, and nobody
+names a size.  ``confidence`` is the share of the tests that agree.  Times are in seconds, sizes in
+bytes.
 """
 
 import asyncio
@@ -54,13 +69,12 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
 
-from natkit.address import Address, Family
+from natkit.address import Address
 from natkit.aio.behaviour import discover
-from natkit.aio.stun import server_uri
-from natkit.aio.udp import source_address
-from natkit.behaviour import LifetimeSearch, Plan, Progress, Report
-from natkit.cli.entry import ExitStatus, JsonOption, print_json, report_error
+from natkit.behaviour import LifetimeSearch, PathMtuFinding, Plan, Progress, Report
+from natkit.cli.entry import ExitStatus, JsonOption, print_json
 from natkit.cli.locating import open_locator
+from natkit.cli.nat_plans import plans_for, servers_of, sip_servers_of, sip_uri
 from natkit.cli.nat_survey import (
     GatewaySurvey,
     Survey,
@@ -68,11 +82,13 @@ from natkit.cli.nat_survey import (
     ask_by_tcp,
     survey_family,
     survey_gateway,
+    survey_nat64,
+    survey_path_mtu,
     survey_turn,
 )
 from natkit.cli.nat_views import nat_object, show_survey
 from natkit.cli.turn import PASSWORD_VARIABLE, SPOKEN
-from natkit.errors import LocateError, MisuseError, UnreachableError
+from natkit.errors import MisuseError
 from natkit.locate import Locator
 from natkit.net.gateways import default_gateways
 from natkit.net.local_addresses import LocalAddress, local_addresses
@@ -89,9 +105,6 @@ from sipdns.cli_resolver import (
 __all__ = ["EXAMPLE", "nat"]
 
 EXAMPLE = "natkit nat stun.example.org stun.example.net"
-
-MOST_SERVERS = 8
-"""Addresses of servers that one family is tested with: more show nothing new."""
 
 _PATIENCE_HELP = "How long a silence must last to count as one."
 
@@ -110,6 +123,9 @@ class _Options:
     servers: tuple[str, ...]
     source: Address | None
     plan: Plan
+    sip: tuple[str, ...]
+    path_mtu: bool
+    nat64: bool
     port_mapping: bool
     gateway: str | None
     turn: _Turn | None
@@ -141,6 +157,24 @@ def nat(
     ] = False,
     fragments: Annotated[
         bool, typer.Option("--fragments", help="Try packets of 1500 bytes and more.")
+    ] = False,
+    mtu: Annotated[
+        bool, typer.Option("--mtu", help="Measure the largest packet that passes in one piece.")
+    ] = False,
+    tcp: Annotated[
+        bool, typer.Option("--tcp", help="Test the mapping of TCP connections as well.")
+    ] = False,
+    sip: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SERVER",
+            help="Ask this SIP server by OPTIONS over UDP whether messages are rewritten on the "
+            "way (ALG): HOST, HOST:PORT or a sip: URI; repeatable.",
+        ),
+    ] = None,
+    nat64: Annotated[
+        bool,
+        typer.Option("--nat64", help="Look for a NAT64 by the DNS, and try a server through it."),
     ] = False,
     lifetime: Annotated[
         bool,
@@ -206,7 +240,11 @@ def nat(
             hairpin,
             fragments,
             _lifetime_search(lifetime_from, lifetime_to, lifetime_limit) if lifetime else None,
+            tcp,
         ),
+        tuple(sip_uri(each) for each in sip or ()),
+        mtu,
+        nat64,
         port_mapping or gateway is not None,
         gateway,
         _turn(turn, user, password),
@@ -238,57 +276,32 @@ def _turn(uri: str | None, user: str | None, password: str | None) -> _Turn | No
 
 async def _survey(options: _Options) -> Survey:
     async with open_locator(options.resolver, SPOKEN) as locator:
-        plans = await _plans(options, locator)
+        servers = await servers_of(options.servers, locator)
+        plan = replace(options.plan, sip_servers=await sip_servers_of(options.sip, locator))
+        plans = plans_for(plan, servers, options.source, may_be_none=options.nat64)
         with _progress() as told:
             reports = await asyncio.gather(
                 *(discover(plan, told(plan.local_host)) for plan in plans)
             )
         by_tcp = [await _by_tcp(report, options.plan.patience) for report in reports]
+        mtus: list[PathMtuFinding | None] = [
+            await survey_path_mtu(report, options.plan.patience) if options.path_mtu else None
+            for report in reports
+        ]
         gateway = await _gateway(options, reports)
         turn = await _allocation(options, locator)
+        nat64 = None
+        if options.nat64:
+            nat64 = await survey_nat64(servers, locator, options.plan.patience)
     families = tuple(
-        survey_family(report, tcp, gateway) for report, tcp in zip(reports, by_tcp, strict=True)
+        survey_family(report, tcp, gateway, mtu)
+        for report, tcp, mtu in zip(reports, by_tcp, mtus, strict=True)
     )
-    return Survey(_interfaces(), default_gateways(), families, gateway, turn)
+    return Survey(_interfaces(), default_gateways(), families, gateway, turn, nat64)
 
 
 def _interfaces() -> tuple[LocalAddress, ...]:
     return tuple(each for each in local_addresses() if not each.address.is_loopback)
-
-
-async def _plans(options: _Options, locator: Locator) -> list[Plan]:
-    """One for each family that servers and this host have in common."""
-    found: dict[Address, None] = {}
-    problems: list[LocateError] = []
-    for server in options.servers:
-        uri = server_uri(server)
-        if uri.scheme.is_secure:
-            raise MisuseError(f"'{uri}' is asked over TLS; behaviour is tested over UDP (stun:)")
-        try:
-            found.update((each.address, None) for each in await locator.locate(str(uri)))
-        except LocateError as error:
-            problems.append(error)
-    if not found and problems:
-        raise problems[0]
-    for problem in problems:
-        report_error(str(problem))
-    plans: list[Plan] = []
-    unreachable: list[UnreachableError] = []
-    for family in Family:
-        mine = tuple(each for each in found if each.family is family)[:MOST_SERVERS]
-        if not mine or (options.source is not None and options.source.family is not family):
-            continue
-        try:
-            local = options.source or source_address(mine[0])
-        except UnreachableError as error:
-            unreachable.append(error)
-            continue
-        plans.append(replace(options.plan, local_host=local.host, servers=mine))
-    if not plans:
-        if unreachable:
-            raise unreachable[0]
-        raise UnreachableError(f"no server has an address of the family of {options.source}")
-    return plans
 
 
 async def _by_tcp(report: Report, patience: float) -> tuple[Address, ...] | None:
@@ -315,21 +328,27 @@ async def _allocation(options: _Options, locator: Locator) -> TurnSurvey | None:
 
 
 def _status(survey: Survey) -> ExitStatus:
-    faults = [
-        any(each.udp_blocked is True or each.is_hard for each in survey.families),
-        survey.gateway is not None and survey.gateway.works is False,
-        survey.turn is not None and survey.turn.error is not None,
-        any(
-            each.report.fragments and each.report.fragments.passes is False
-            for each in survey.families
-        ),
-        any(each.report.hairpin and each.report.hairpin.works is False for each in survey.families),
-    ]
-    if any(faults):
+    if any(_faults(survey)):
         return ExitStatus.FAULT
-    if not any(each.knows_mapping for each in survey.families):
+    through_nat64 = survey.nat64 is not None and survey.nat64.works.holds is True
+    if not through_nat64 and not any(each.knows_mapping for each in survey.families):
         return ExitStatus.NOT_TESTED
     return ExitStatus.GOOD
+
+
+def _faults(survey: Survey) -> Iterator[bool]:
+    """What is in the way, or was asked for and does not work."""
+    yield survey.gateway is not None and survey.gateway.works is False
+    yield survey.turn is not None and survey.turn.error is not None
+    yield survey.nat64 is not None and survey.nat64.works.holds is False
+    for family in survey.families:
+        report, mtu = family.report, family.path_mtu
+        yield family.udp_blocked is True or family.is_hard
+        yield report.fragments is not None and report.fragments.passes is False
+        yield report.hairpin is not None and report.hairpin.works is False
+        yield report.rewritten.holds is True
+        yield any(each.rewrites.holds for each in report.sip)
+        yield mtu is not None and mtu.is_black_hole is True
 
 
 @contextmanager

@@ -3,45 +3,59 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from ipaddress import IPv6Network
 from typing import Final
 
 from natkit.address import Address, Family
-from natkit.aio.behaviour import run_test
+from natkit.aio.behaviour import measure_path_mtu, run_test
 from natkit.aio.portmap import MappingRefused, map_on, open_gateway
 from natkit.aio.stun import examine
 from natkit.aio.turn import allocate
-from natkit.aio.udp import bind_udp
+from natkit.aio.udp import bind_udp, source_address
 from natkit.behaviour import (
+    WELL_KNOWN_NAME,
+    Fact,
     Filtering,
     LayerFinding,
     MappedPortFinding,
     Mapping,
+    PathMtuFinding,
     Peer,
     Report,
     Way,
+    embed,
     layers,
     mapped_port_works,
+    prefixes_of,
+    reach,
 )
+from natkit.behaviour.path_mtu import LARGEST
 from natkit.cli.findings import explain
-from natkit.errors import NatkitError, UnreachableError
+from natkit.errors import LocateError, NatkitError, UnreachableError
 from natkit.locate import Locator
 from natkit.net.gateways import Gateway
-from natkit.net.local_addresses import LocalAddress
+from natkit.net.local_addresses import LocalAddress, local_addresses
 from natkit.portmap import Protocol, Wish
 
 __all__ = [
     "FamilySurvey",
     "GatewaySurvey",
+    "Nat64Survey",
     "Survey",
     "TurnSurvey",
     "ask_by_tcp",
     "survey_family",
     "survey_gateway",
+    "survey_nat64",
+    "survey_path_mtu",
     "survey_turn",
 ]
 
 MAPPED_FOR: Final = 120
 """Seconds to ask a mapping for that is removed at once: should we die, it goes by itself."""
+
+DISCARD_PORT: Final = 9
+"""A port, so that the DNS is asked for addresses alone; nothing is sent there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,7 @@ class FamilySurvey:
     report: Report
     by_tcp: tuple[Address, ...] | None
     layers: LayerFinding
+    path_mtu: PathMtuFinding | None = None
 
     @property
     def udp_blocked(self) -> bool | None:
@@ -98,6 +113,15 @@ class TurnSurvey:
 
 
 @dataclass(frozen=True, slots=True)
+class Nat64Survey:
+    """The prefixes that the DNS shows, and whether a server of IPv4 answers behind one of them."""
+
+    prefixes: tuple[IPv6Network, ...]
+    works: Fact
+    mapped: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Survey:
     """All of it; what was not asked for is None."""
 
@@ -106,6 +130,7 @@ class Survey:
     families: tuple[FamilySurvey, ...]
     gateway: GatewaySurvey | None
     turn: TurnSurvey | None
+    nat64: Nat64Survey | None = None
 
 
 async def ask_by_tcp(servers: Sequence[Address], patience: float) -> tuple[Address, ...]:
@@ -179,12 +204,61 @@ async def survey_turn(
         return TurnSurvey(uri, None, explain(error, uri))
 
 
+async def survey_nat64(
+    servers: Sequence[Address], locator: Locator, patience: float
+) -> Nat64Survey:
+    """Ask the DNS for the address that nobody has, and a server of IPv4 through what it shows."""
+    try:
+        found = await locator.locate(f"stun:{WELL_KNOWN_NAME}:{DISCARD_PORT}")
+    except LocateError as error:
+        return Nat64Survey((), Fact.unknown(f"the DNS does not tell: {error}"))
+    prefixes = prefixes_of(target.address.host for target in found)
+    if not prefixes:
+        line = f"the DNS makes no IPv6 address of {WELL_KNOWN_NAME}: it is no DNS64"
+        return Nat64Survey((), Fact.unknown(line))
+    by_ipv4 = [server for server in servers if server.family is Family.IPV4]
+    if not by_ipv4:
+        return Nat64Survey(prefixes, Fact.unknown("no server has an IPv4 address to ask"))
+    silent: list[str] = []
+    for prefix in prefixes:
+        there = Address(embed(prefix, by_ipv4[0].host), by_ipv4[0].port)
+        try:
+            local = source_address(there)
+        except UnreachableError as error:
+            silent.append(str(error))
+            continue
+        answer = await run_test(reach(local.host, there, patience / 4), patience)
+        if answer.mapped is not None:
+            line = f"{by_ipv4[0]} answers as {there}, and sees {answer.mapped}"
+            return Nat64Survey(
+                prefixes, Fact(holds=True, confidence=1.0, evidence=(line,)), answer.mapped
+            )
+        silent.append(f"{by_ipv4[0]} does not answer as {there}")
+    return Nat64Survey(prefixes, Fact(holds=False, confidence=1.0, evidence=tuple(silent)))
+
+
+async def survey_path_mtu(report: Report, patience: float) -> PathMtuFinding:
+    """Measure it to the first server that answers."""
+    server = next((each.server for each in report.servers if each.answers), None)
+    if server is None:
+        return PathMtuFinding(None, None, ("no server answers",))
+    links = [each.mtu for each in local_addresses() if each.host == report.local_host]
+    largest = next((mtu for mtu in links if mtu is not None), LARGEST)
+    try:
+        return await measure_path_mtu(report.local_host, server, patience, largest)
+    except UnreachableError as error:
+        return PathMtuFinding(None, None, (str(error),))
+
+
 def survey_family(
-    report: Report, by_tcp: tuple[Address, ...] | None, gateway: GatewaySurvey | None
+    report: Report,
+    by_tcp: tuple[Address, ...] | None,
+    gateway: GatewaySurvey | None,
+    path_mtu: PathMtuFinding | None,
 ) -> FamilySurvey:
     """Put together what belongs to one family; the gateway's word counts for IPv4."""
     family = Address(report.local_host, 0).family
     external = None
     if gateway is not None and gateway.external is not None and family is Family.IPV4:
         external = gateway.external.host
-    return FamilySurvey(family, report, by_tcp, layers(report, external))
+    return FamilySurvey(family, report, by_tcp, layers(report, external), path_mtu)

@@ -19,6 +19,13 @@ from natkit.behaviour import (
 )
 from natkit.cli.entry import console
 from natkit.cli.findings import Row, as_object, milliseconds, show
+from natkit.cli.nat_details import (
+    detail_objects,
+    detail_rows,
+    nat64_object,
+    nat64_rows,
+    style_of,
+)
 from natkit.cli.nat_survey import FamilySurvey, GatewaySurvey, Survey, TurnSurvey
 from natkit.net.gateways import Gateway
 from natkit.net.local_addresses import LocalAddress
@@ -67,6 +74,8 @@ def show_survey(survey: Survey) -> None:
         _show_gateway(survey.gateway)
     if survey.turn is not None:
         _show_turn(survey.turn)
+    if survey.nat64 is not None:
+        show("NAT64", list(nat64_rows(survey.nat64)))
     out = console()
     out.print(Text("what to do", style="bold"))
     for line in advice(survey):
@@ -96,6 +105,10 @@ def _show_family(survey: FamilySurvey) -> None:
         rows.append(Row("mapping", MAPPING[mapping.kind] + _share(mapping.confidence), style))
         if mapping.kind is Mapping.UNKNOWN:
             rows += [Row("", line) for line in mapping.evidence]
+        if report.tcp_mapping is not None:
+            rows.append(Row("TCP mapping", MAPPING[report.tcp_mapping.kind]))
+            if report.tcp_mapping.kind is Mapping.UNKNOWN:
+                rows += [Row("", line) for line in report.tcp_mapping.evidence]
         style = "yellow" if filtering.kind is Filtering.UNKNOWN else ""
         rows.append(
             Row("filtering", FILTERING[filtering.kind] + _share(filtering.confidence), style)
@@ -105,6 +118,7 @@ def _show_family(survey: FamilySurvey) -> None:
         if mapping.kind is not Mapping.NONE:
             rows.append(Row("ports", _ports(report.ports)))
             rows.append(Row("NATs", _layers(survey)))
+        rows += detail_rows(survey)
         rows += _asked_for(report)
     show(f"from {report.local_host} ({FAMILY[survey.family]})", rows)
     show(
@@ -163,23 +177,18 @@ def _layers(survey: FamilySurvey) -> str:
 
 
 def _asked_for(report: Report) -> Iterator[Row]:
-    hairpin, lifetime, fragments = report.hairpin, report.lifetime, report.fragments
+    hairpin, lifetime = report.hairpin, report.lifetime
     if hairpin is not None:
         works = {True: "works", False: "does not work", None: "unknown"}[hairpin.works]
         if hairpin.works and hairpin.external_source is False:
             works += ", but shows the sender's inside address"
-        yield Row("hairpin", works, _style(hairpin.works))
+        yield Row("hairpin", works, style_of(hairpin.works))
         if hairpin.works is None:
             yield from (Row("", line) for line in hairpin.evidence)
     if lifetime is not None:
         yield Row("lifetime", _lifetime(lifetime), "" if lifetime.works else "yellow")
         if not lifetime.works:
             yield from (Row("", line) for line in lifetime.evidence)
-    if fragments is not None:
-        words = {True: "pass both ways", False: "do not pass", None: "unknown"}[fragments.passes]
-        yield Row("fragments", words, _style(fragments.passes))
-        if fragments.passes is None:
-            yield from (Row("", line) for line in fragments.evidence)
 
 
 def _lifetime(finding: LifetimeFinding) -> str:
@@ -192,10 +201,6 @@ def _lifetime(finding: LifetimeFinding) -> str:
     return f"{finding.survived:g} to {finding.fatal:g} s of silence"
 
 
-def _style(good: bool | None) -> str:
-    return {True: "green", False: "red", None: "yellow"}[good]
-
-
 def _show_gateway(survey: GatewaySurvey) -> None:
     rows = [
         Row(method.upper(), said, "green" if said.startswith("yes") else "")
@@ -204,7 +209,7 @@ def _show_gateway(survey: GatewaySurvey) -> None:
     if survey.external is not None:
         rows.append(Row("external", str(survey.external)))
     words = {True: "works", False: "does not work", None: "not tested"}[survey.works]
-    rows.append(Row("mapping", words, _style(survey.works)))
+    rows.append(Row("mapping", words, style_of(survey.works)))
     rows.append(Row("", survey.evidence))
     show(f"port mapping at {survey.gateway or 'the gateway'}", rows)
 
@@ -247,9 +252,22 @@ def _advice_for(family: FamilySurvey, survey: Survey) -> Iterator[str]:
         yield "Use ICE with STUN."
     if report.filtering.kind is Filtering.UNKNOWN:
         yield "Name a server with two addresses (RFC 5780) to learn what the filter is."
+    yield from _payload_advice(report)
     keep_alive = report.lifetime.keep_alive if report.lifetime is not None else None
     if keep_alive is not None:
         yield f"Send a keep-alive at least every {keep_alive:.0f} s."
+
+
+def _payload_advice(report: Report) -> Iterator[str]:
+    spared = [each for each in report.sip if each.rewrites.holds is False]
+    if any(each.rewrites.holds for each in report.sip):
+        yield "Switch the router's SIP ALG off, or speak SIP over TLS, which it cannot read."
+        if spared:
+            yield f"Or use the port {spared[0].server.port}, where it leaves SIP alone."
+    if report.rewritten.holds:
+        yield "Something rewrites addresses in packets: encrypt what carries them."
+    if report.fragments is not None and report.fragments.passes is False:
+        yield "Keep packets small: fragments are lost. TCP carries what is larger."
 
 
 def _mapping_advice(family: FamilySurvey, gateway: GatewaySurvey | None) -> Iterator[str]:
@@ -298,6 +316,7 @@ def nat_object(survey: Survey) -> dict[str, object]:
             "relayed_address": as_object(turn.relayed),
             "error": None if turn.error is None else str(turn.error),
         },
+        "nat64": nat64_object(survey.nat64),
         "advice": advice(survey),
     }
 
@@ -328,7 +347,10 @@ def _family_object(survey: FamilySurvey) -> dict[str, object]:
             **_kind_object(ports),
             "step": ports.step,
             "keeps_parity": ports.keeps_parity,
+            "outside_addresses": list(ports.hosts),
+            "paired": ports.pooling_is_paired,
         },
+        **detail_objects(survey),
         **_asked_for_objects(report),
         "layers": {
             "at_least": survey.layers.at_least,
@@ -348,7 +370,7 @@ def _kind_object(finding: MappingFinding | FilteringFinding | PortFinding) -> di
 
 
 def _asked_for_objects(report: Report) -> dict[str, object]:
-    hairpin, lifetime, fragments = report.hairpin, report.lifetime, report.fragments
+    hairpin, lifetime = report.hairpin, report.lifetime
     return {
         "hairpin": None
         if hairpin is None
@@ -365,12 +387,5 @@ def _asked_for_objects(report: Report) -> dict[str, object]:
             "fatal": lifetime.fatal,
             "keep_alive": lifetime.keep_alive,
             "evidence": list(lifetime.evidence),
-        },
-        "fragments": None
-        if fragments is None
-        else {
-            "passes": fragments.passes,
-            "padding": fragments.padding,
-            "evidence": list(fragments.evidence),
         },
     }

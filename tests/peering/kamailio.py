@@ -4,6 +4,8 @@ It answers the keep-alives of each as well: STUN, double CRLF, WebSocket pings.
 """
 
 import socket
+import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +34,7 @@ enable_tls=yes
 listen=udp:{host}:{port}
 listen=tcp:{host}:{port}
 listen=tls:{host}:{tls_port}
+{others}
 
 loadmodule "sl.so"
 loadmodule "pv.so"
@@ -83,12 +86,20 @@ def start(
     status: int = 200,
     reason: str = "Alive",
     host: str = "127.0.0.1",
+    port: int | None = None,
+    also: int | None = None,
+    prefix: Sequence[str] = (),
 ) -> Kamailio:
-    """Start one that answers OPTIONS with ``status``, and wait until it does."""
+    """Start one that answers OPTIONS with ``status``, and wait until it does.
+
+    ``port`` and ``also`` are for UDP; ``prefix`` runs it elsewhere, as a namespace's does.
+    """
     program = program_path("kamailio")
     if program is None:
         raise PeerFailed("kamailio is not installed")
-    port, tls_port = free_port(host), free_port(host)
+    # Elsewhere every port is free.
+    port = port or free_port(host)
+    tls_port = port + 1 if prefix else free_port(host)
     shown = f"[{host}]" if ":" in host else host
     configuration = directory / "kamailio.cfg"
     configuration.write_text(
@@ -96,6 +107,7 @@ def start(
             host=shown,
             port=port,
             tls_port=tls_port,
+            others="" if also is None else f"listen=udp:{shown}:{also}",
             certificate=certificate.chain,
             key=certificate.key,
             status=status,
@@ -104,16 +116,26 @@ def start(
     )
     process = PeerProcess(
         "kamailio",
-        [program, "-f", configuration, "-DD", "-E", "-m", str(MEMORY), "-Y", directory],
+        [*prefix, program, "-f", configuration, "-DD", "-E", "-m", str(MEMORY), "-Y", directory],
         directory,
     )
     server = Kamailio(Address(host, port), Address(host, tls_port), process)
     try:
-        process.wait_until(lambda: _answers(server.plain))
+        process.wait_until(
+            lambda: _is_bound(server.plain, prefix) if prefix else _answers(server.plain)
+        )
     except BaseException:
         process.stop()
         raise
     return server
+
+
+def _is_bound(address: Address, prefix: Sequence[str]) -> bool:
+    """Whether it will answer there: what comes from now on waits for it."""
+    listed = subprocess.run(
+        [*prefix, "ss", "-Hlun"], capture_output=True, text=True, timeout=30, check=True
+    )
+    return f"{address} " in listed.stdout
 
 
 def _answers(address: Address) -> bool:

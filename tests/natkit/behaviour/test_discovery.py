@@ -1,5 +1,6 @@
 """All tests together, as a plan: one report, right under loss, and never more than was seen."""
 
+from dataclasses import replace
 from itertools import product
 from typing import Final
 
@@ -195,6 +196,15 @@ def test_a_carriers_nat_shows_by_its_network_or_by_the_gateways_word() -> None:
     assert (private.at_least, private.carrier) == (2, None)
     itself = layers(report, OUTSIDE)
     assert (itself.at_least, itself.carrier) == (1, False)
+
+
+def test_464xlat_shows_by_the_hosts_own_address() -> None:
+    world = World(NatBehaviour())
+    with world.network:
+        report, _ = discover(world)
+    found = layers(replace(report, local_host="192.0.0.4"))
+    assert (found.at_least, found.carrier) == (2, True)
+    assert "464XLAT" in found.evidence[-1]
 
 
 def test_a_host_without_nat_has_no_layer() -> None:
