@@ -89,7 +89,9 @@ class PortMapping:
         self._datagrams = DatagramSockets()
         bound = self._datagrams.open(Address(local, 0))
         self._announcements(Address(gateway, 0).family)
-        mappers = _mappers(bound, gateway, methods)
+        # Of its own: a gateway without PCP refuses that in words that are NAT-PMP's too.
+        for_nat_pmp = self._datagrams.open(Address(local, 0))
+        mappers = _mappers(bound, for_nat_pmp, gateway, methods)
         self.mapper = PortMapper(mappers)
         self._leases = leases
         self._driver: Driver[PortMapEvent | Exchange, HttpResponse] = Driver(
@@ -356,12 +358,15 @@ async def map_on(gateway: PortMapping, wish: Wish) -> AsyncIterator[MappedPort]:
         await gateway.give_up(number)
 
 
-def _mappers(bound: Address, gateway: str, methods: Sequence[Method]) -> dict[Method, Mapper]:
+def _mappers(
+    bound: Address, for_nat_pmp: Address, gateway: str, methods: Sequence[Method]
+) -> dict[Method, Mapper]:
     to_gateway = Path(Transport.UDP, bound, Address(gateway, SERVER_PORT))
+    by_nat_pmp = to_gateway._replace(local=for_nat_pmp)
     to_group = Path(Transport.UDP, bound, IgdMapper.group(bound.family))
     makers: dict[Method, Callable[[], Mapper]] = {
         Method.PCP: lambda: GatewayMapper(to_gateway, Pcp(), random=os.urandom),
-        Method.NAT_PMP: lambda: GatewayMapper(to_gateway, NatPmp(), random=os.urandom),
+        Method.NAT_PMP: lambda: GatewayMapper(by_nat_pmp, NatPmp(), random=os.urandom),
         Method.UPNP: lambda: IgdMapper(to_group, gateway, random=os.urandom),
     }
     # NAT-PMP is of IPv4 alone (RFC 6886 §1).
