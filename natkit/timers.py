@@ -38,6 +38,11 @@ class TimerQueue(Generic[K]):
         """Disarm ``key``; one that is not armed is no error."""
         self._armed.pop(key, None)
 
+    def clear(self) -> None:
+        """Disarm everything."""
+        self._armed.clear()
+        self._heap.clear()
+
     def deadline(self, key: K) -> float | None:
         """When ``key`` is due, or None."""
         armed = self._armed.get(key)

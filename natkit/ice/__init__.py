@@ -18,6 +18,7 @@ and the methods of :class:`natkit.machine.Machine`.  Checks begin by themselves 
 parameters and a pair are known.
 """
 
+from natkit.ice.agent import Agent
 from natkit.ice.candidate import Candidate, CandidateType, LocalCandidate, NamedAddress, TcpType
 from natkit.ice.explanation import Explanation, PairExplanation, PairState
 from natkit.ice.framing import PacketFraming, frame
@@ -26,6 +27,7 @@ from natkit.ice.parameters import Parameters
 from natkit.ice.settings import IceSettings
 
 __all__ = [
+    "Agent",
     "Candidate",
     "CandidateType",
     "Explanation",

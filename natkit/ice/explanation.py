@@ -14,6 +14,8 @@ class PairState(StrEnum):
     IN_PROGRESS = "in progress"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    DROPPED = "dropped"
+    """Taken off the list unchecked, for another pair was selected (RFC 8445 §8.1.1)."""
 
 
 @dataclass(frozen=True, slots=True)
