@@ -7,6 +7,7 @@ passed to a logger.
 import logging
 import os
 import sys
+import time
 from collections import Counter
 from typing import assert_never
 
@@ -40,6 +41,7 @@ from stun_server.events import (
     RelayedAddressClosed,
     RequestRefused,
 )
+from stun_server.shell.log_floods import LogFloods
 
 __all__ = ["EventLog", "Fact", "Logger", "configure", "set_level"]
 
@@ -132,6 +134,7 @@ def configure(level: str, *, as_json: bool) -> Logger:
     structlog.configure(
         processors=[
             _threshold,
+            LogFloods(_summarize, time.monotonic),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *_renderers(as_json=as_json),
@@ -144,6 +147,11 @@ def configure(level: str, *, as_json: bool) -> Logger:
     root = logging.getLogger()
     root.handlers[:] = [_Forward(logger)]
     return logger
+
+
+def _summarize(event: str, kind: str, count: int) -> None:
+    logger: Logger = structlog.get_logger()
+    logger.warning(event, of=kind, count=count)
 
 
 def _renderers(*, as_json: bool) -> list[structlog.typing.Processor]:

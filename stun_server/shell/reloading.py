@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 
 from pydantic import BaseModel
 
@@ -10,7 +11,7 @@ from stun_server.administration import Reload
 from stun_server.config import Config
 from stun_server.shell.log import Logger
 
-__all__ = ["Reloading", "changes"]
+__all__ = ["Reloading", "changes", "counts_at_once"]
 
 # What of these tables counts at once; all else of them is decided when the process starts.
 _AT_ONCE = {
@@ -32,7 +33,7 @@ _TABLES_AT_ONCE = {"users", "policy", "limits", "realms", "redirects"}
 def changes(old: Config, new: Config) -> Reload:
     """Name the options with another value, and those of them that count after a restart only."""
     changed = tuple(_differences(old, new))
-    return Reload(None, changed, tuple(each for each in changed if not _counts_at_once(each)))
+    return Reload(None, changed, tuple(each for each in changed if not counts_at_once(each)))
 
 
 def _differences(old: BaseModel, new: BaseModel, table: str = "") -> Iterator[str]:
@@ -48,7 +49,8 @@ def _differences(old: BaseModel, new: BaseModel, table: str = "") -> Iterator[st
             yield called
 
 
-def _counts_at_once(option: str) -> bool:
+def counts_at_once(option: str) -> bool:
+    """Whether an option, named by table and name, counts when it is read again."""
     table, _, name = option.partition(".")
     return table in _TABLES_AT_ONCE or name in _AT_ONCE.get(table, ())
 
@@ -67,7 +69,7 @@ class Reloading:
         apply: Callable[[Config], Awaitable[None]],
         logger: Logger,
     ) -> None:
-        self._config = config
+        self._config = self._started = config
         self._reread = reread
         self._apply = apply
         self._logger = logger
@@ -89,7 +91,9 @@ class Reloading:
             except (ConfigError, MisuseError) as error:
                 self._logger.warning("not reloaded", reason=str(error))
                 return Reload(str(error))
-            done = changes(self._config, config)
+            # What needs a restart does so until there is one, however often this is asked for.
+            waiting = changes(self._started, config).needs_restart
+            done = replace(changes(self._config, config), needs_restart=waiting)
             self._config = config
         self._logger.info("reloaded", changed=list(done.changed))
         if done.needs_restart:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import structlog
+from pydantic import BaseModel
 from structlog.testing import capture_logs
 
 from natkit.address import Address
 from natkit.aio.turn import allocate
 from natkit.errors import ErrorResponse
-from stun_server.config import load
-from stun_server.shell.reloading import changes
+from stun_server.config import Config, load
+from stun_server.shell.reloading import changes, counts_at_once
 from stun_server.shell.running import start
 from stun_server.shell.state import ephemeral_keys
 from tests.stun_server.shell.test_running import LIMIT, PASSWORD, USER, Running, plain_peer, until
@@ -194,3 +195,48 @@ def test_what_changed_is_named_by_table_and_option(tmp_path: Path) -> None:
     file.write_text(FIRST.replace("secret", "other") + '[[redirects]]\nservers = ["192.0.2.1:1"]\n')
     assert changes(one, load(file)).changed == ("users.passwords", "redirects")
     assert changes(one, one).changed == ()
+
+
+ADMINISTRATION = """
+[admin]
+token = "of sixteen or more"
+[credentials]
+token = "of another sixteen"
+lifetime = 3600
+"""
+
+
+async def test_what_needs_a_restart_is_named_until_there_is_one(tmp_path: Path) -> None:
+    async with reloadable(tmp_path) as server:
+        wanted = ("admin.token", "credentials.token", "credentials.lifetime")
+        server.file.write_text(FIRST + ADMINISTRATION)
+        for changed in (wanted, ()):
+            report = await server.server.administration.reload()
+            assert (report.changed, report.needs_restart) == (changed, wanted)
+        # As it was at the start: there is nothing to restart for.
+        server.file.write_text(FIRST)
+        report = await server.server.administration.reload()
+        assert (report.changed, report.needs_restart) == (wanted, ())
+        assert len(server.lines("needs a restart")) == 2
+
+
+def test_every_option_is_known_to_count_at_once_or_after_a_restart() -> None:
+    # Named here, so that a new option is decided about.
+    after_a_restart = {
+        "data_dir",
+        "listeners.listen",
+        "listeners.proxy_protocol",
+        "listeners.alternate",
+        "listeners.workers",
+        "listeners.dscp",
+        "listeners.relay_plane",
+        "log.json",
+    }
+    assert {
+        f"{name}.{field.alias or below}"
+        for name, table in Config.model_fields.items()
+        if isinstance(table.annotation, type) and issubclass(table.annotation, BaseModel)
+        for below, field in table.annotation.model_fields.items()
+        if not counts_at_once(f"{name}.{field.alias or below}")
+        and name not in {"admin", "credentials"}
+    } | {"data_dir"} == after_a_restart
