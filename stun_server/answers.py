@@ -32,7 +32,8 @@ class Answers:
     """The answers of all clients; an allocation keeps its own in a list that belongs to it."""
 
     def __init__(self) -> None:
-        self._without_allocation: dict[tuple[Path, bytes], Answer] = {}
+        # An id is 96 random bits: two clients do not have the same, unless they mean to.
+        self._without_allocation: dict[bytes, tuple[Path, Answer]] = {}
 
     def __len__(self) -> int:
         return len(self._without_allocation)
@@ -44,13 +45,17 @@ class Answers:
         for answer in kept or ():
             if answer.transaction_id == transaction_id and now < answer.until:
                 return answer.data
-        found = self._without_allocation.get((path, transaction_id))
-        return found.data if found is not None and now < found.until else None
+        whose, found = self._without_allocation.get(transaction_id, (None, None))
+        return found.data if found is not None and whose == path and now < found.until else None
+
+    def may_have_been(self, transaction_id: bytes) -> bool:
+        """Whether a client without an allocation may have been answered before; False is sure."""
+        return transaction_id in self._without_allocation
 
     def remember(self, path: Path, answer: Answer, kept: list[Answer] | None) -> None:
         """Keep an answer with its allocation's, or among those without one."""
         if kept is None:
-            self._without_allocation[path, answer.transaction_id] = answer
+            self._without_allocation[answer.transaction_id] = path, answer
             if len(self._without_allocation) > ANSWERS_WITHOUT_ALLOCATION:
                 del self._without_allocation[next(iter(self._without_allocation))]
             return

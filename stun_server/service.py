@@ -57,6 +57,7 @@ from stun_server.events import (
     TakeAllocation,
     TakeReservation,
 )
+from stun_server.greeting import Greeting
 from stun_server.handover import Snapshot
 from stun_server.icmp import from_icmp
 from stun_server.mobility import Mobility, Taking
@@ -101,7 +102,8 @@ class Server:
     Results: an Address for OpenSocket, a Credential or None for FindCredential, a Snapshot for
     TakeAllocation, and what :mod:`stun_server.connection_events` says.  ``malformed``
     counts the messages that did not parse, and those with a malformed attribute, ``bindings`` the
-    Binding requests; ``strangers`` are those who have no allocation.  While ``is_draining`` no
+    Binding requests; ``strangers`` are those who have no allocation, ``greeting`` answers the first
+    requests of theirs for whoever has no time to ask the machine.  While ``is_draining`` no
     allocation is granted, and those that live go on.
     """
 
@@ -125,8 +127,11 @@ class Server:
         self._tcp = TcpAllocations(settings, self.allocations, random)
         self._allocate = Allocate(settings, self.allocations, random, self._mobility)
         self._at_hand = at_hand
-        self._adopt(settings)
         self._pending = Pending()
+        self._adopt(settings)
+        self.greeting = Greeting(
+            self._realms, self.strangers, self.allocations.answers, self._pending
+        )
         self._transmits: list[Transmit] = []
         self._events: deque[ServerEvent] = deque()
 
@@ -142,6 +147,7 @@ class Server:
         self._allocate.configure(settings)
         self._tcp.configure(settings)
         self._adopt(settings)
+        self.greeting.realms = self._realms
         relaying = self.allocations.relayed_hosts()
         for allocation in self.allocations:
             policy = self._realms.named(allocation.credential.realm).policy

@@ -52,12 +52,13 @@ class Strangers:
 
     def hears(self, path: Path, now: float) -> bool:
         """Whether a message that came on ``path`` is looked at."""
-        if self._policy and not self._policy.admits(path.remote.packed):
-            self.denied += 1
-            return False
-        if path.transport is not Transport.UDP or self.limits.admits_all(1, now):
-            return True
-        return self.limits.admits_counted(path.remote.packed)
+        if path.transport is Transport.UDP:
+            return self.hears_host(path.remote.packed, now)
+        return self._admits(path.remote.packed)
+
+    def hears_host(self, host: bytes, now: float) -> bool:
+        """Whether a datagram from ``host``, an IP address in network order, is looked at."""
+        return self._admits(host) and self.limits.admits(host, now)
 
     def may_be_answered(self, path: Path, received: int, sent: int, now: float) -> bool:
         """Whether ``sent`` bytes may go to the source of ``received``, which has proven nothing."""
@@ -81,12 +82,17 @@ class Strangers:
 
     def passes(self, host: bytes, received: int, sent: int, now: float) -> bool:
         """Whether one of the packets that :meth:`pass_all` just counted may be answered."""
+        return (
+            self._admits(host)
+            and self.limits.admits_counted(host)
+            and self.limits.may_answer(host, received, sent, now)
+        )
+
+    def _admits(self, host: bytes) -> bool:
         if self._policy and not self._policy.admits(host):
             self.denied += 1
             return False
-        return self.limits.admits_counted(host) and self.limits.may_answer(
-            host, received, sent, now
-        )
+        return True
 
 
 def _rates(settings: Settings) -> SourceRates:

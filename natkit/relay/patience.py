@@ -1,35 +1,79 @@
-"""How much of a plane's time strangers may have: a flood of theirs must not be the end of relaying.
+"""How much of a plane's time requests may have: a flood of them must not be the end of relaying.
 
-What strangers ask for is answered by the machine above, which takes several times as long as to
-relay a packet.  Their share of the time, not of the packets, is limited, so that it is right on a
-fast processor and on a slow one.
+Requests are answered by the machine above, which takes as long for one as to relay ten packets or
+more.  Their share of the time, not of the packets, is limited, so that it is right on a fast
+processor and on a slow one; and only while more waits than there is time for, so that what others
+leave is theirs too.
 """
 
-__all__ = ["Patience"]
+__all__ = ["OF_CLIENTS", "OF_ONE_HOST", "OF_STRANGERS", "HostsPatience", "Patience"]
 
-SHARE = 0.5
-"""Of the time, for all strangers together; what they leave of it is everybody's."""
+OF_STRANGERS = 0.3
+"""Share of the time of all who have no allocation together."""
+
+OF_CLIENTS = 0.4
+"""Share of the time of the requests of all who have one."""
+
+OF_ONE_HOST = 0.15
+"""Share of the time of the requests that come from one network, as sources are counted."""
 
 LONGEST = 0.1
 """Seconds that they may have at once after a pause: the first requests of some thousand clients."""
 
+WINDOW = 0.05
+"""Seconds over which the time of one network is counted."""
+
+_IPV4_PREFIX = 3
+_IPV6_PREFIX = 7
+
 
 class Patience:
-    """Time that is left for strangers; seconds by one clock, which may be read seldom."""
+    """Time that is left for some; seconds by one clock, which may be read seldom."""
 
-    __slots__ = ("_at", "_left")
+    __slots__ = ("_at", "_left", "_share")
 
-    def __init__(self) -> None:
+    def __init__(self, share: float) -> None:
+        self._share = share
         self._left = LONGEST
         self._at = float("-inf")
 
     def has_time(self, now: float) -> bool:
-        """Whether strangers may be heard at ``now``."""
+        """Whether they may be heard at ``now``."""
         if now > self._at:
-            self._left = min(self._left + (now - self._at) * SHARE, LONGEST)
+            self._left = min(self._left + (now - self._at) * self._share, LONGEST)
             self._at = now
         return self._left > 0
 
     def spend(self, seconds: float) -> None:
-        """They were heard for so long."""
+        """They were heard for so long, while others waited."""
         self._left -= seconds
+
+
+class HostsPatience:
+    """Time that is left for each network: an IPv4 /24, an IPv6 /56.
+
+    Of those who were heard in a window the table has a place each, so their time bounds it.
+    """
+
+    __slots__ = ("_spent", "_window")
+
+    def __init__(self) -> None:
+        self._window = -1
+        self._spent: dict[bytes, float] = {}
+
+    def has_time(self, host: bytes, now: float) -> bool:
+        """Whether the network of ``host``, an IP address in network order, may be heard."""
+        window = int(now / WINDOW)
+        if window != self._window:
+            self._window = window
+            self._spent.clear()
+        return self._spent.get(_network(host), 0.0) < OF_ONE_HOST * WINDOW
+
+    def spend(self, host: bytes, seconds: float) -> None:
+        """It was heard for so long, while others waited."""
+        network = _network(host)
+        self._spent[network] = self._spent.get(network, 0.0) + seconds
+
+
+def _network(host: bytes) -> bytes:
+    return host[:_IPV4_PREFIX] if len(host) == 4 else host[:_IPV6_PREFIX]

@@ -26,6 +26,7 @@ __all__ = [
     "BindingPolicy",
     "Counters",
     "Gate",
+    "Greeter",
     "IcmpHandler",
     "Ports",
     "RelayPlane",
@@ -60,15 +61,29 @@ class Gate(Protocol):
         ...
 
 
+class Greeter(Protocol):
+    """Answers strangers from the bytes that they sent, and nothing else."""
+
+    def greet(self, data: bytes, client: bytes, now: float) -> bytes | None:
+        """The answer to a datagram; empty for none, None when it must be handed up.
+
+        ``client`` is a port and an IP address in network order, 6 or 18 bytes; it is known to have
+        no allocation.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class BindingPolicy:
     """What a listener does with plain Binding requests: ``answer`` them, or hand them up.
 
-    Those that ``gate`` does not let pass are dropped.
+    Those that ``gate`` does not let pass are dropped.  Other requests of clients without an
+    allocation are shown to ``greeter`` first.
     """
 
     answer: bool = True
     gate: Gate | None = None
+    greeter: Greeter | None = None
 
 
 @dataclass(slots=True)
@@ -91,6 +106,8 @@ class Counters:
     """Data for a client whose connection ended, and which has not come back yet."""
     dropped_strangers: int = 0
     """What clients without an allocation sent while they had their share of the time."""
+    dropped_requests: int = 0
+    """Requests of clients that had their share of the time."""
     dropped_over_rate: int = 0
     """Data beyond the bandwidth of its user, or of all."""
     dropped_send_failed: int = 0
@@ -110,6 +127,7 @@ class Counters:
         self.dropped_no_permission += other.dropped_no_permission
         self.dropped_no_client += other.dropped_no_client
         self.dropped_strangers += other.dropped_strangers
+        self.dropped_requests += other.dropped_requests
         self.dropped_over_rate += other.dropped_over_rate
         self.dropped_send_failed += other.dropped_send_failed
         self.bindings_answered += other.bindings_answered

@@ -62,6 +62,7 @@ class Listener:
         "endpoint",
         "expected",
         "gate",
+        "greeter",
         "is_closed",
         "local",
     )
@@ -72,6 +73,7 @@ class Listener:
         self.is_closed = False
         self.answers_binding = policy.answer
         self.gate = policy.gate
+        self.greeter = policy.greeter
         self.clients: dict[bytes, Allocation] = {}
         self.expected: set[bytes] = set()
 

@@ -35,7 +35,7 @@ from natkit.relay.packets import (
     two_words,
     write_channel_header,
 )
-from natkit.relay.patience import Patience
+from natkit.relay.patience import OF_CLIENTS, OF_STRANGERS, HostsPatience, Patience
 from natkit.relay.plane import (
     AllocationId,
     BindingPolicy,
@@ -101,7 +101,9 @@ class UserspacePlane:
         self._random = random
         self._clock = clock
         self._stopwatch = stopwatch or clock
-        self._patience = Patience()
+        self._strangers_patience = Patience(OF_STRANGERS)
+        self._clients_patience = Patience(OF_CLIENTS)
+        self._hosts_patience = HostsPatience()
         self._readiness = watch(reactor, self._relay, self._take_errors, portable=portable)
         self._reactor = reactor
         self._sources: dict[int, Allocation] = {}
@@ -500,27 +502,73 @@ class UserspacePlane:
             self._answer_bindings(listener, bindings, now)
         for allocation, packets in to_peers.items():
             self._send_to_peers(allocation, packets, now)
-        self._hand_up(listener, unhandled, now)
+        self._hand_up(listener, unhandled, now, is_crowded=len(lengths) == batch.capacity)
 
     def _hand_up(
-        self, listener: Listener, unhandled: Sequence[tuple[bytes, bytes]], now: float
+        self,
+        listener: Listener,
+        unhandled: Sequence[tuple[bytes, bytes]],
+        now: float,
+        *,
+        is_crowded: bool,
     ) -> None:
+        """Have requests answered; while more waits than was taken, only some of them."""
         strangers: list[tuple[bytes, bytes]] = []
+        host = sockaddr.HOST[listener.endpoint.name_size]
         for name, data in unhandled:
             known = listener.clients.get(name)
             if known is None:
                 strangers.append((name, data))
-            else:
+            elif not is_crowded:
                 self.on_unhandled(data, known.client, now)
+            else:
+                self._hand_up_in_turn(known, data, name[host], now)
         if not strangers:
             return
         begin = self._stopwatch()
-        if not self._patience.has_time(begin):
+        if is_crowded and not self._strangers_patience.has_time(begin):
             self._other.dropped_strangers += len(strangers)
             return
-        for name, data in strangers:
+        for name, data in self._greet(listener, strangers, now):
             self.on_unhandled(data, _path(listener.local, name), now)
-        self._patience.spend(self._stopwatch() - begin)
+        if is_crowded:
+            self._strangers_patience.spend(self._stopwatch() - begin)
+
+    def _hand_up_in_turn(self, known: Allocation, data: bytes, host: bytes, now: float) -> None:
+        """Have a client's request answered, unless clients or those of its host had their time."""
+        begin = self._stopwatch()
+        if not (
+            self._clients_patience.has_time(begin) and self._hosts_patience.has_time(host, begin)
+        ):
+            known.counters.dropped_requests += 1
+            return
+        self.on_unhandled(data, known.client, now)
+        seconds = self._stopwatch() - begin
+        self._clients_patience.spend(seconds)
+        self._hosts_patience.spend(host, seconds)
+
+    def _greet(
+        self, listener: Listener, strangers: list[tuple[bytes, bytes]], now: float
+    ) -> list[tuple[bytes, bytes]]:
+        """Answer strangers in one go, as far as their bytes say all; the others."""
+        if listener.greeter is None:
+            return strangers
+        greet, host = listener.greeter.greet, sockaddr.HOST[listener.endpoint.name_size]
+        left: list[tuple[bytes, bytes]] = []
+        answers: list[Packet] = []
+        # Nothing in the batch is needed any more.
+        batch = self._from_clients
+        buffer, starts = batch.buffer, batch.starts
+        for name, data in strangers:
+            answer = greet(data, name[2:4] + name[host], now)
+            if answer is None:
+                left.append((name, data))
+            elif answer:
+                start, size = starts[len(answers)], len(answer)
+                buffer[start : start + size] = answer
+                answers.append((start, size, name))
+        self._other.dropped_send_failed += len(batch.send(listener.endpoint, answers))
+        return left
 
     def _answer_bindings(
         self, listener: Listener, bindings: Sequence[tuple[int, bytes]], now: float

@@ -193,6 +193,7 @@ def _dropped(counters: Counters) -> dict[str, int]:
         "send failed": counters.dropped_send_failed,
         "over the bandwidth": counters.dropped_over_rate,
         "of strangers in a flood": counters.dropped_strangers,
+        "requests in a flood": counters.dropped_requests,
     }
 
 

@@ -203,7 +203,8 @@ class RunningServer:
             if listener.transport is Transport.UDP:
                 # Behaviour discovery has more to say than the plane knows.
                 plain = listener.other is None
-                self._plane.listen(listener.socket, BindingPolicy(plain, self._machine.strangers))
+                policy = BindingPolicy(plain, self._machine.strangers, self._machine.greeting)
+                self._plane.listen(listener.socket, policy)
         self._streams.listen(
             [each for each in self.listeners if each.transport is not Transport.UDP]
         )

@@ -25,7 +25,7 @@ NEW_EVERY = 0.25
 """Seconds between two new clients."""
 
 SETTLED = 2.0
-"""Seconds that the last datagrams are waited for."""
+"""Seconds that the last datagrams are waited for, at most."""
 
 
 @dataclass(slots=True)
@@ -78,7 +78,9 @@ async def legal_load(
                 outcome.sent += 1
                 await asyncio.sleep(INTERVAL)
             await newcomers
-            await asyncio.sleep(SETTLED)
+            for _ in range(int(SETTLED / INTERVAL)):
+                if outcome.received < outcome.sent:
+                    await asyncio.sleep(INTERVAL)
             receiving.cancel()
             await asyncio.gather(receiving, return_exceptions=True)
     finally:

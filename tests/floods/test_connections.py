@@ -146,9 +146,14 @@ def _raise_descriptor_limit() -> None:
         pytest.param("tcp", [], id="silent"),
         pytest.param("tcp", [bytes([each]) for each in LONGEST] + [b"\0"] * 10_000, id="slow"),
         pytest.param("tcp", [LONGEST + bytes(60_000)], id="longest"),
-        pytest.param("tls", [], id="tls-silent"),
+        pytest.param("tls", [], id="tls-silent", marks=pytest.mark.soak),
         pytest.param("tls", [CLIENT_HELLO], id="tls-half-open"),
-        pytest.param("tls", [bytes([each]) for each in CLIENT_HELLO], id="tls-slow"),
+        pytest.param(
+            "tls",
+            [bytes([each]) for each in CLIENT_HELLO],
+            id="tls-slow",
+            marks=pytest.mark.soak,
+        ),
     ],
 )
 async def test_users_are_served_beside_connections_that_never_come_to_a_point(
@@ -156,7 +161,7 @@ async def test_users_are_served_beside_connections_that_never_come_to_a_point(
 ) -> None:
     _raise_descriptor_limit()
     at_once = min(sized(quick=200, full=3_000), 3_000)
-    seconds = float(min(sized(quick=3, full=60), 60))
+    seconds = float(min(sized(quick=2, full=60), 60))
     flood = Flood(server.addresses(transport)[0], pieces)
     before = resident(server)
     numbers = iter(range(1 << 30))
@@ -188,7 +193,7 @@ async def test_users_are_served_beside_handshakes_of_dtls_that_go_nowhere(
     """A cookie is asked for by less than what asked, and nothing is kept."""
     target = server.addresses("dtls")[0]
     hello = _dtls_hello()
-    seconds = float(min(sized(quick=3, full=60), 60))
+    seconds = float(min(sized(quick=2, full=60), 60))
     sent = received = 0
     numbers = iter(range(1 << 30))
     with socket.socket(type=socket.SOCK_DGRAM) as sock:
@@ -218,7 +223,7 @@ async def test_users_are_served_beside_handshakes_of_dtls_that_go_nowhere(
 async def test_users_are_served_beside_datagrams_of_every_length_and_claim(
     server: StunServerProcess, sized: Sized
 ) -> None:
-    seconds = float(min(sized(quick=3, full=60), 60))
+    seconds = float(min(sized(quick=2, full=60), 60))
     claims = (0, 4, 0x7FFC, 0xFFFC, 0xFFFF)
     sizes = (0, 1, 3, 4, 19, 20, 24, 1_500, 9_000, 60_000)
     datagrams = [

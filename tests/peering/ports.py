@@ -2,13 +2,26 @@
 
 Picked at random below the range that the kernel hands to clients (32768-60999) and below that of
 relayed addresses (49152-65535), so that no socket opened meanwhile takes them; tried by binding.
+Each of the processes that run tests side by side picks from a part that is its own.
 """
 
+import os
 import random
 import socket
 
-LISTENING = range(20_000, 26_000)
-RELAYING = range(26_000, 32_000)
+PARTS = 4
+"""So many processes may run tests side by side without a chance of picking the same port."""
+
+
+def _part(ports: range) -> range:
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    size = len(ports) // PARTS
+    first = ports.start + int(worker.removeprefix("gw")) % PARTS * size
+    return range(first, first + size)
+
+
+LISTENING = _part(range(20_000, 26_000))
+RELAYING = _part(range(26_000, 32_000))
 ATTEMPTS = 200
 _pick = random.SystemRandom()
 

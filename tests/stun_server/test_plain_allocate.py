@@ -15,8 +15,8 @@ from natkit.stun.message import Message
 from natkit.stun.registry import AttributeType, Method, PasswordAlgorithmNumber
 from stun_server import service
 from stun_server.plain_allocate import is_plain
-from stun_server.settings import Settings
-from tests.stun_server.world import REALM, SETTINGS, World
+from stun_server.settings import RealmChoice, Settings
+from tests.stun_server.world import LISTENER, REALM, SETTINGS, World
 
 ID = bytes(range(12))
 BOTH = (PasswordAlgorithmNumber.SHA_256, PasswordAlgorithmNumber.MD5)
@@ -120,6 +120,34 @@ def test_it_is_the_general_answer_to_the_same_bytes(
         assert outcome(settings, datagrams, port, tcp=tcp) == quick
 
 
+@given(settings=settings, parts=attributes | likely, filler=st.sampled_from([b"\0", b"\x11"]))
+def test_a_stranger_is_greeted_with_what_the_machine_would_answer(
+    settings: Settings, parts: list[tuple[int, int]], filler: bytes
+) -> None:
+    data = request(parts, filler)
+    world, other = World(settings), World(settings)
+    client = world.client()
+    place = client.path.remote
+    greeted = [
+        world.server.greeting.greet(data, place.port.to_bytes(2, "big") + place.packed, world.now)
+        for _ in range(200)
+    ]
+    if greeted[0] is None:
+        assert not is_plain(data)
+        return
+    answers = [other.receive(data, client.path) for _ in range(200)]
+    assert greeted == [b"".join(each.data for each in answer) for answer in answers]
+
+
+def test_where_realms_are_to_choose_from_the_machine_greets() -> None:
+    there = World()
+    data = request([(AttributeType.REQUESTED_TRANSPORT, 4)], b"\0")
+    assert there.server.greeting.greet(data, bytes(6), there.now)
+    office = RealmChoice(replace(SETTINGS, realm="office"), frozenset({(Transport.UDP, LISTENER)}))
+    there.server.configure(replace(SETTINGS, realms=(office,)), there.now)
+    assert there.server.greeting.greet(data, bytes(6), there.now) is None
+
+
 @pytest.mark.parametrize("length", range(60))
 def test_a_request_cut_anywhere_is_not_plain(length: int) -> None:
     data = request([(AttributeType.REQUESTED_TRANSPORT, 4), (AttributeType.SOFTWARE, 28)], b"a")
@@ -167,5 +195,8 @@ def test_a_plain_request_is_not_answered_while_its_transaction_waits() -> None:
     world.hold_lookups = True
     waiting = client.form(Method.ALLOCATE, RequestedTransport(17))
     assert client.send(waiting) == []
-    assert client.send(Message.request(Method.ALLOCATE, waiting[8:20]).encode()) == []
+    again = Message.request(Method.ALLOCATE, waiting[8:20]).encode()
+    place = client.path.remote.port.to_bytes(2, "big") + client.path.remote.packed
+    assert client.send(again) == []
+    assert world.server.greeting.greet(again, place, world.now) is None
     assert len(client.send(Message.request(Method.ALLOCATE, ID).encode())) == 1
