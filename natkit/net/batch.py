@@ -4,8 +4,8 @@
 sent from where they lie.  The relay plane works on it directly.  :class:`DatagramSocket` is a UDP
 socket on top of it for everybody else, in ``bytes`` and :class:`~natkit.address.Address`.
 
-On Linux a batch is one ``recvmmsg`` or ``sendmmsg``; elsewhere the same classes make one call a
-datagram.
+On Linux a batch is one ``recvmmsg`` or ``sendmmsg``, in which datagrams alike are one message
+(:mod:`natkit.net.segmentation`); elsewhere the same classes make one call a datagram.
 """
 
 import contextlib
@@ -23,11 +23,13 @@ from natkit.net.libc import (
     HAVE_MMSG,
     Headers,
     MessageVector,
+    RunVector,
     address_of,
     last_error,
     recvmmsg,
     sendmmsg,
 )
+from natkit.net.segmentation import can_segment, run_starts
 
 __all__ = [
     "CAPACITY",
@@ -47,9 +49,6 @@ LARGEST_DATAGRAM = 65_535
 """No UDP payload is longer (RFC 768), so a slot of this size never truncates one."""
 
 _TAILROOM = 4
-
-# So few datagrams are cheaper to send by the socket module than by ctypes, whose calls cost more.
-_SINGLY = 2
 
 # Nothing waits to be received; or no buffer is free to send, for this datagram or the next.
 _NOT_NOW = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.ENOMEM})
@@ -74,8 +73,15 @@ _ONE_FAILED = frozenset(
     }
 )
 
+# The datagrams alike can't be cut out of one message on this way: a link without checksums, or one
+# that they don't fit.
+_CAN_NOT_CUT = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP})
+
 # A socket fails once with each error that ICMP told of, whichever datagram it belongs to.
 _MAY_BE_EARLIER = _ONE_FAILED - {errno.EMSGSIZE}
+
+# Where runs are shorter, on average, to find and describe them takes longer than they save.
+_SHORTEST_RUN = 3
 
 _SEND_FLAGS = getattr(socket, "MSG_DONTWAIT", 0)
 _RECEIVE_FLAGS = _SEND_FLAGS | getattr(socket, "MSG_TRUNC", 0)
@@ -87,10 +93,11 @@ Packet = tuple[int, int, bytes]
 class Endpoint:
     """A UDP socket with what a batch needs to know of it; the socket is made non-blocking.
 
-    ``name_size``: bytes of its addresses, if that is known already.
+    ``name_size``: bytes of its addresses, if that is known already.  ``segments``: datagrams alike
+    may leave it as one message.
     """
 
-    __slots__ = ("descriptor", "name_size", "socket")
+    __slots__ = ("descriptor", "name_size", "segments", "socket")
 
     def __init__(self, sock: socket.socket, name_size: int = 0) -> None:
         if sock.getblocking():
@@ -98,6 +105,7 @@ class Endpoint:
         self.socket = sock
         self.descriptor = sock.fileno()
         self.name_size = name_size or sockaddr.size_for(sock.family)
+        self.segments = True
 
 
 class DatagramBatch(ABC):
@@ -217,9 +225,10 @@ class _LinuxBatch(DatagramBatch):
             incoming.sizes[index] = datagram_size
         self._incoming = incoming
         self._destinations = {size: _mapped(capacity * size) for size in self.names}
-        self._outgoing = MessageVector(
-            capacity, {size: address_of(area) for size, area in self._destinations.items()}
-        )
+        destinations = {size: address_of(area) for size, area in self._destinations.items()}
+        self._outgoing = MessageVector(capacity, destinations)
+        self._runs = RunVector(capacity, destinations)
+        self._can_segment = can_segment()
 
     def receive(self, endpoint: Endpoint, first: int = 0) -> list[int]:
         size = endpoint.name_size
@@ -255,24 +264,61 @@ class _LinuxBatch(DatagramBatch):
             return ()
         if count > self.capacity:
             raise MisuseError(f"{count} packets in a batch of {self.capacity}")
-        if count <= _SINGLY:
-            return self._send_each(endpoint, packets)
-        size = endpoint.name_size
-        memory, outgoing = self._memory, self._outgoing
-        bases, sizes = outgoing.bases, outgoing.sizes
+        if count == 1:
+            return () if self.send_one(endpoint, *packets[0]) else (0,)
+        memory, bases, sizes = self._memory, self._outgoing.bases, self._outgoing.sizes
         for place, (start, length, _) in enumerate(packets):
             bases[place] = memory + start
             sizes[place] = length
+        if self._can_segment and endpoint.segments:
+            starts = run_starts(packets)
+            if len(starts) == 1 or _SHORTEST_RUN * len(starts) <= count:
+                return self._send_runs(endpoint, packets, starts)
+        return self._send_from(endpoint, packets, 0)
+
+    def _send_runs(
+        self, endpoint: Endpoint, packets: Sequence[Packet], starts: Sequence[int]
+    ) -> Sequence[int]:
+        """Send what begins at each of ``starts`` as one message; one by one what is refused so."""
+        size, runs, iovs = endpoint.name_size, self._runs, self._outgoing.iovs
+        firsts, counts, datagrams = runs.firsts[size], runs.counts[size], runs.datagrams
+        count = len(starts)
+        run, end = count, len(packets)
+        for first in reversed(starts):
+            run -= 1
+            firsts[run] = iovs[first]
+            counts[run] = end - first
+            datagrams[run] = packets[first][1] if end - first > 1 else 0
+            end = first
+        names = b"".join([packets[first][2] for first in starts])
+        self._destinations[size][: len(names)] = names
+        done = sendmmsg(endpoint.descriptor, runs.headers[size][0], count, _SEND_FLAGS)
+        if done == count:
+            return ()
+        if done < 0:
+            done = 0
+            if last_error() in _CAN_NOT_CUT:
+                endpoint.segments = False
+        return self._send_from(endpoint, packets, starts[done])
+
+    def _send_from(
+        self, endpoint: Endpoint, packets: Sequence[Packet], place: int
+    ) -> Sequence[int]:
+        """Send the packets from ``place`` on, each as one message."""
+        size = endpoint.name_size
         names = b"".join([packet[2] for packet in packets])
         self._destinations[size][: len(names)] = names
-        done = sendmmsg(endpoint.descriptor, outgoing.headers[size][0], count, _SEND_FLAGS)
-        return () if done == count else self._send_rest(endpoint, done, count)
+        header = self._outgoing.headers[size][place]
+        done = sendmmsg(endpoint.descriptor, header, len(packets) - place, _SEND_FLAGS)
+        if place + done == len(packets):
+            return ()
+        return self._send_rest(endpoint, place, done, len(packets))
 
-    def _send_rest(self, endpoint: Endpoint, done: int, count: int) -> Sequence[int]:
-        """Go on after a call that sent the first ``done`` of ``count``, or failed with -1."""
+    def _send_rest(self, endpoint: Endpoint, place: int, done: int, count: int) -> Sequence[int]:
+        """Go on after a call from ``place`` on that sent ``done`` of ``count``, or -1."""
         headers = self._outgoing.headers[endpoint.name_size]
         failed: list[int] = []
-        place, tried_again = 0, -1
+        tried_again = -1
         while True:
             if done >= 0:
                 place += done

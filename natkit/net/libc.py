@@ -6,14 +6,17 @@ platform's own sizes, so 32-bit and big-endian machines need nothing special.
 
 import ctypes
 import mmap
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 __all__ = [
     "HAVE_MMSG",
+    "UDP_SEGMENT",
     "Headers",
     "MessageVector",
+    "RunVector",
     "address_of",
     "last_error",
     "recvmmsg",
@@ -46,6 +49,9 @@ class _MMsgHdr(ctypes.Structure):
 
     _fields_: ClassVar = [("header", _MsgHdr), ("length", ctypes.c_uint)]
 
+
+UDP_SEGMENT = 103
+"""<linux/udp.h>; the socket module does not have it."""
 
 Headers = ctypes.c_void_p
 """Where an array of ``struct mmsghdr`` lies, as the calls below take it."""
@@ -101,13 +107,16 @@ class MessageVector:
     many bytes for each slot lie.  ``bases`` and ``sizes`` are where each message's bytes begin and
     how many they are.  By size of address, ``headers`` has the memory address of each structure, as
     the calls want it, and ``lengths`` what the kernel reported of each; with MSG_TRUNC that is the
-    length that a datagram had, not what fitted.  The caller keeps the memory alive.
+    length that a datagram had, not what fitted.  ``iovs`` is where the kernel finds ``bases`` and
+    ``sizes`` of each message.  The caller keeps the memory alive.
     """
 
-    __slots__ = ("_arrays", "_iovs", "bases", "headers", "lengths", "sizes")
+    __slots__ = ("_arrays", "_iovs", "bases", "headers", "iovs", "lengths", "sizes")
 
     def __init__(self, capacity: int, names: Mapping[int, int]) -> None:
         self._iovs = (_IoVec * capacity)()
+        start = ctypes.addressof(self._iovs)
+        self.iovs = [start + index * ctypes.sizeof(_IoVec) for index in range(capacity)]
         pointers = memoryview(self._iovs).cast("B").cast("L")
         self.bases = pointers[::2]
         self.sizes = pointers[1::2]
@@ -121,9 +130,68 @@ class MessageVector:
                 header = array[index].header
                 header.name = names[size] + index * size
                 header.name_length = size
-                header.iov = ctypes.addressof(self._iovs) + index * ctypes.sizeof(_IoVec)
+                header.iov = self.iovs[index]
                 header.iov_length = 1
             start = ctypes.addressof(array)
             self.headers[size] = [Headers(start + index * header_size) for index in range(capacity)]
             integers = memoryview(array).cast("B").cast("I")
             self.lengths[size] = integers[_MMsgHdr.length.offset // 4 :: header_size // 4]
+
+
+class _SegmentSize(ctypes.Structure):
+    """``struct cmsghdr`` with what ``UDP_SEGMENT`` takes, a 16-bit number of bytes."""
+
+    _fields_: ClassVar = [
+        ("length", ctypes.c_size_t),
+        ("level", ctypes.c_int),
+        ("kind", ctypes.c_int),
+        ("datagram", ctypes.c_uint16),
+        ("_", ctypes.c_uint16 * 3),
+    ]
+
+
+_SEGMENT_SIZE_LENGTH = _SegmentSize.datagram.offset + ctypes.sizeof(ctypes.c_uint16)
+
+
+class RunVector:
+    """``struct mmsghdr`` for runs of datagrams of one size to one address, sent by ``UDP_SEGMENT``.
+
+    The datagrams lie where the ``iovs`` of a :class:`MessageVector` say.  Names and ``headers`` are
+    as there, a run being a message.  Of each run by size of address, ``firsts`` is where its first
+    entry of the iovs lies and ``counts`` how many it has; ``datagrams`` is the size to cut, zero
+    for what is one datagram.
+    """
+
+    __slots__ = ("_arrays", "_controls", "counts", "datagrams", "firsts", "headers")
+
+    def __init__(self, capacity: int, names: Mapping[int, int]) -> None:
+        self._controls = (_SegmentSize * capacity)()
+        for control in self._controls:
+            control.length = _SEGMENT_SIZE_LENGTH
+            control.level, control.kind = socket.IPPROTO_UDP, UDP_SEGMENT
+        stride = ctypes.sizeof(_SegmentSize) // 2
+        first = _SegmentSize.datagram.offset // 2
+        self.datagrams = memoryview(self._controls).cast("B").cast("H")[first::stride]
+        self._arrays = {size: (_MMsgHdr * capacity)() for size in names}
+        self.headers: dict[int, list[Headers]] = {}
+        self.firsts: dict[int, memoryview] = {}
+        self.counts: dict[int, memoryview] = {}
+        header_size, control_size = ctypes.sizeof(_MMsgHdr), ctypes.sizeof(_SegmentSize)
+        for size, array in self._arrays.items():
+            for index in range(capacity):
+                header = array[index].header
+                header.name = names[size] + index * size
+                header.name_length = size
+                header.control = ctypes.addressof(self._controls) + index * control_size
+                header.control_length = _SEGMENT_SIZE_LENGTH
+            start = ctypes.addressof(array)
+            self.headers[size] = [Headers(start + index * header_size) for index in range(capacity)]
+            words = memoryview(array).cast("B").cast("L")
+            self.firsts[size] = _column(words, _MsgHdr.iov.offset)
+            self.counts[size] = _column(words, _MsgHdr.iov_length.offset)
+
+
+def _column(words: memoryview, offset: int) -> memoryview:
+    """One field of all structures of an array of ``struct mmsghdr``."""
+    size = ctypes.sizeof(ctypes.c_size_t)
+    return words[offset // size :: ctypes.sizeof(_MMsgHdr) // size]

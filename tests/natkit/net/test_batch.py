@@ -299,8 +299,9 @@ def sends_until_full(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_full_send_buffer_drops_the_rest_without_trying(
     batch: DatagramBatch, ports: Ports, portable: bool, sends_until_full: list[int]
 ) -> None:
-    packet = (batch.starts[0], 1, sockaddr.pack(Address("127.0.0.1", 9)))
-    assert list(batch.send(Endpoint(ports()), [packet] * 5)) == [2, 3, 4]
+    name = sockaddr.pack(Address("127.0.0.1", 9))
+    packets = [(batch.starts[0], size, name) for size in range(5)]
+    assert list(batch.send(Endpoint(ports()), packets)) == [2, 3, 4]
     assert sends_until_full == ([1, 1, 1] if portable else [5, 3])
 
 
