@@ -8,7 +8,7 @@
 PORT ?= 3478
 # Where its status page is; port 0 is a free one.
 ADMIN ?= 127.0.0.1:0
-# Tests that run at once; the peers' run one by one.
+# Tests that run at once; of those with peers, files of tests.
 JOBS ?= 2
 # How much larger than its full size a soak is.
 SOAK_SCALE ?= 1
@@ -20,7 +20,7 @@ help:
 	@echo 'make test            all that CI checks: check, unit, peers'
 	@echo '  make check           ruff, mypy, import-linter'
 	@echo '  make unit            tests without foreign software (JOBS=2)'
-	@echo '  make peers           tests against coturn, BIND 9 … as present; PEERS=install installs them'
+	@echo '  make peers           tests against coturn, BIND 9 … as present (JOBS=2); PEERS=install installs them'
 	@echo 'make soak            the same tests at full size (SOAK_SCALE=1)'
 	@echo 'make benchmark       our server beside coturn, our lookups beside sip-dig, kept flows; writes docs/benchmarks.md'
 	@echo 'make format          format the code'
@@ -51,7 +51,7 @@ peers: environment
 ifneq ($(filter true,$(CI))$(filter install,$(PEERS)),)
 	$(BIN)/python -m tests.peering.install
 endif
-	$(BIN)/python -m pytest -m peer
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m peer
 
 soak: environment
 	SOAK=1 SOAK_SCALE=$(SOAK_SCALE) $(BIN)/python -m pytest -m soak --timeout 0

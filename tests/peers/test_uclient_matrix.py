@@ -105,9 +105,12 @@ ROWS = {
         ),
     ),
     "extra requests": Row(
-        ("-G", "-X"),
-        # For peers that it draws, of either family.
-        lambda seen: bool(set(seen.values("peer permitted", "peer")) - {"127.0.0.1"}),
+        # Each of the clients draws a number of peers, of a family that it draws too.
+        ("-G", "-X", "-m", "4"),
+        lambda seen: (
+            bool(set(seen.values("peer permitted", "peer")) - {"127.0.0.1", "::1"})
+            or ("create_permission", "443") in seen.refusals
+        ),
     ),
     "no permission but the channel's": Row(
         ("-I", "-X"),
