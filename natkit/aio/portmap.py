@@ -53,6 +53,7 @@ __all__ = [
     "MappedPort",
     "MappingRefused",
     "PortMapping",
+    "exchange_over_http",
     "map",
     "map_on",
     "open_gateway",
@@ -223,15 +224,18 @@ class PortMapping:
     async def _exchange(self, request: Exchange) -> None:
         result: HttpResponse | Failure
         try:
-            result = await _http(request)
+            result = await exchange_over_http(request)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             said = str(error) or type(error).__name__
             result = Failure(f"the device at {self.gateway}: {said}")
         self._driver.answer(request.request_id, result)
 
 
-async def _http(request: Exchange) -> HttpResponse:
-    """No redirections, no proxies, no more than the limit: it is a stranger's URL."""
+async def exchange_over_http(request: Exchange) -> HttpResponse:
+    """No redirections, no proxies, no more than the limit: it is a stranger's URL.
+
+    Raises httpx2.HTTPError and httpx2.InvalidURL.
+    """
     async with httpx2.AsyncClient(
         timeout=HTTP_TIMEOUT, trust_env=False, follow_redirects=False
     ) as client:

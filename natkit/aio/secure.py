@@ -12,6 +12,7 @@ from natkit.aio.tls import TlsClient, TlsConnections, client_context
 from natkit.errors import MisuseError
 from natkit.locate import Target
 from natkit.machine import StreamFraming, Transport
+from natkit.net.proxy import Proxy
 from natkit.stun.framing import StunFraming
 
 __all__ = [
@@ -46,29 +47,37 @@ SYSTEM_TRUST: Final = Trust()
 """The system's authorities."""
 
 
-def client_streams(server: Target, alpn: Sequence[str], trust: Trust) -> StreamCarrier:
+def client_streams(
+    server: Target, alpn: Sequence[str], trust: Trust, proxy: Proxy | None = None
+) -> StreamCarrier:
     """What carries STUN to ``server`` by its transport, if that is not UDP.
 
+    Over TCP and TLS it is reached through ``proxy``, if there is one.
     Its certificate must be for ``server.tls_name`` (RFC 8489 §6.2.3).  MisuseError when the
     authorities of ``trust`` can't be read.
     """
     match server.transport:
         case Transport.TLS:
-            return client_connections(server, alpn, trust, StunFraming)
+            return client_connections(server, alpn, trust, StunFraming, proxy)
         case Transport.DTLS:
             context = dtls_client_context(trust=trust.roots, verify=trust.verify, alpn=alpn)
             return DtlsAssociations(client=DtlsClient(server.tls_name, context))
         case _:
-            return client_connections(server, alpn, trust, StunFraming)
+            return client_connections(server, alpn, trust, StunFraming, proxy)
 
 
 def client_connections(
-    server: Target, alpn: Sequence[str], trust: Trust, framing: Callable[[], StreamFraming]
+    server: Target,
+    alpn: Sequence[str],
+    trust: Trust,
+    framing: Callable[[], StreamFraming],
+    proxy: Proxy | None = None,
 ) -> StreamConnections:
     """Connections to ``server``, over TLS if that is its transport, else over TCP."""
     if server.transport is Transport.TLS:
-        return TlsConnections(framing, client=_tls_client(server.tls_name, alpn, trust))
-    return StreamConnections(framing)
+        client = _tls_client(server.tls_name, alpn, trust)
+        return TlsConnections(framing, client=client, proxy=proxy)
+    return StreamConnections(framing, proxy=proxy)
 
 
 def _tls_client(name: str, alpn: Sequence[str], trust: Trust) -> TlsClient:

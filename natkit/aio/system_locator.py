@@ -9,7 +9,7 @@ from natkit.errors import DnsFailure, MisuseError, NoService
 from natkit.locate import Target
 from natkit.stun.uri import ServerUri
 
-__all__ = ["SystemLocator"]
+__all__ = ["SystemLocator", "look_up"]
 
 
 class SystemLocator:
@@ -27,11 +27,12 @@ class SystemLocator:
         server = ServerUri.parse(uri)
         transport = server.wire_transport
         port = server.port or server.default_port
-        addresses = await _look_up(server.host, port)
+        addresses = await look_up(server.host, port)
         return [Target(transport, address, server.host, server.host) for address in addresses]
 
 
-async def _look_up(host: str, port: int) -> list[Address]:
+async def look_up(host: str, port: int) -> list[Address]:
+    """The addresses of a host, each with ``port``; raises as :meth:`SystemLocator.locate`."""
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)

@@ -16,10 +16,12 @@ from typing import ClassVar, TypeVar, cast
 
 from natkit.address import Address
 from natkit.aio.driver import Inputs
+from natkit.aio.proxy_client import connect_through
 from natkit.aio.system_errors import unreachable
-from natkit.errors import MalformedMessage, UnreachableError
+from natkit.errors import LocateError, MalformedMessage, UnreachableError
 from natkit.machine import HoldingFraming, Path, StreamFraming, Transmit, Transport
 from natkit.net import sockaddr
+from natkit.net.proxy import Proxy
 
 __all__ = [
     "DROP_ABOVE",
@@ -173,13 +175,19 @@ class StreamConnections:
     """The connections of one driver; a :class:`natkit.aio.driver.StreamCarrier`.
 
     ``framing`` makes what cuts each connection's bytes into messages.  The end of a connection is
-    told once, whoever brought it about.  :class:`natkit.aio.tls.TlsConnections` puts TLS beneath.
+    told once, whoever brought it about.  What it connects to is reached through ``proxy``, if there
+    is one, which then chooses the local address.  :class:`natkit.aio.tls.TlsConnections` puts TLS
+    beneath.
     """
 
     speaks: ClassVar[Transport] = Transport.TCP
 
     def __init__(
-        self, framing: Callable[[], StreamFraming], *, connect_timeout: float = CONNECT_TIMEOUT
+        self,
+        framing: Callable[[], StreamFraming],
+        *,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        proxy: Proxy | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.framing = framing
@@ -187,6 +195,7 @@ class StreamConnections:
         self.unframeable = 0
         """Connections cut because their bytes could not be framed."""
         self.connect_timeout = connect_timeout
+        self.proxy = proxy
         self._connections: dict[Path, _Connection] = {}
         self._servers: list[asyncio.Server] = []
         self._lingering: set[asyncio.Task[None]] = set()
@@ -206,16 +215,17 @@ class StreamConnections:
             raise UnreachableError(
                 f"cannot {doing}: this program speaks {self.speaks.upper()} only"
             )
-        sock = socket.socket(remote.family.socket_family, socket.SOCK_STREAM)
         try:
-            sock.setblocking(False)
-            if local is not None:
-                # One port may have a connection to each of several servers.
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                sock.bind(sockaddr.to_python(sockaddr.pack(local)))
             async with asyncio.timeout(self.connect_timeout):
-                await self.loop.sock_connect(sock, sockaddr.to_python(sockaddr.pack(remote)))
-            connection = await self.open_stream(lambda: _Connection(self, None), sock, doing)
+                sock = await self._reach(local, remote)
+        except (UnreachableError, LocateError, MalformedMessage) as error:
+            raise UnreachableError(f"cannot {doing}: {error}") from error
+        except OSError as error:
+            raise unreachable(doing, error) from error
+        try:
+            # Behind a proxy the socket's peer is the proxy, and the path's is the server.
+            far = None if self.proxy is None else remote
+            connection = await self.open_stream(lambda: _Connection(self, None, far), sock, doing)
         except UnreachableError:
             sock.close()
             raise
@@ -228,6 +238,23 @@ class StreamConnections:
         if connection.path is None:
             raise UnreachableError(f"cannot {doing}: the connection ended at once")
         return connection.path
+
+    async def _reach(self, local: Address | None, remote: Address) -> socket.socket:
+        """A socket that is connected to ``remote``; raises OSError and NatkitErrors."""
+        if self.proxy is not None:
+            return await connect_through(self.proxy, remote)
+        sock = socket.socket(remote.family.socket_family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            if local is not None:
+                # One port may have a connection to each of several servers.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind(sockaddr.to_python(sockaddr.pack(local)))
+            await self.loop.sock_connect(sock, sockaddr.to_python(sockaddr.pack(remote)))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     async def open_stream(
         self,
@@ -259,6 +286,11 @@ class StreamConnections:
         ``accept`` is asked for each; one that it declines is reset.
         """
         self._servers.append(await self.open_server(lambda: _Connection(self, accept), sock))
+
+    def stop_listening(self) -> None:
+        """Accept no more; connections that are there stay."""
+        for server in self._servers:
+            server.close()
 
     async def adopt(self, sock: socket.socket, remote: Address) -> asyncio.Future[None]:
         """Serve a connection that somebody else accepted, whose client is ``remote``.

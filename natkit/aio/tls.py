@@ -25,6 +25,7 @@ from natkit.aio.system_errors import reason
 from natkit.aio.tcp import BACKLOG, CONNECT_TIMEOUT, LINGER, StreamConnections
 from natkit.errors import MisuseError, TlsFailed
 from natkit.machine import Path, StreamFraming, Transport
+from natkit.net.proxy import Proxy
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
@@ -146,8 +147,9 @@ class TlsConnections(StreamConnections):
         client: TlsClient | None = None,
         server: ssl.SSLContext | None = None,
         connect_timeout: float = CONNECT_TIMEOUT,
+        proxy: Proxy | None = None,
     ) -> None:
-        super().__init__(framing, connect_timeout=connect_timeout)
+        super().__init__(framing, connect_timeout=connect_timeout, proxy=proxy)
         self._client = client
         self.server = server
 

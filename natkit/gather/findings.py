@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from natkit.address import Address
+from natkit.address import Address, Family
 from natkit.gather.events import Method, Slot
 from natkit.gather.settings import Rewrite, RewriteMode, StunServer, TurnServer
 from natkit.gather.sockets import Base
-from natkit.ice.candidate import ACTIVE_PORT, CandidateType, LocalCandidate, TcpType
+from natkit.ice.candidate import ACTIVE_PORT, CandidateType, LocalCandidate, NamedAddress, TcpType
 from natkit.ice.priority import tcp_local_preference
 from natkit.locate import Target
 from natkit.machine import Transport
@@ -55,6 +55,7 @@ class Findings:
             address=outside if outside is not None and replaced else base.local,
             base=base.local,
             local_preference=self._preference(base),
+            published=_published(base, base.local.port),
             network=base.host.interface,
         )
         if outside is not None and not replaced:
@@ -70,6 +71,7 @@ class Findings:
             local_preference=self._preference(base),
             server=server,
             via=Transport.UDP,
+            related=_withheld(base),
             network=base.host.interface,
         )
 
@@ -85,6 +87,7 @@ class Findings:
             local_preference=self._preference(base),
             server=gateway,
             via=Transport.UDP,
+            related=_withheld(base),
             network=base.host.interface,
         )
 
@@ -130,6 +133,7 @@ class Findings:
             local_preference=tcp_local_preference(
                 CandidateType.HOST, kind, self._preference(base) >> 3
             ),
+            published=_published(base, address.port),
             network=base.host.interface,
         )
 
@@ -142,3 +146,16 @@ def can_be_told(address: Address, base: Address) -> bool:
     ip = address.ip
     unusable = ip.is_unspecified or ip.is_multicast or address.port == 0
     return address.family is base.family and not unusable
+
+
+def _published(base: Base, port: int) -> NamedAddress | None:
+    """The name that hides the address of ``base``, if it has one."""
+    name = base.host.published
+    return None if name is None else NamedAddress(name, port)
+
+
+def _withheld(base: Base) -> Address | None:
+    """What peers are told in place of a base that is hidden (RFC 8839 §5.1); None: the base."""
+    if base.host.published is None:
+        return None
+    return Address("::" if base.local.family is Family.IPV6 else "0.0.0.0", 9)  # noqa: S104

@@ -70,11 +70,16 @@ class Gatherer:
     """The candidates of one agent; ``gather`` is called once.
 
     ``pacer`` is shared with the agents of the process (:class:`natkit.ice.pacing.Pacer`).
+    MisuseError for the policy RELAY without a TURN server.
     """
 
     def __init__(
         self, settings: GatherSettings, *, random: RandomBytes, pacer: Pacer | None = None
     ) -> None:
+        if settings.policy is Policy.RELAY and not any(
+            isinstance(each, TurnServer) for each in settings.servers
+        ):
+            raise MisuseError("relayed candidates alone are wanted, and there is no TURN server")
         self._settings = settings
         self._desk = Desk()
         self._starts = StartQueue(settings.pacing, pacer or Pacer())

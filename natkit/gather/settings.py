@@ -54,6 +54,8 @@ class HostAddress:
     temporary: bool | None = None
     deprecated: bool | None = None
     tentative: bool | None = None
+    published: str | None = None
+    """What peers are told in place of the address: a name that multicast DNS resolves."""
 
     @property
     def family(self) -> Family:
@@ -216,6 +218,12 @@ class GatherSettings:
     limit: float = 10.0
     """Gathering ends that long after it began, whatever is still silent."""
 
+    release_unused: bool = False
+    """Close sockets and give back relays that no pair needs any more (RFC 8445 §8.3).
+
+    It spares servers, and leaves a later restart with less to choose from.
+    """
+
     keepalive: float = 15.0
     """Between Binding requests that keep reflexive addresses until checks do (§5.1.1.4)."""
 
@@ -226,9 +234,3 @@ class GatherSettings:
             raise MisuseError("a time of a gatherer is more than 0 seconds")
         if not self.families:
             raise MisuseError("a gatherer needs an address family")
-        if self.policy is Policy.RELAY and not any(
-            isinstance(each, TurnServer) for each in self.servers
-        ):
-            raise MisuseError(
-                "the policy wants relayed candidates alone, and there is no TURN server"
-            )

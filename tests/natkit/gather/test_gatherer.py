@@ -546,7 +546,7 @@ def test_an_address_at_which_nobody_can_be_is_no_candidate(wrong: str) -> None:
 
 def test_settings_that_cannot_be_are_refused() -> None:
     wrongs: tuple[Callable[[], object], ...] = (
-        lambda: GatherSettings(policy=Policy.RELAY),
+        lambda: Gatherer(GatherSettings(policy=Policy.RELAY), random=bytes),
         lambda: GatherSettings(families=frozenset()),
         lambda: GatherSettings(limit=0.0),
         lambda: GatherSettings(servers=(StunServer(STUN),) * 33),

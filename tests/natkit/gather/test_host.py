@@ -9,8 +9,23 @@ from natkit.gather.host import preferences, usable
 ALL = GatherSettings()
 
 
-def address(host: str, interface: str = "eth0", **flags: bool) -> HostAddress:
-    return HostAddress(interface=interface, host=host, **flags)
+def address(
+    host: str,
+    interface: str = "eth0",
+    *,
+    is_default: bool = False,
+    temporary: bool = False,
+    deprecated: bool = False,
+    tentative: bool = False,
+) -> HostAddress:
+    return HostAddress(
+        interface=interface,
+        host=host,
+        is_default=is_default,
+        temporary=temporary,
+        deprecated=deprecated,
+        tentative=tentative,
+    )
 
 
 def hosts(*addresses: HostAddress, settings: GatherSettings = ALL) -> list[str]:
