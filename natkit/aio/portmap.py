@@ -36,6 +36,7 @@ from natkit.portmap import (
     Method,
     NatPmp,
     Pcp,
+    PcpServers,
     PortMapEvent,
     PortMapper,
     Protocol,
@@ -44,8 +45,9 @@ from natkit.portmap import (
     Unmapped,
     Wish,
 )
-from natkit.portmap.registry import CLIENT_PORT, SERVER_PORT
+from natkit.portmap.registry import CLIENT_PORT, PCP_ANYCAST, SERVER_PORT
 from natkit.portmap.select import Mapper
+from natkit.portmap.servers import ANYCAST_PATIENCE
 from natkit.portmap.upnp import Exchange, HttpResponse, IgdMapper
 
 __all__ = [
@@ -79,10 +81,20 @@ class MappingRefused(NatkitError):
 
 
 class PortMapping:
-    """One gateway and the mappings that it is asked for; made by :func:`open_gateway`."""
+    """One gateway and the mappings that it is asked for; made by :func:`open_gateway`.
+
+    With ``anycast`` PCP is asked of whoever serves its anycast address (RFC 7723) where the gateway
+    speaks none.
+    """
 
     def __init__(
-        self, gateway: str, local: str, methods: Sequence[Method], leases: Leases | None
+        self,
+        gateway: str,
+        local: str,
+        methods: Sequence[Method],
+        leases: Leases | None,
+        *,
+        anycast: bool = False,
     ) -> None:
         self.gateway = gateway
         self.local_host = local
@@ -92,7 +104,7 @@ class PortMapping:
         self._announcements(Address(gateway, 0).family)
         # Of its own: a gateway without PCP refuses that in words that are NAT-PMP's too.
         for_nat_pmp = self._datagrams.open(Address(local, 0))
-        mappers = _mappers(bound, for_nat_pmp, gateway, methods)
+        mappers = _mappers(bound, for_nat_pmp, gateway, methods, anycast=anycast)
         self.mapper = PortMapper(mappers)
         self._leases = leases
         self._driver: Driver[PortMapEvent | Exchange, HttpResponse] = Driver(
@@ -296,6 +308,7 @@ async def open_gateway(
 ) -> AsyncIterator[PortMapping]:
     """Have a gateway at hand, the system's default one of ``family`` unless it is named.
 
+    Where that one speaks no PCP, whoever serves PCP's anycast address is asked (RFC 7723).
     ``leases`` is a file that remembers what is mapped, so that a later life of the program removes
     what a crash left (:meth:`PortMapping.clean_up`).  At the end every mapping is removed.
     Raises UnreachableError when there is no gateway or no way to it, MisuseError for one that is no
@@ -303,7 +316,9 @@ async def open_gateway(
     """
     host = _default_gateway(family) if gateway is None else Address.of(gateway, 0).host
     local = source_address(Address(host, SERVER_PORT)).host
-    opened = PortMapping(host, local, methods, Leases(leases) if leases is not None else None)
+    remembered = Leases(leases) if leases is not None else None
+    # Who names a gateway means that one alone.
+    opened = PortMapping(host, local, methods, remembered, anycast=gateway is None)
     try:
         await opened.clean_up()
         yield opened
@@ -363,13 +378,19 @@ async def map_on(gateway: PortMapping, wish: Wish) -> AsyncIterator[MappedPort]:
 
 
 def _mappers(
-    bound: Address, for_nat_pmp: Address, gateway: str, methods: Sequence[Method]
+    bound: Address, for_nat_pmp: Address, gateway: str, methods: Sequence[Method], *, anycast: bool
 ) -> dict[Method, Mapper]:
     to_gateway = Path(Transport.UDP, bound, Address(gateway, SERVER_PORT))
     by_nat_pmp = to_gateway._replace(local=for_nat_pmp)
     to_group = Path(Transport.UDP, bound, IgdMapper.group(bound.family))
+    pcp_mappers = [GatewayMapper(to_gateway, Pcp(), random=os.urandom)]
+    if anycast:
+        to_anycast = to_gateway._replace(remote=Address(PCP_ANYCAST[bound.family], SERVER_PORT))
+        pcp_mappers.append(
+            GatewayMapper(to_anycast, Pcp(), random=os.urandom, patience=ANYCAST_PATIENCE)
+        )
     makers: dict[Method, Callable[[], Mapper]] = {
-        Method.PCP: lambda: GatewayMapper(to_gateway, Pcp(), random=os.urandom),
+        Method.PCP: lambda: PcpServers(pcp_mappers),
         Method.NAT_PMP: lambda: GatewayMapper(by_nat_pmp, NatPmp(), random=os.urandom),
         Method.UPNP: lambda: IgdMapper(to_group, gateway, random=os.urandom),
     }

@@ -24,6 +24,7 @@ from natkit.portmap.nat_pmp import NatPmp
 from natkit.portmap.pcp import Pcp
 from natkit.portmap.registry import Protocol
 from natkit.portmap.select import PortMapper
+from natkit.portmap.servers import PcpServers
 
 __all__ = [
     "Filter",
@@ -37,6 +38,7 @@ __all__ = [
     "Method",
     "NatPmp",
     "Pcp",
+    "PcpServers",
     "PortMapEvent",
     "PortMapper",
     "Protocol",

@@ -26,7 +26,6 @@ LONGEST_INTERVAL: Final = 64.0
 """Seconds: the ninth and last of the RFC's intervals."""
 
 _WORDS: Final = {
-    NatPmpResult.UNSUPPORTED_VERSION: "it does not speak NAT-PMP",
     NatPmpResult.NOT_AUTHORIZED: "mapping is switched off, or not allowed for this host",
     NatPmpResult.NETWORK_FAILURE: "it has no external address at the moment",
     NatPmpResult.OUT_OF_RESOURCES: "it has no room for another mapping",
@@ -84,6 +83,10 @@ class NatPmp:
         if version != NAT_PMP_VERSION or not opcode & RESPONSE:
             raise MalformedMessage("no response of NAT-PMP")
         kind, code = opcode & ~RESPONSE, reader.u16()
+        if code == NatPmpResult.UNSUPPORTED_VERSION:
+            # Who answers in this version speaks it: it is PCP's question that is answered so
+            # (RFC 6887 §9), from the socket that both ask from.
+            raise MalformedMessage("the answer to a question of another protocol")
         epoch = reader.u32()
         key = None
         if kind in (NatPmpOpcode.MAP_UDP, NatPmpOpcode.MAP_TCP) and reader.remaining >= 2:

@@ -117,7 +117,10 @@ class Pcp:
         reader.raw(12)
         kind = opcode & ~RESPONSE
         if kind == PcpOpcode.ANNOUNCE:
-            return Reply(Announced(), None, epoch)
+            # Who does not know ANNOUNCE speaks PCP all the same.
+            if code in (PcpResult.SUCCESS, PcpResult.UNSUPP_OPCODE):
+                return Reply(Announced(), None, epoch)
+            return Reply(_refusal(code, lifetime), None, epoch)
         if kind not in (PcpOpcode.MAP, PcpOpcode.PEER):
             raise MalformedMessage(f"PCP opcode {kind}")
         nonce = reader.raw(NONCE_LENGTH)

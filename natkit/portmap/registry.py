@@ -3,6 +3,8 @@
 from enum import IntEnum
 from typing import Final
 
+from natkit.address import Family
+
 SERVER_PORT: Final = 5351
 """Where gateways listen for both protocols (RFC 6886 §3.1, RFC 6887 §19)."""
 
@@ -12,7 +14,7 @@ CLIENT_PORT: Final = 5350
 ANNOUNCEMENT_GROUPS: Final = ("224.0.0.1", "ff02::1")
 """All hosts of the link."""
 
-PCP_ANYCAST: Final = ("192.0.0.9", "2001:1::1")
+PCP_ANYCAST: Final = {Family.IPV4: "192.0.0.9", Family.IPV6: "2001:1::1"}
 """Where a PCP server answers whose address is not known (RFC 7723 §2)."""
 
 PCP_VERSION: Final = 2
