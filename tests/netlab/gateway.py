@@ -76,8 +76,8 @@ class Home:
         self._directory = directory
         self._daemon: PeerProcess | None = None
 
-    def start(self, *, upnp: bool = True, natpmp: bool = True) -> None:
-        """Start the daemon and wait until it listens."""
+    def start(self, *, upnp: bool = True, natpmp: bool = True, extra: str = "") -> None:
+        """Start the daemon and wait until it listens; ``extra`` lines are last, and win."""
         self._directory.mkdir(exist_ok=True)
         file = self._directory / "miniupnpd.conf"
         file.write_text(
@@ -87,6 +87,7 @@ class Home:
                 uuid=uuid4(),
                 directory=self._directory,
             )
+            + extra
         )
         program = program_path("miniupnpd")
         if program is None:
@@ -116,6 +117,10 @@ class Home:
         for chain in ("miniupnpd", "prerouting_miniupnpd", "postrouting_miniupnpd"):
             _run(self.router, "nft", "flush", "chain", "inet", "filter", chain)
         (self._directory / "leases").unlink(missing_ok=True)
+
+    def pinholes(self) -> str:
+        """The router's rules for whom to let in."""
+        return _run(self.router, "nft", "list", "chain", "inet", "filter", "miniupnpd")
 
     def rules(self) -> str:
         """The router's rules for mappings."""
