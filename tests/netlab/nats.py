@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from natkit.behaviour import Filtering, Mapping, PortRule
 from tests.netlab.forwarder import Weather
 from tests.netlab.namespaces import Host, Lab, run
 from tests.netlab.nat64 import translate
@@ -79,6 +80,7 @@ _TRANSLATED = _STATEFUL.replace('"lan"', '{ "lan", "nat64" }')
 class Kind(StrEnum):
     """What stands between a host and the servers."""
 
+    OPEN = "open"
     FULL_CONE = "full-cone"
     ADDRESS_RESTRICTED = "address-restricted"
     PORT_RESTRICTED = "port-restricted"
@@ -94,6 +96,7 @@ class Kind(StrEnum):
 
 
 RULES: Final = {
+    Kind.OPEN: "",
     Kind.FULL_CONE: _STATEFUL + _MASQUERADE + _ALL_PORTS_IN,
     Kind.ADDRESS_RESTRICTED: _STATEFUL + _MASQUERADE + _INPUT_CLOSED + _KNOWN_HOSTS_IN,
     Kind.PORT_RESTRICTED: _STATEFUL + _MASQUERADE + _INPUT_CLOSED,
@@ -106,6 +109,38 @@ RULES: Final = {
     Kind.SHORT_LIVED: _STATEFUL + _MASQUERADE + _INPUT_CLOSED,
     Kind.FIREWALL_IPV6: _STATEFUL,
     Kind.NAT64: _TRANSLATED + _MASQUERADE + _INPUT_CLOSED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What RFC 4787 and RFC 5780 call it; ``ports`` as natkit.behaviour.PortRule does."""
+
+    mapping: Mapping
+    filtering: Filtering
+    ports: PortRule = PortRule.PRESERVED
+
+
+_EVERYBODY = Filtering.ENDPOINT_INDEPENDENT
+_HOSTS = Filtering.ADDRESS_DEPENDENT
+_PORTS = Filtering.ADDRESS_AND_PORT_DEPENDENT
+_CONE = Mapping.ENDPOINT_INDEPENDENT
+_SYMMETRIC = Truth(Mapping.ADDRESS_AND_PORT_DEPENDENT, _PORTS, PortRule.ARBITRARY)
+
+TRUTH: Final = {
+    Kind.OPEN: Truth(Mapping.NONE, _EVERYBODY),
+    Kind.FULL_CONE: Truth(_CONE, _EVERYBODY),
+    Kind.ADDRESS_RESTRICTED: Truth(_CONE, _HOSTS),
+    Kind.PORT_RESTRICTED: Truth(_CONE, _PORTS),
+    Kind.PORT_RESTRICTED_INPUT_OPEN: Truth(_CONE, _PORTS),
+    Kind.SYMMETRIC: _SYMMETRIC,
+    Kind.SYMMETRIC_INPUT_OPEN: _SYMMETRIC,
+    Kind.NESTED: Truth(_CONE, _PORTS),
+    Kind.HAIRPINNING: Truth(_CONE, _EVERYBODY),
+    Kind.UDP_BLOCKED: Truth(Mapping.UNKNOWN, Filtering.UNKNOWN, PortRule.UNKNOWN),
+    Kind.SHORT_LIVED: Truth(_CONE, _PORTS),
+    Kind.FIREWALL_IPV6: Truth(Mapping.NONE, _PORTS),
+    Kind.NAT64: Truth(_CONE, _PORTS),
 }
 
 
@@ -147,13 +182,18 @@ class Internet:
         number = self._cables
         host, router = lab.host("home"), lab.host("router")
         home, gateway = (f"2001:db8:77{number:02x}::{end}" for end in (2, 1))
-        ipv4 = "" if kind is Kind.NAT64 else "{}/24 "
+        ends = (HOME, ROUTER)
+        if kind is Kind.OPEN:
+            # Of a network that is routed to it.
+            ends = (f"198.19.{number}.2", f"198.19.{number}.1")
+        inside, gateway_ipv4 = ends
+        ipv4 = "" if kind is Kind.NAT64 else f"{inside}/24 "
         lab.cable(
-            (host, "eth0", ipv4.format(HOME) + f"{home}/64"),
-            (router, "lan", ipv4.format(ROUTER) + f"{gateway}/64"),
+            (host, "eth0", f"{ipv4}{home}/64"),
+            (router, "lan", f"{ipv4 and f'{gateway_ipv4}/24 '}{gateway}/64"),
         )
         if ipv4:
-            host.configure("route", "add", "default", "via", ROUTER)
+            host.configure("route", "add", "default", "via", gateway_ipv4)
         host.configure("-6", "route", "add", "default", "via", gateway)
         farthest = router
         if kind is Kind.NESTED:
@@ -164,6 +204,9 @@ class Internet:
         self.servers.configure(
             *("-6", "route", "add", f"{home}/128", "via", f"2001:db8:{number:x}::2")
         )
+        if kind is Kind.OPEN:
+            self.servers.configure("route", "add", f"{inside}/32", "via", outside)
+            outside = inside
         for each in {router, farthest}:
             _route(each, RULES[kind], outside)
         if kind is Kind.SHORT_LIVED:

@@ -5,28 +5,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from enum import StrEnum
 from typing import Final, cast
 
 import pytest
 
 from tests.conftest import Sized
-from tests.netlab.coturn import start_coturn
 from tests.netlab.forwarder import Weather
 from tests.netlab.namespaces import lab
-from tests.netlab.nat64 import DOMAIN
-from tests.netlab.nats import (
-    ALTERNATE,
-    ALTERNATE_IPV6,
-    COTURN,
-    PRIMARY,
-    PRIMARY_IPV6,
-    SHORT_LIFETIME,
-    Behind,
-    Internet,
-    Kind,
-)
-from tests.stun_server.process import stun_server
+from tests.netlab.nats import SHORT_LIFETIME, TRUTH, Behind, Internet, Kind
+from tests.netlab.servers import Server, serving
 
 pytestmark = [
     pytest.mark.netns,
@@ -42,37 +29,11 @@ NATKIT: Final = (
 )
 # Silence that is long enough for a loaded machine; a NAT that filters is silent twice a test.
 PATIENCE: Final = ("--patience", "4")
-CONFIG: Final = f"""
-[listeners]
-listen = ["{PRIMARY}:3478", "[{PRIMARY_IPV6}]:3478"]
-alternate = {{ "{PRIMARY}:3478" = "{ALTERNATE}:3479", \
-"[{PRIMARY_IPV6}]:3478" = "[{ALTERNATE_IPV6}]:3479" }}
-"""
-
-# What is said of each: exit status, mapping, filtering, ports.
-EXPECTED: Final = {
-    # It is asked for hairpinning and has none.
-    Kind.FULL_CONE: (1, "endpoint-independent", "endpoint-independent", "preserved"),
-    Kind.ADDRESS_RESTRICTED: (*(0, "endpoint-independent", "address-dependent", "preserved"),),
-    Kind.PORT_RESTRICTED: (
-        *(0, "endpoint-independent", "address-and-port-dependent", "preserved"),
-    ),
-    Kind.PORT_RESTRICTED_INPUT_OPEN: (
-        *(0, "endpoint-independent", "address-and-port-dependent", "preserved"),
-    ),
-    Kind.SYMMETRIC: (
-        *(1, "address-and-port-dependent", "address-and-port-dependent", "arbitrary"),
-    ),
-    Kind.SYMMETRIC_INPUT_OPEN: (
-        *(1, "address-and-port-dependent", "address-and-port-dependent", "arbitrary"),
-    ),
-    Kind.NESTED: (0, "endpoint-independent", "address-and-port-dependent", "preserved"),
-    Kind.HAIRPINNING: (0, "endpoint-independent", "endpoint-independent", "preserved"),
-    Kind.UDP_BLOCKED: (1, "unknown", "unknown", "unknown"),
-    Kind.SHORT_LIVED: (0, "endpoint-independent", "address-and-port-dependent", "preserved"),
-    Kind.FIREWALL_IPV6: (0, "none", "address-and-port-dependent", "preserved"),
-    Kind.NAT64: (0, "endpoint-independent", "address-and-port-dependent", "preserved"),
-}
+# Exit status 1: the mapping depends on the destination, UDP is blocked, or, where hairpinning is
+# asked for, there is none.
+IN_THE_WAY: Final = (
+    *(Kind.SYMMETRIC, Kind.SYMMETRIC_INPUT_OPEN, Kind.UDP_BLOCKED, Kind.FULL_CONE),
+)
 # What it is told to do beside the tests that it always makes.
 EXTRA: Final = {
     Kind.FULL_CONE: ("--hairpin",),
@@ -87,28 +48,6 @@ IN_BAD_WEATHER: Final = (Kind.FULL_CONE, Kind.PORT_RESTRICTED, Kind.SYMMETRIC)
 """Each a filter or a mapping that lost packets could be taken for."""
 
 
-class Server(StrEnum):
-    """Whom to ask; both have two addresses."""
-
-    OURS = "stun-server"
-    COTURN = "coturn"
-
-
-def flags_for(behind: Behind, server: Server) -> tuple[str, ...]:
-    """How to name it to ``natkit nat``."""
-    ipv4, ipv6, name = {
-        Server.OURS: (PRIMARY, PRIMARY_IPV6, "stun"),
-        Server.COTURN: (COTURN[0], COTURN[2], "coturn"),
-    }[server]
-    match behind.kind:
-        case Kind.FIREWALL_IPV6:
-            return (f"[{ipv6}]:3478",)
-        case Kind.NAT64:
-            return (f"{name}.{DOMAIN}", "--resolver", behind.gateway_ipv6)
-        case _:
-            return (f"{ipv4}:3478",)
-
-
 class Asked:
     """A running ``natkit nat`` behind one NAT."""
 
@@ -117,7 +56,7 @@ class Asked:
         self._process = subprocess.Popen(
             [
                 *behind.host.prefix,
-                *(*NATKIT, "nat", *flags_for(behind, server), "--json", *PATIENCE),
+                *(*NATKIT, "nat", *server.flags(behind), "--json", *PATIENCE),
                 *EXTRA.get(behind.kind, ()),
             ],
             stdin=subprocess.DEVNULL,
@@ -141,18 +80,10 @@ class Asked:
 
 
 @pytest.fixture(scope="module")
-def internet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Internet]:
+def internet() -> Iterator[Internet]:
     """Our server and coturn, seen from behind all of them."""
-    directory = tmp_path_factory.mktemp("stun-server")
-    config = directory / "config.toml"
-    config.write_text(CONFIG)
-    with lab() as made:
-        net = Internet(made)
-        listen = ("--listen", f"{PRIMARY}:3478", "--listen", f"[{PRIMARY_IPV6}]:3478")
-        arguments = ("--config", str(config), *listen)
-        with stun_server(directory, *arguments, prefix=net.servers.prefix):
-            start_coturn(made, net.servers, *COTURN)
-            yield net
+    with lab() as made, serving(made) as net:
+        yield net
 
 
 class Cases:
@@ -195,7 +126,7 @@ def test_each_nat_is_named_right(asked: Cases, kind: Kind, server: Server) -> No
     case = asked.plain[kind, server]
     status, family = case.result()
     judge(kind, family)
-    assert status == EXPECTED[kind][0], family
+    assert status == (kind in IN_THE_WAY), family
     if kind not in (Kind.UDP_BLOCKED, Kind.FIREWALL_IPV6):
         outside = case.behind.outside
         assert cast("dict[str, object]", family["mapped_address"])["address"] == outside
@@ -204,7 +135,8 @@ def test_each_nat_is_named_right(asked: Cases, kind: Kind, server: Server) -> No
 def judge(kind: Kind, family: dict[str, object]) -> None:
     """Whether all that was said of a NAT is right."""
     found = [said(family, section) for section in ("mapping", "filtering", "ports")]
-    assert found == list(EXPECTED[kind][1:]), (kind, family)
+    truth = TRUTH[kind]
+    assert found == [truth.mapping, truth.filtering, truth.ports], (kind, family)
     check = CHECKS.get(kind)
     if check is not None:
         check(family)
