@@ -144,6 +144,15 @@ Right, wrong and no answers of {RUNS} runs with `stun-server`.
             [_lossy_row(kind, found) for kind in IN_BAD_WEATHER],
         )
     }
+
+## Why they go wrong
+
+- `turnutils_natdiscovery` binds no address of its own, so it cannot see that there is no NAT; and
+  it asks once and waits for three seconds, so that one lost packet deceives it.
+- `pystun3` does all its tests from one socket. What the server sends from elsewhere is taken in by
+  a router whose own ports are open: that makes an entry there, the next packet of the socket needs
+  another port, and the NAT looks symmetric. It cannot tell a host without NAT either.
+- `stun` knows IPv4 alone, and does not say on what a mapping depends.
 """
 
 
