@@ -57,10 +57,11 @@ class Authentication:
         return None
 
     def challenge(self, realm: str, role: Role, now: float, *, stale: bool = False) -> Rejection:
-        """Ask for credentials, by every algorithm we know, the strongest first (RFC 8760 §2.4)."""
+        """Ask for credentials, by each of the algorithms in their order (RFC 8760 §2.4)."""
         nonce = self._nonces.issue(realm, now)
         challenges = [
-            Challenge(realm, nonce, algorithm, (Qop.AUTH,), stale=stale) for algorithm in Algorithm
+            Challenge(realm, nonce, algorithm, (Qop.AUTH,), stale=stale)
+            for algorithm in self._settings.algorithms
         ]
         kind = _ASKED_BY[role]
         fields = [HeaderField.of(kind, challenge) for challenge in challenges]
@@ -75,7 +76,8 @@ class Authentication:
         now: float,
     ) -> Rejection | None:
         """None when the request is the user's; else what to answer."""
-        secret = secrets.get(credentials.algorithm)
+        offered = credentials.algorithm in self._settings.algorithms
+        secret = secrets.get(credentials.algorithm) if offered else None
         realm = credentials.realm
         # Their uri is not compared with the Request-URI, which proxies before us may have changed
         # (§22.4 step 4): a nonce's count is good once, so a copy for another target is refused.

@@ -265,10 +265,11 @@ class Forwarder:
         if flow is not None:
             if self._is_usable(flow):
                 self._send(branch, flow, now)
-            else:
+                return
+            if branch.contact.needs_flow:
                 # RFC 5626 §5.3.1.
                 self._try_next(branch, self._local(branch, 430), now)
-            return
+                return
         uri = next_hop(branch.request)
         if not isinstance(uri, SipUri):
             self._end(branch, self._local(branch, 404), now)

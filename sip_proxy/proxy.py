@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from natkit.errors import MalformedMessage
+from natkit.keepalive import FlowWatch
 from natkit.machine import Failure, Path, RandomBytes, RequestId, Transmit
 from natkit.sip import HeaderField, NameAddress, Request, Response, Scheme, SipUri
 from natkit.sip.digest_nonces import Nonces
@@ -72,6 +73,7 @@ class Proxy:
         self._desk = Desk(settings, self._transactions, FlowTokens(key), random)
         self._flows = Flows()
         self._forwarder = Forwarder(self._desk, self._flows)
+        self._watch = FlowWatch()
         self._authentication = Authentication(
             settings, Nonces(key, random, unix_offset=unix_offset)
         )
@@ -82,6 +84,9 @@ class Proxy:
         """A datagram, or one message of a stream."""
         if path.transport.is_reliable:
             self._flows.accepted(path)
+        if self._watch.takes(data, path):
+            self._watch.receive(data, path, now)
+            return
         self._transactions.receive(data, path, now)
         self._follow(now)
 
@@ -115,7 +120,7 @@ class Proxy:
 
     def transmits(self) -> Sequence[Transmit]:
         """Take what is to be sent."""
-        return self._transactions.transmits()
+        return [*self._watch.transmits(), *self._transactions.transmits()]
 
     def next_event(self) -> ProxyEvent | None:
         """Take the next event."""

@@ -74,7 +74,7 @@ def read_registration(
         call_id,
         number,
         paths,
-        flow if is_direct else None,
+        flow if is_direct and all(_needs_flow(change, flow) for change in changes) else None,
         headers.get(USER_AGENT) or "",
         limits.contacts,
     )
@@ -117,6 +117,20 @@ def _change_of(
     if instance is not None and "outbound" in supported:
         reg_id = _reg_id_of(contact)
     return ContactChange(str(contact.uri), granted, _q_of(contact), instance, reg_id)
+
+
+def _needs_flow(change: ContactChange, flow: Path) -> bool:
+    """Whether the contact is reached by the flow that its registration came on.
+
+    So it is for RFC 5626, on connections, and where a datagram came from another host than the
+    contact names: a NAT stands between.  A contact that names its own host can do without.
+    """
+    if change.reg_id is not None or flow.transport.is_reliable:
+        return True
+    uri = parse_absolute_uri(change.contact)
+    if not isinstance(uri, SipUri) or uri.address is None:
+        return isinstance(uri, SipUri) and uri.host.endswith(".invalid")  # RFC 7118 §5
+    return uri.address != flow.remote.ip or (uri.port or 5060) == flow.remote.port
 
 
 def _asked(parameter: str | None, header: int | None) -> int | None:

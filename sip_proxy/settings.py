@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from natkit.address import Address, IPNetwork
 from natkit.errors import MisuseError
 from natkit.machine import Transport
+from natkit.sip.digest import Algorithm
 from natkit.sip.grammar import domain_name
 from natkit.sip.registry import DEFAULT_PORTS
 from natkit.sip.transactions import SipTiming
@@ -51,6 +52,8 @@ class Settings:
     timing: SipTiming = field(default_factory=SipTiming)
     registration: RegistrationLimits = field(default_factory=RegistrationLimits)
     authenticate: bool = True
+    algorithms: tuple[Algorithm, ...] = tuple(Algorithm)
+    """What challenges offer, in this order: a client takes the first that it knows (RFC 8760)."""
     trusted: tuple[IPNetwork, ...] = ()
     record_route: bool = True
     redirect: bool = False

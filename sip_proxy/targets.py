@@ -1,7 +1,7 @@
 """Where a request is to go: the target set (RFC 3261 §16.5), in the order to try it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from natkit.errors import MalformedMessage
@@ -16,15 +16,17 @@ __all__ = ["Contact", "contacts_of", "in_order"]
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """A URI to try; ``route`` is what goes before it, ``flow`` the one way to it if it has one.
+    """A URI to try; ``route`` is what goes before it, ``flow`` the best way to it if it has one.
 
-    ``flows`` of one user agent (RFC 5626 §6) stand in one: the next is tried when one fails.
+    With ``needs_flow`` there is no other way.  ``others`` are further flows of the same user agent
+    (RFC 5626 §6): the next is tried when one fails.
     """
 
     uri: SipUri | TelUri | AbsoluteUri
     q: int = LARGEST_Q
     route: tuple[NameAddress, ...] = ()
     flow: Path | None = None
+    needs_flow: bool = True
     others: tuple["Contact", ...] = ()
 
 
@@ -41,7 +43,7 @@ def contacts_of(bindings: Sequence[Binding]) -> list[Contact]:
         else:
             contacts.append(contact)
     for first, *others in flows.values():
-        contacts.append(Contact(first.uri, first.q, first.route, first.flow, tuple(others)))
+        contacts.append(replace(first, others=tuple(others)))
     return contacts
 
 
@@ -58,4 +60,10 @@ def _contact(binding: Binding) -> Contact | None:
     except MalformedMessage:
         # Another version of ours, or somebody, wrote what we cannot use.
         return None
-    return Contact(uri, binding.q, route, binding.flow if not route else None)
+    flow = binding.flow if not route else None
+    return Contact(uri, binding.q, route, flow, binding.is_outbound or not _is_at(uri, flow))
+
+
+def _is_at(uri: SipUri | TelUri | AbsoluteUri, flow: Path | None) -> bool:
+    """Whether a contact names the host that its registration came from: it can be connected to."""
+    return flow is not None and isinstance(uri, SipUri) and uri.address == flow.remote.ip

@@ -55,7 +55,11 @@ class DatagramSockets:
         ``shared``: others may have the same port, for what is sent to groups.  Raises
         UnreachableError.
         """
-        sock = DatagramSocket(bind_udp(local, shared=shared), _batch_of_this_thread())
+        return self.adopt(bind_udp(local, shared=shared))
+
+    def adopt(self, bound_socket: socket.socket) -> Address:
+        """Take over a non-blocking socket that is bound; its address."""
+        sock = DatagramSocket(bound_socket, _batch_of_this_thread())
         bound = sock.local
         self._sockets[bound] = sock
         if self._inputs is not None:

@@ -1,4 +1,4 @@
-"""The three commands, as users start them."""
+"""The four commands, as users start them."""
 
 import subprocess
 import sys
@@ -8,7 +8,12 @@ import pytest
 
 import natkit
 
-COMMANDS = {"natkit": "natkit.cli.main", "sipdns": "sipdns.cli", "stun-server": "stun_server.cli"}
+COMMANDS = {
+    "natkit": "natkit.cli.main",
+    "sip-proxy": "sip_proxy.cli",
+    "sipdns": "sipdns.cli",
+    "stun-server": "stun_server.cli",
+}
 
 
 def start(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-PACKAGES = ("natkit", "sipdns", "stun_server")
+PACKAGES = ("natkit", "sip_proxy", "sipdns", "stun_server")
 
 
 @cache

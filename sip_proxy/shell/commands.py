@@ -1,0 +1,68 @@
+"""``sip-proxy``: its options, and what they start."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from natkit.cli.entry import VersionOption, application
+from natkit.errors import MisuseError
+from natkit.sip.digest import Algorithm, ha1
+from natkit.sip.grammar import domain_name
+from sip_proxy.settings import Settings
+from sip_proxy.shell.listening import SERVED, ListenAddress, open_listeners
+from sip_proxy.shell.running import Users, serve
+from sipdns import Locator
+
+__all__ = ["app"]
+
+app = application(
+    "A SIP proxy and registrar.",
+    example="sip-proxy --domain example.org --listen udp:127.0.0.1:5060 --user alice:secret",
+)
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    domain: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DOMAIN", help="Be the proxy and registrar of it; repeatable."),
+    ] = None,
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[udp:|tcp:]ADDRESS:PORT",
+            help="Serve there, by both without a prefix; repeatable. Default: 0.0.0.0:5060.",
+        ),
+    ] = None,
+    user: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:PASSWORD", help="A user, of every domain; repeatable."),
+    ] = None,
+    _version: VersionOption = False,  # noqa: FBT002 - a flag of typer's
+) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    if not domain:
+        raise MisuseError("name the domain of the users: --domain example.org")
+    domains = frozenset(map(domain_name, domain))
+    wanted = [ListenAddress.parse(each) for each in listen or ["0.0.0.0:5060"]]
+    users = _users(user or [], domains)
+    bound = open_listeners(wanted)
+    settings = Settings(tuple(each.listener for each in bound), domains)
+
+    def announce() -> None:
+        names = [f"{each.listener.transport}:{each.listener.address}" for each in bound]
+        typer.echo(f"serving {', '.join(sorted(domains))} on {', '.join(names)}")
+
+    asyncio.run(serve(settings, bound, users, Locator(transports=SERVED), announce))
+
+
+def _users(texts: list[str], domains: frozenset[str]) -> Users:
+    keys = {}
+    for text in texts:
+        name, colon, password = text.partition(":")
+        if not (name and colon and password):
+            raise MisuseError("--user takes NAME:PASSWORD")
+        for realm in domains:
+            keys[name, realm] = {each: ha1(name, realm, password, each) for each in Algorithm}
+    return Users(keys)

@@ -1,0 +1,200 @@
+"""The running proxy: machine, sockets, users and bindings, wired together."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, assert_never
+
+from natkit.aio.driver import Driver
+from natkit.aio.udp import DatagramSockets
+from natkit.errors import NatkitError
+from natkit.locate import Locator, Target
+from natkit.machine import ClosePath, Failure, Path, Transport
+from natkit.sip.digest import Algorithm
+from sip_proxy.events import (
+    Answered,
+    BindingsChanged,
+    Dropped,
+    FindBindings,
+    FindCredential,
+    FindServers,
+    OpenFlow,
+    ProxyEvent,
+    ProxyResult,
+    UpdateBindings,
+)
+from sip_proxy.location import MemoryLocation
+from sip_proxy.proxy import Proxy
+from sip_proxy.settings import Settings
+from sip_proxy.shell.listening import Bound
+from sip_proxy.shell.streams import Streams
+
+__all__ = ["Admitted", "RunningProxy", "Users", "serve"]
+
+KEY_LENGTH: Final = 32
+
+EXPIRY_INTERVAL: Final = 60.0
+"""Seconds between two looks for bindings that have expired."""
+
+LARGEST_CONNECTIONS: Final = 10_000
+CONNECTIONS_PER_SOURCE: Final = 256
+"""A site behind one NAT has as many phones."""
+
+Secrets = Mapping[Algorithm, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """The users by name and domain, each with keys by algorithm."""
+
+    keys: Mapping[tuple[str, str], Secrets] = field(default_factory=dict)
+
+    def find(self, username: str, realm: str) -> Secrets:
+        """The user's keys; empty where there is no such user."""
+        return self.keys.get((username, realm), {})
+
+
+class Admitted:
+    """Counts connections, in all and of each source address."""
+
+    def __init__(self) -> None:
+        self._by_source: dict[str, int] = {}
+        self._count = 0
+
+    def admit(self, path: Path) -> bool:
+        """Whether one more may be."""
+        source = path.remote.host
+        held = self._by_source.get(source, 0)
+        if self._count >= LARGEST_CONNECTIONS or held >= CONNECTIONS_PER_SOURCE:
+            return False
+        self._by_source[source] = held + 1
+        self._count += 1
+        return True
+
+    def release(self, path: Path) -> None:
+        """An admitted one ended."""
+        source = path.remote.host
+        self._count -= 1
+        self._by_source[source] -= 1
+        if not self._by_source[source]:
+            del self._by_source[source]
+
+
+class RunningProxy:
+    """A proxy that serves from its construction until :meth:`aclose`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        bound: Sequence[Bound],
+        users: Users,
+        locator: Locator,
+        *,
+        key: bytes | None = None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._offset = time.time() - loop.time()
+        self._loop = loop
+        self._users = users
+        self._locator = locator
+        self._location = MemoryLocation()
+        self._tasks: set[asyncio.Task[None]] = set()
+        datagrams = DatagramSockets()
+        for each in bound:
+            if each.listener.transport is Transport.UDP:
+                datagrams.adopt(each.socket)
+        self._datagrams = datagrams
+        self._streams = Streams(Admitted())
+        machine = Proxy(
+            settings,
+            key=os.urandom(KEY_LENGTH) if key is None else key,
+            random=os.urandom,
+            unix_offset=self._offset,
+        )
+        self._driver = Driver[ProxyEvent, ProxyResult](
+            machine, self._on_event, datagrams=datagrams, streams=self._streams
+        )
+        self._streams.listen(bound)
+        self._spawn(self._forget_expired())
+
+    async def aclose(self) -> None:
+        """End at once."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._driver.aclose()
+
+    # ── what the machine asks for ───────────────────────────────────────────────────────────────
+
+    def _on_event(self, event: ProxyEvent) -> None:
+        driver = self._driver
+        match event:
+            case FindCredential(number, username, realm):
+                driver.answer(number, self._users.find(username, realm))
+            case FindBindings(number, address):
+                driver.answer(number, self._location.find(address, self._unix_now()))
+            case UpdateBindings(number, address, registration):
+                outcome = self._location.update(address, registration, self._unix_now())
+                driver.answer(number, outcome)
+            case FindServers(number, uri):
+                self._spawn(self._find(number, uri))
+            case OpenFlow(number, target):
+                self._spawn(self._open(number, target))
+            case ClosePath():
+                pass  # the driver's
+            case Answered() | BindingsChanged() | Dropped():
+                pass
+            case _:
+                assert_never(event)
+
+    async def _find(self, number: int, uri: str) -> None:
+        try:
+            found: Sequence[Target] | Failure = tuple(await self._locator.locate(uri))
+        except NatkitError as error:
+            found = Failure(str(error))
+        self._driver.answer(number, found)
+
+    async def _open(self, number: int, target: Target) -> None:
+        try:
+            path = await self._streams.connect(target.transport, None, target.address)
+        except NatkitError as error:
+            self._driver.answer(number, Failure(str(error)))
+            return
+        self._driver.answer(number, path)
+        self._streams.start(path)
+
+    async def _forget_expired(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRY_INTERVAL)
+            self._location.forget_expired(self._unix_now())
+
+    def _spawn(self, work: "asyncio._CoroutineLike[None]") -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _unix_now(self) -> float:
+        return self._loop.time() + self._offset
+
+
+async def serve(
+    settings: Settings,
+    bound: Sequence[Bound],
+    users: Users,
+    locator: Locator,
+    announce: Callable[[], None],
+) -> None:
+    """Serve until SIGINT or SIGTERM; ``announce`` is called once it does."""
+    running = RunningProxy(settings, bound, users, locator)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    announce()
+    try:
+        await stopped.wait()
+    finally:
+        await running.aclose()
