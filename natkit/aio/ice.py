@@ -270,6 +270,11 @@ class Agent:
         await self._until(lambda: bool(queue), told=False)
         return queue.popleft()
 
+    def take_role(self, *, controlling: bool) -> None:
+        """Take the role that signalling gives, where it gives it late: before ``connect``."""
+        self._check()
+        self._driver.run(partial(self._endpoint.agent.take_role, controlling=controlling))
+
     async def restart(self) -> str:
         """Begin a new session with the same peer (RFC 8445 §9): the new description for it.
 

@@ -48,23 +48,29 @@ class Mdns:
     """Multicast DNS on the links of this machine; made and closed as an async context.
 
     ``interfaces`` are the addresses whose links are used: by default all but loopback's.  A link
-    that carries no multicast is passed over.
+    that carries no multicast is passed over.  Nothing is opened before it is needed.
     """
 
     def __init__(self, interfaces: Iterable[InterfaceAddress] | None = None) -> None:
-        chosen = (
-            tuple(each for each in addresses() if not each.is_loopback)
-            if interfaces is None
-            else tuple(interfaces)
-        )
-        self._sockets = _GroupSockets()
-        links = [link for link in _links(chosen) if self._sockets.join(link)]
-        self._machine = MulticastDns(links, random=os.urandom)
+        self._interfaces = None if interfaces is None else tuple(interfaces)
         self._waiting: dict[str, list[asyncio.Future[str]]] = {}
         self._closed = False
-        self._driver: Driver[MdnsEvent, Failure] = Driver(
-            self._machine, self._on_event, datagrams=self._sockets
-        )
+        self._opened: tuple[MulticastDns, Driver[MdnsEvent, Failure]] | None = None
+
+    @property
+    def _running(self) -> tuple[MulticastDns, Driver[MdnsEvent, Failure]]:
+        """The machine and its driver; MisuseError after the end."""
+        if self._closed:
+            raise MisuseError("multicast DNS was closed")
+        if self._opened is None:
+            chosen = self._interfaces
+            if chosen is None:
+                chosen = tuple(each for each in addresses() if not each.is_loopback)
+            sockets = _GroupSockets()
+            links = [link for link in _links(chosen) if sockets.join(link)]
+            machine = MulticastDns(links, random=os.urandom)
+            self._opened = machine, Driver(machine, self._on_event, datagrams=sockets)
+        return self._opened
 
     async def __aenter__(self) -> Self:
         return self
@@ -82,11 +88,12 @@ class Mdns:
 
         Raises NoService when nobody on the links has the name.
         """
+        machine, driver = self._running
         key = normalized(name)
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(key, []).append(future)
         try:
-            self._driver.run(lambda now: self._machine.resolve(key, now))
+            driver.run(lambda now: machine.resolve(key, now))
             return await future
         finally:
             waiting = self._waiting.get(key, [])
@@ -94,30 +101,34 @@ class Mdns:
                 waiting.remove(future)
                 if not waiting:
                     del self._waiting[key]
-                    self._machine.forget(key)
+                    machine.forget(key)
 
     def can_publish(self, host: str) -> bool:
         """Whether ``host`` is on one of the links."""
-        return self._machine.can_publish(host)
+        return self._running[0].can_publish(host)
 
     def publish(self, host: str) -> str:
         """A new name for an address of this machine, answered for from now on.
 
         Raises MisuseError when it is on none of the links.
         """
-        return self._driver.run(lambda now: self._machine.publish(host, now))
+        machine, driver = self._running
+        return driver.run(lambda now: machine.publish(host, now))
 
     def withdraw(self, name: str) -> None:
         """Stop answering for a name, and tell the link."""
-        self._driver.run(lambda _: self._machine.withdraw(name))
+        machine, driver = self._running
+        driver.run(lambda _: machine.withdraw(name))
 
     async def aclose(self) -> None:
         """Withdraw all names and close the sockets; who still waits gets NoService."""
         if self._closed:
             return
         self._closed = True
-        self._driver.run(lambda _: self._machine.withdraw_all())
-        await self._driver.aclose()
+        if self._opened is not None:
+            machine, driver = self._opened
+            driver.run(lambda _: machine.withdraw_all())
+            await driver.aclose()
         for name in tuple(self._waiting):
             self._on_event(NameUnresolved(name, "closed meanwhile"))
 

@@ -203,6 +203,15 @@ class Agent:
         self._state.changed = True
         self._after(now)
 
+    def take_role(self, now: float, *, controlling: bool) -> None:
+        """Take the role that signalling gives, where it gives it late (RFC 8445 §6.1.1).
+
+        For before the checks: once they are under way, the two agents settle it among themselves.
+        """
+        if self._state.role.controlling is not controlling:
+            self._checking.change_role(controlling)
+            self._after(now)
+
     def restart(self, now: float) -> None:
         """Begin a new session with new parameters (RFC 8445 §9).
 

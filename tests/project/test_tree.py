@@ -18,7 +18,7 @@ FOREIGN_TEXT = ("tests/vectors/",)
 """Copied registries and vectors are kept as they were published."""
 
 SHELLS = re.compile(
-    r"natkit\.(aio|cli|net|relay|server)\b"
+    r"natkit\.(aio|cli|compat|net|relay|server)\b"
     r"|stun_server\.(admin|shell|cli|config|reference|__main__)\b"
     r"|sip_proxy\.(shell|cli)\b"
     r"|sipdns\.(probe|probe_certificates|cli\w*|examiner|locator|nameservers|system|__main__)\b"

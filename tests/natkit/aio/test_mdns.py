@@ -48,7 +48,7 @@ async def test_whoever_stops_waiting_leaves_nothing_behind() -> None:
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert mdns._waiting == {}
-        assert mdns._machine.next_deadline() is None
+        assert mdns._running[0].next_deadline() is None
 
 
 async def test_a_foreign_resolver_that_asks_once_from_any_port_is_answered() -> None:
