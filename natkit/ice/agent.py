@@ -371,6 +371,12 @@ class Agent:
                 traffic.last_received = now
                 self._state.tell(DataReceived(stream.stream, pair.component, data))
                 return True
+        # Its check was answered, so it may send, and does: DTLS's first flight comes at once.
+        for stream in self._state.session.streams:
+            early = stream.early.get(path)
+            if early is not None:
+                self._state.tell(DataReceived(stream.stream, early.component, data))
+                return True
         return False
 
     def _carrier(self, stream: StreamId, component: int) -> Pair | None:
