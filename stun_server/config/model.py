@@ -12,6 +12,7 @@ from natkit.address import Address
 from natkit.errors import MisuseError
 from natkit.net.interfaces import expand_wildcard
 from natkit.server.shared_addresses import MOST_WORKERS
+from stun_server.config.events import Events
 from stun_server.config.listeners import Listeners
 from stun_server.config.operating import Admin, CredentialService, Log
 from stun_server.config.policy import Limits, Policy, RealmLimits
@@ -39,6 +40,7 @@ class Config(Table):
     limits: Limits = Limits()
     admin: Admin = Admin()
     credentials: CredentialService = CredentialService()
+    events: Events = Events()
     log: Log = Log()
     realms: Mapping[RealmName, Realm] = Field(default_factory=dict)
     """Further realms by their names, in the order in which they are tried."""

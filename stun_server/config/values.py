@@ -13,6 +13,7 @@ from dataclasses import field as dataclass_field
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field
 
@@ -272,6 +273,21 @@ def _token(value: object) -> str:
 
 def _server_uri(value: object) -> str:
     return server_uri(_text(value, "a URI"))
+
+
+def http_url(value: object) -> str:
+    """The URL of a web service; MisuseError for another."""
+    text = _text(value, "a URL like https://example.org/events")
+    try:
+        parts = urlsplit(text)
+        found = parts.hostname is not None and parts.port != 0
+    except ValueError:
+        found = False
+    if not found or parts.scheme not in {"http", "https"} or not text.isprintable():
+        raise MisuseError("a URL like https://example.org/events is expected")
+    if parts.username is not None or parts.fragment:
+        raise MisuseError("the URL has a user or a fragment; what is secret goes into token")
+    return text
 
 
 def _text(value: object, what: str) -> str:

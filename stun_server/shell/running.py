@@ -66,6 +66,7 @@ from stun_server.shell.opening_pages import open_pages
 from stun_server.shell.place import Place
 from stun_server.shell.relaying import PlaneSockets
 from stun_server.shell.reloading import Reloading
+from stun_server.shell.session_events import Event, SessionEvents, SessionFact
 from stun_server.shell.state import Keys
 from stun_server.shell.tcp_relaying import AllocationEvent, ConnectionRequest, Relayed, TcpRelaying
 from stun_server.shell.telling import machine_settings
@@ -73,6 +74,7 @@ from stun_server.strangers import ClientPolicy
 
 if TYPE_CHECKING:
     from stun_server.admin.serving import AdminHttp
+    from stun_server.shell.event_delivery import EventDelivery
 
 __all__ = [
     "RunningServer",
@@ -178,6 +180,10 @@ class RunningServer:
         # Messages of connections pass the plane on their way to the driver.
         self._streams.attach(_PlaneFirst(self._plane, self._driver, loop.time))
         self._homes = ClientHomes(self._plane, self._write)
+        self._session_events = SessionEvents(
+            place.worker, os.urandom(6).hex(), time.time, time.time() - loop.time()
+        )
+        self._delivery = _event_delivery(config, logger)
         self._sweeper: asyncio.Task[None] | None = None
         self.administration = OneProcess(
             Parts(
@@ -287,6 +293,9 @@ class RunningServer:
         counts["connections of denied clients"] = self.admission.denied
         counts["unframeable connections"] = self._streams.unframeable
         counts["declined connections"] = self.admission.declined
+        if self._delivery is not None:
+            counts["events delivered"] = self._delivery.sent
+            counts["events lost"] = self._delivery.lost
         counts["refused connections"] = self._streams.refused
         counts["crowded out handshakes"] = self._streams.crowded_out
         return +counts
@@ -302,8 +311,15 @@ class RunningServer:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
+        if self._delivery is not None:
+            for each in self._machine.allocations:
+                number, username = each.allocation_id, each.credential.username
+                counters = self._relayed.counters(number)
+                self._delivery.put(self._session_events.cut(number, username, counters))
         await self.tcp.aclose()
         await self._driver.aclose()
+        if self._delivery is not None:
+            await self._delivery.aclose()
         await self._retirements.aclose()
         await self.users.aclose()
         self.logger.info(
@@ -324,12 +340,19 @@ class RunningServer:
         if isinstance(event, AllocationClosed | AllocationGivenAway):
             # Asked now, before who counts forgets the allocation.
             counters = self._relayed.counters(event.allocation_id)
+        if self._delivery is not None and isinstance(event, SessionFact):
+            self._delivery.put(self._session_event(event, counters))
         if isinstance(event, ConnectionRequest):
             self.tcp.fulfil(event)
         elif self.tcp.concerns(event):
             self._on_tcp_event(event, counters)
         else:
             self._on_plain_event(event, counters)
+
+    def _session_event(self, fact: SessionFact, counters: Counters | None) -> Event:
+        if isinstance(fact, AllocationRefreshed):
+            counters = self._relayed.counters(fact.allocation_id)
+        return self._session_events.event(fact, counters)
 
     def _on_plain_event(
         self,
@@ -486,6 +509,16 @@ class _PlaneFirst:
     def many(self) -> Iterator[None]:
         with self._driver.many():
             yield
+
+
+def _event_delivery(config: Config, logger: Logger) -> "EventDelivery | None":
+    events = config.events
+    if events.url is None:
+        return None
+    # A worker that tells nobody starts faster without what does.
+    from stun_server.shell.event_delivery import EventDelivery  # noqa: PLC0415
+
+    return EventDelivery(events.url, events.token, events.queue, logger)
 
 
 def open_certificates(config: Config) -> Certificates | None:
