@@ -6,7 +6,7 @@ from enum import Enum, auto
 
 from natkit.locate import Target
 from natkit.machine import Path
-from natkit.sip import Request, Response
+from natkit.sip import AbsoluteUri, Request, Response, SipUri, TelUri
 from natkit.sip.transactions import TransactionId
 from sip_proxy.choosing import best_of, with_all_challenges
 from sip_proxy.desk import Incoming
@@ -36,7 +36,7 @@ class Branch:
     fork: "Fork"
     contact: Contact
     request: Request
-    number: int
+    next_hop: SipUri | TelUri | AbsoluteUri
     state: BranchState = BranchState.SEEKING
     hops: deque[Target] = field(default_factory=deque)
     flows: deque[Contact] = field(default_factory=deque)
@@ -79,9 +79,11 @@ class Fork:
         """The branches that are not over."""
         return [branch for branch in self.branches if not branch.is_over]
 
-    def add(self, contact: Contact, request: Request) -> Branch:
-        """A new branch."""
-        branch = Branch(self, contact, request, len(self.branches))
+    def add(
+        self, contact: Contact, request: Request, next_hop: SipUri | TelUri | AbsoluteUri
+    ) -> Branch:
+        """A new branch: the request as it leaves, and the URI of whom to send it to."""
+        branch = Branch(self, contact, request, next_hop)
         branch.flows.extend(contact.others)
         self.branches.append(branch)
         return branch

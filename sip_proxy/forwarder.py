@@ -19,7 +19,6 @@ from sip_proxy.flows import Flows
 from sip_proxy.forking import Branch, BranchState, Fork
 from sip_proxy.forwarding import forwarded, recorded, signed
 from sip_proxy.loops import branch_for
-from sip_proxy.routing import next_hop
 from sip_proxy.targets import Contact, in_order
 
 __all__ = ["Forwarder"]
@@ -78,7 +77,7 @@ class Forwarder:
         self, request: Request, flow: Path | None, fingerprint: str, now: float
     ) -> None:
         """An ACK to a 2xx, which has no transaction (§16.11 without its answer)."""
-        copy = forwarded(request, Contact(request.uri), None)
+        copy, hop = forwarded(request, Contact(request.uri), None)
 
         def send(path: Path | None, at: float) -> None:
             del at
@@ -90,7 +89,7 @@ class Forwarder:
         if flow is not None:
             send(flow if self._is_usable(flow) else None, now)
             return
-        uri = str(next_hop(copy))
+        uri = str(hop)
         self._desk.ask(
             lambda number: FindServers(number, uri),
             lambda found, at: self._path_to(_targets(found), send, at),
@@ -253,7 +252,7 @@ class Forwarder:
             branches: list[Branch] = []
             for contact in now_:
                 fork.tried.add(str(contact.uri))
-                branches.append(fork.add(contact, forwarded(fork.request, contact, share)))
+                branches.append(fork.add(contact, *forwarded(fork.request, contact, share)))
             for branch in branches:
                 if not branch.is_over:
                     self._seek(branch, now)
@@ -270,7 +269,7 @@ class Forwarder:
                 # RFC 5626 §5.3.1.
                 self._try_next(branch, self._local(branch, 430), now)
                 return
-        uri = next_hop(branch.request)
+        uri = branch.next_hop
         if not isinstance(uri, SipUri):
             self._end(branch, self._local(branch, 404), now)
             return
@@ -298,7 +297,7 @@ class Forwarder:
             contact = branch.flows.popleft()
             branch.contact = contact
             breadth = branch.request.headers.get(MAX_BREADTH)
-            branch.request = forwarded(branch.fork.request, contact, breadth)
+            branch.request, branch.next_hop = forwarded(branch.fork.request, contact, breadth)
             self._seek(branch, now)
         else:
             self._end(branch, response, now)

@@ -2,20 +2,22 @@
 
 from natkit.errors import MalformedMessage
 from natkit.machine import Path
-from natkit.sip import Request, Scheme, SipUri, Via
+from natkit.sip import AbsoluteUri, Request, Scheme, SipUri, TelUri, Via
 from natkit.sip.kinds import CONTENT_LENGTH, MAX_BREADTH, MAX_FORWARDS, ROUTE, VIA
 from natkit.sip.registry import INITIAL_MAX_FORWARDS
 from sip_proxy.flow_tokens import FlowToken, FlowTokens
 from sip_proxy.record_route import RECORDED_METHODS, record
-from sip_proxy.routing import postprocess, with_headers, with_uri
+from sip_proxy.routing import next_hop, postprocess, with_headers, with_uri
 from sip_proxy.settings import Listener
 from sip_proxy.targets import Contact
 
 __all__ = ["forwarded", "recorded", "signed"]
 
 
-def forwarded(request: Request, contact: Contact, breadth: int | None) -> Request:
-    """Steps 1 to 3 and 6: the copy, its Request-URI, Max-Forwards and Route."""
+def forwarded(
+    request: Request, contact: Contact, breadth: int | None
+) -> tuple[Request, SipUri | TelUri | AbsoluteUri]:
+    """Steps 1 to 3, 6 and 7: the copy, and the URI of whom to send it to."""
     headers = request.headers
     hops = headers.get(MAX_FORWARDS)
     headers = headers.replace(MAX_FORWARDS, INITIAL_MAX_FORWARDS if hops is None else hops - 1)
@@ -26,7 +28,7 @@ def forwarded(request: Request, contact: Contact, breadth: int | None) -> Reques
     copy = with_headers(request, headers)
     if contact.uri != request.uri:
         copy = with_uri(copy, contact.uri)
-    return postprocess(copy)
+    return postprocess(copy), next_hop(copy)
 
 
 def recorded(

@@ -146,9 +146,12 @@ def _q_of(contact: NameAddress) -> int:
     if text is None:
         return LARGEST_Q
     whole, _, decimals = text.partition(".")
-    if whole not in ("0", "1") or len(decimals) > 3 or not (decimals or "0").isdigit():
+    if whole not in ("0", "1") or len(decimals) > 3 or not (decimals or "0").isdecimal():
         raise MalformedMessage(f"q={text!r} is not between 0 and 1")
-    return min(int(whole + decimals.ljust(3, "0")), LARGEST_Q)
+    thousandths = int(whole + decimals.ljust(3, "0"))
+    if thousandths > LARGEST_Q:
+        raise MalformedMessage(f"q={text!r} is more than 1")
+    return thousandths
 
 
 def _instance_of(contact: NameAddress) -> str | None:

@@ -1,0 +1,252 @@
+"""What a REGISTER does to the bindings, and what is answered (RFC 3261 §10.3, RFC 5626 §6)."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from natkit.sip import HeaderField, NameAddress
+from natkit.sip.kinds import CONTACT, EXPIRES, MIN_EXPIRES, PATH, REQUIRE, SUPPORTED, VIA
+from natkit.sip.via import Via
+from sip_proxy.location import Binding
+from tests.simnet.network import Network
+from tests.sip_proxy.world import DOMAIN, UNIX, Call, Phone, ProxyHost, settings
+
+AOR = f"sip:alice@{DOMAIN}"
+INSTANCE = "<urn:uuid:00000000-0000-1000-8000-000a95a0e128>"
+
+
+class Office:
+    """A proxy, and alice's phone, whose REGISTERs the tests write."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.proxy = ProxyHost(network, settings())
+        self.phone = Phone(network, "alice", "192.0.2.10")
+
+    def register(
+        self,
+        *contacts: str,
+        fields: tuple[HeaderField, ...] = (),
+        call_id: str = "1@alice",
+        number: int | None = None,
+        to: str = f"<{AOR}>",
+    ) -> Call:
+        """Register these contacts, and wait for the answer."""
+        own = [HeaderField.of_text("Contact", contact) for contact in contacts]
+        call = self.phone.send(
+            "REGISTER", f"sip:{DOMAIN}", *own, *fields, to=to, call_id=call_id, number=number
+        )
+        self.network.run_for(1.0)
+        return call
+
+    @property
+    def bindings(self) -> tuple[Binding, ...]:
+        """What the location service has of alice."""
+        return self.proxy.location.find(AOR, self.network.now + UNIX)
+
+    @property
+    def contacts(self) -> list[str]:
+        """Their contacts."""
+        return [binding.contact for binding in self.bindings]
+
+
+@pytest.fixture
+def office() -> Iterator[Office]:
+    with Network(11) as network:
+        yield Office(network)
+
+
+def lifetimes(call: Call) -> list[str | None]:
+    named = call.responses[-1].headers.get_all(CONTACT)
+    return [one.parameter("expires") for one in named if isinstance(one, NameAddress)]
+
+
+def test_without_contacts_it_asks_for_the_bindings(office: Office) -> None:
+    office.register("<sip:alice@192.0.2.10>")
+    asked = office.register(number=9)
+    assert asked.statuses == [200]
+    assert lifetimes(asked) == ["3599"]
+    assert office.contacts == ["sip:alice@192.0.2.10"]
+
+
+@pytest.mark.parametrize(
+    ("contact", "field", "granted"),
+    [
+        ("<sip:a@192.0.2.10>", None, "3600"),
+        ("<sip:a@192.0.2.10>;expires=120", None, "120"),
+        ("<sip:a@192.0.2.10>", 90, "90"),
+        ("<sip:a@192.0.2.10>;expires=120", 90, "120"),
+        ("<sip:a@192.0.2.10>;expires=99999", None, "7200"),
+        ("<sip:a@192.0.2.10>;expires=4294967296", None, "7200"),
+        ("<sip:a@192.0.2.10>;expires=never", None, "3600"),
+    ],
+)
+def test_the_lifetime_is_the_contact_s_or_the_field_s_or_ours(
+    office: Office, contact: str, field: int | None, granted: str
+) -> None:
+    fields = () if field is None else (HeaderField.of(EXPIRES, field),)
+    assert lifetimes(office.register(contact, fields=fields)) == [granted]
+
+
+def test_too_brief_a_lifetime_is_refused_with_the_least_that_is_granted(office: Office) -> None:
+    call = office.register("<sip:a@192.0.2.10>;expires=10")
+    assert call.statuses == [423]
+    assert call.responses[-1].headers.get(MIN_EXPIRES) == 60
+    assert office.contacts == []
+
+
+def test_a_binding_ends_at_its_time(office: Office) -> None:
+    office.register("<sip:a@192.0.2.10>;expires=120")
+    office.network.run_for(118.0)
+    assert len(office.contacts) == 1
+    office.network.run_for(2.0)
+    assert office.contacts == []
+
+
+def test_expires_0_takes_one_binding_away(office: Office) -> None:
+    office.register("<sip:a@192.0.2.10>", "<sip:a@192.0.2.11>")
+    call = office.register("<sip:a@192.0.2.10>;expires=0")
+    assert call.statuses == [200]
+    assert office.contacts == ["sip:a@192.0.2.11"]
+
+
+def test_a_star_with_expires_0_takes_all_away(office: Office) -> None:
+    office.register("<sip:a@192.0.2.10>", "<sip:a@192.0.2.11>")
+    call = office.register("*", fields=(HeaderField.of(EXPIRES, 0),))
+    assert call.statuses == [200]
+    assert office.contacts == []
+
+
+@pytest.mark.parametrize("expires", [None, 60])
+def test_a_star_with_any_other_expires_is_wrong(office: Office, expires: int | None) -> None:
+    office.register("<sip:a@192.0.2.10>")
+    fields = () if expires is None else (HeaderField.of(EXPIRES, expires),)
+    assert office.register("*", fields=fields).statuses == [400]
+    assert len(office.contacts) == 1
+
+
+def test_a_star_beside_a_contact_is_wrong(office: Office) -> None:
+    call = office.register("*", "<sip:a@192.0.2.10>", fields=(HeaderField.of(EXPIRES, 0),))
+    assert call.statuses == [400]
+
+
+def test_equivalent_contacts_are_one_binding(office: Office) -> None:
+    office.register("<sip:a@EXAMPLE.com;transport=tcp>")
+    office.register("<sip:%61@example.com;Transport=TCP>")
+    assert office.contacts == ["sip:%61@example.com;Transport=TCP"]
+
+
+def test_within_one_call_id_only_a_higher_cseq_counts(office: Office) -> None:
+    office.register("<sip:a@192.0.2.10>;expires=100", number=5)
+    for number in (5, 4):
+        assert office.register("<sip:a@192.0.2.10>;expires=0", number=number).statuses == [500]
+    assert len(office.contacts) == 1
+    assert office.register("<sip:a@192.0.2.10>;expires=0", number=6).statuses == [200]
+    assert office.contacts == []
+
+
+def test_another_call_id_begins_anew(office: Office) -> None:
+    office.register("<sip:a@192.0.2.10>", number=5)
+    call = office.register("<sip:a@192.0.2.10>;expires=0", call_id="2@alice", number=1)
+    assert call.statuses == [200]
+    assert office.contacts == []
+
+
+def test_a_registration_is_applied_whole_or_not_at_all(office: Office) -> None:
+    office.register("<sip:a@192.0.2.10>", number=5)
+    call = office.register("<sip:a@192.0.2.11>", "<sip:a@192.0.2.10>", number=4)
+    assert call.statuses == [500]
+    assert office.contacts == ["sip:a@192.0.2.10"]
+
+
+@pytest.mark.parametrize("q", ["0", "0.5", "0.123", "1", "1.000"])
+def test_q_is_kept_as_it_was(office: Office, q: str) -> None:
+    call = office.register(f"<sip:a@192.0.2.10>;q={q}")
+    (contact,) = call.responses[-1].headers.get_all(CONTACT)
+    assert isinstance(contact, NameAddress)
+    assert float(contact.parameter("q") or "1") == float(q)
+
+
+@pytest.mark.parametrize("q", ["2", "1.5", "0.1234", "x", "-1", "", "0.5.5"])
+def test_a_q_that_is_none_is_wrong(office: Office, q: str) -> None:
+    assert office.register(f'<sip:a@192.0.2.10>;q="{q}"').statuses == [400]
+    assert office.contacts == []
+
+
+@pytest.mark.parametrize("to", [f"<sip:{DOMAIN}>", "<sip:alice@example.net>", "<tel:+1234>"])
+def test_who_is_not_of_the_domain_is_not_found(office: Office, to: str) -> None:
+    assert office.register("<sip:a@192.0.2.10>", to=to).statuses == [404]
+
+
+def test_sips_and_sip_and_escapes_name_one_user(office: Office) -> None:
+    office.register("<sip:a@192.0.2.10>", to=f"<sips:%61lice@{DOMAIN.upper()}>")
+    assert office.contacts == ["sip:a@192.0.2.10"]
+
+
+def test_more_contacts_than_allowed_are_refused(office: Office) -> None:
+    many = [f"<sip:a@192.0.2.10:{port}>" for port in range(6000, 6020)]
+    assert office.register(*many).statuses == [200]
+    assert office.register("<sip:a@192.0.2.11>").statuses == [403]
+    assert len(office.contacts) == 20
+
+
+def test_while_the_location_service_is_down_it_is_500(office: Office) -> None:
+    office.proxy.location_is_down = True
+    assert office.register("<sip:a@192.0.2.10>").statuses == [500]
+
+
+class TestOutbound:
+    SUPPORTS = (HeaderField.of(SUPPORTED, "outbound", "path"),)
+
+    def contact(self, reg_id: int, host: str = "192.0.2.10") -> str:
+        return f'<sip:alice@{host}>;reg-id={reg_id};+sip.instance="{INSTANCE}"'
+
+    def test_flows_of_one_instance_stand_side_by_side_by_their_reg_id(self, office: Office) -> None:
+        for reg_id in (1, 2):
+            call = office.register(self.contact(reg_id), fields=self.SUPPORTS)
+            assert call.statuses == [200]
+            assert call.responses[-1].headers.get_all(REQUIRE) == ("outbound",)
+        assert [binding.reg_id for binding in office.bindings] == [1, 2]
+        assert all(binding.flow is not None for binding in office.bindings)
+
+    def test_a_new_registration_of_a_reg_id_replaces_the_old_whatever_its_contact(
+        self, office: Office
+    ) -> None:
+        office.register(self.contact(1), fields=self.SUPPORTS)
+        office.register(self.contact(1, "192.0.2.99"), fields=self.SUPPORTS)
+        assert office.contacts == ["sip:alice@192.0.2.99"]
+
+    def test_without_outbound_in_supported_reg_id_is_passed_over(self, office: Office) -> None:
+        call = office.register(self.contact(1))
+        assert [binding.reg_id for binding in office.bindings] == [None]
+        assert call.responses[-1].headers.get_all(REQUIRE) == ()
+
+    @pytest.mark.parametrize("reg_id", ["0", "x", "99999999999", "2147483648"])
+    def test_a_reg_id_that_is_none_is_passed_over(self, office: Office, reg_id: str) -> None:
+        contact = f'<sip:a@192.0.2.10>;reg-id={reg_id};+sip.instance="{INSTANCE}"'
+        assert office.register(contact, fields=self.SUPPORTS).statuses == [200]
+        assert [binding.reg_id for binding in office.bindings] == [None]
+
+    def test_two_contacts_with_a_reg_id_in_one_request_are_wrong(self, office: Office) -> None:
+        call = office.register(self.contact(1), self.contact(2), fields=self.SUPPORTS)
+        assert call.statuses == [400]
+
+    @pytest.mark.parametrize(("path", "status"), [(None, 439), ("<sip:edge.example.org;lr>", 439)])
+    def test_an_edge_that_keeps_no_flows_is_told(
+        self, office: Office, path: str | None, status: int
+    ) -> None:
+        assert self.through_an_edge(office, path).statuses == [status]
+
+    def test_an_edge_with_ob_in_its_path_keeps_the_flow(self, office: Office) -> None:
+        call = self.through_an_edge(office, "<sip:token@edge.example.org;lr;ob>")
+        assert call.statuses == [200]
+        (binding,) = office.bindings
+        assert binding.path == ("sip:token@edge.example.org;lr;ob",)
+        assert binding.flow is None
+        assert call.responses[-1].headers.has(PATH)
+
+    def through_an_edge(self, office: Office, path: str | None) -> Call:
+        fields = [*self.SUPPORTS, HeaderField.of(VIA, Via.parse("SIP/2.0/UDP a;branch=z9hG4bK1"))]
+        if path is not None:
+            fields.append(HeaderField.of(PATH, NameAddress.parse(path)))
+        return office.register(self.contact(1), fields=tuple(fields))
