@@ -4,6 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from natkit.address import Address
 from natkit.locate import Target
 from natkit.machine import Path
 from natkit.sip import AbsoluteUri, Request, Response, SipUri, TelUri
@@ -30,7 +31,8 @@ class BranchState(Enum):
 class Branch:
     """One target of a fork, tried on one server after the other (RFC 3263 §4.3).
 
-    ``hops`` are the servers left to try, ``flows`` the other flows of its user agent.
+    ``hops`` are the servers left to try, ``flows`` the other flows of its user agent, ``tried_tcp``
+    the servers of UDP that a long request was sent to by TCP first.
     """
 
     fork: "Fork"
@@ -40,6 +42,7 @@ class Branch:
     state: BranchState = BranchState.SEEKING
     hops: deque[Target] = field(default_factory=deque)
     flows: deque[Contact] = field(default_factory=deque)
+    tried_tcp: set[Address] = field(default_factory=set)
     path: Path | None = None
     transaction: TransactionId | None = None
     response: Response | None = None

@@ -303,8 +303,9 @@ class Forwarder:
             self._end(branch, response, now)
 
     def _try_hop(self, branch: Branch, target: Target, now: float) -> None:
-        if target.transport is Transport.UDP and self._is_large(branch.request, target):
+        if target.transport is Transport.UDP and self._is_for_tcp(branch, target):
             # If TCP is refused, UDP it is (§18.1.1).
+            branch.tried_tcp.add(target.address)
             branch.hops.appendleft(target)
             target = replace(target, transport=Transport.TCP)
         listener = self._desk.identity.listener_for(target.transport, target.address)
@@ -396,9 +397,13 @@ class Forwarder:
     def _is_usable(self, flow: Path) -> bool:
         return not flow.transport.is_reliable or flow in self._flows
 
-    def _is_large(self, request: Request, target: Target) -> bool:
-        can_tcp = self._desk.identity.listener_for(Transport.TCP, target.address) is not None
-        return can_tcp and len(bytes(request)) > LARGEST_DATAGRAM
+    def _is_for_tcp(self, branch: Branch, target: Target) -> bool:
+        """Whether a request for UDP is too long for it, and TCP was not tried yet."""
+        return (
+            len(bytes(branch.request)) > LARGEST_DATAGRAM
+            and target.address not in branch.tried_tcp
+            and self._desk.identity.listener_for(Transport.TCP, target.address) is not None
+        )
 
     def _path_to(self, targets: Sequence[Target], then: SendOn, now: float) -> None:
         """The path to the first of ``targets`` that we have a listener for."""
