@@ -43,6 +43,7 @@ _MASQUERADE = """
         oifname "wan" masquerade
     }
 """
+_MASQUERADE_IPV4 = _MASQUERADE.replace("oifname", "meta nfproto ipv4 oifname")
 _RANDOM = _MASQUERADE.replace("masquerade", "masquerade fully-random")
 _ALL_PORTS_IN = """
     chain prerouting { type nat hook prerouting priority -100; policy accept;
@@ -108,7 +109,7 @@ RULES: Final = {
     Kind.UDP_BLOCKED: _NO_UDP + _MASQUERADE,
     Kind.SHORT_LIVED: _STATEFUL + _MASQUERADE + _INPUT_CLOSED,
     Kind.FIREWALL_IPV6: _STATEFUL,
-    Kind.NAT64: _TRANSLATED + _MASQUERADE + _INPUT_CLOSED,
+    Kind.NAT64: _TRANSLATED + _MASQUERADE_IPV4 + _INPUT_CLOSED,
 }
 
 
@@ -159,11 +160,15 @@ class Behind:
 
 
 class Internet:
-    """The host of the servers; each NAT hangs on it by a cable of its own."""
+    """The host of the servers; each NAT hangs on it by a cable of its own.
+
+    It routes between them.
+    """
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self.servers = lab.host("servers")
+        _forward(self.servers)
         for address in (PRIMARY, ALTERNATE, PRIMARY_IPV6, ALTERNATE_IPV6, *COTURN):
             whole = f"{address}/128" if ":" in address else f"{address}/32"
             flags = ("nodad",) if ":" in address else ()
@@ -231,5 +236,9 @@ class Internet:
 
 
 def _route(router: Host, rules: str, outside: str) -> None:
-    run(router, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+    _forward(router)
     run(router, "nft", "-f", "-", text=f"table inet nat {{ {rules.replace('OUTSIDE', outside)} }}")
+
+
+def _forward(host: Host) -> None:
+    run(host, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")

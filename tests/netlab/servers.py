@@ -20,7 +20,7 @@ from tests.netlab.nats import (
     Internet,
     Kind,
 )
-from tests.stun_server.process import stun_server
+from tests.stun_server.process import PASSWORD, USER, stun_server
 
 _CONFIG: Final = f"""
 [listeners]
@@ -60,6 +60,13 @@ class Server(StrEnum):
         return (f"[{address}]:3478" if ":" in address else f"{address}:3478",)
 
 
+def ice_servers(behind: Behind) -> tuple[str, ...]:
+    """Our server's URIs for an ICE agent there: STUN, and TURN over UDP and TCP."""
+    address = Server.OURS.address(behind)
+    host = f"[{address}]" if ":" in address else address
+    return (f"stun:{host}", f"turn:{host}", f"turn:{host}?transport=tcp")
+
+
 @contextmanager
 def serving(lab: Lab) -> Iterator[Internet]:
     """An internet with both of them, which are there until the end."""
@@ -70,6 +77,15 @@ def serving(lab: Lab) -> Iterator[Internet]:
         net = Internet(lab)
         start_coturn(lab, net.servers, *COTURN)
         listen = ("--listen", f"{PRIMARY}:3478", "--listen", f"[{PRIMARY_IPV6}]:3478")
-        arguments = ("--config", str(config), *listen)
+        # The lab's addresses are reserved ones, which a relay refuses unless it is told otherwise.
+        relay = (
+            "--user",
+            f"{USER}:{PASSWORD}",
+            "--allow-peer",
+            "0.0.0.0/0",
+            "--allow-peer",
+            "::/0",
+        )
+        arguments = ("--config", str(config), *listen, *relay)
         with stun_server(directory, *arguments, prefix=net.servers.prefix):
             yield net
