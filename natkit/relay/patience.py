@@ -6,13 +6,23 @@ processor and on a slow one; and only while more waits than there is time for, s
 leave is theirs too.
 """
 
-__all__ = ["OF_CLIENTS", "OF_ONE_HOST", "OF_STRANGERS", "HostsPatience", "Patience"]
+__all__ = [
+    "OF_CLIENTS",
+    "OF_GREETINGS",
+    "OF_ONE_HOST",
+    "OF_STRANGERS",
+    "HostsPatience",
+    "Patience",
+]
 
-OF_STRANGERS = 0.3
-"""Share of the time of all who have no allocation together."""
+OF_GREETINGS = 0.25
+"""Share of the time of the challenges to clients who have no allocation."""
 
-OF_CLIENTS = 0.4
-"""Share of the time of the requests of all who have one."""
+OF_STRANGERS = 0.25
+"""Share of the time of all else that they send."""
+
+OF_CLIENTS = 0.3
+"""Share of the time of the requests of clients who have one."""
 
 OF_ONE_HOST = 0.15
 """Share of the time of the requests that come from one network, as sources are counted."""

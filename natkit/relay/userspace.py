@@ -35,7 +35,7 @@ from natkit.relay.packets import (
     two_words,
     write_channel_header,
 )
-from natkit.relay.patience import OF_CLIENTS, OF_STRANGERS, HostsPatience, Patience
+from natkit.relay.patience import OF_CLIENTS, OF_GREETINGS, OF_STRANGERS, HostsPatience, Patience
 from natkit.relay.plane import (
     AllocationId,
     BindingPolicy,
@@ -101,6 +101,7 @@ class UserspacePlane:
         self._random = random
         self._clock = clock
         self._stopwatch = stopwatch or clock
+        self._greetings_patience = Patience(OF_GREETINGS)
         self._strangers_patience = Patience(OF_STRANGERS)
         self._clients_patience = Patience(OF_CLIENTS)
         self._hosts_patience = HostsPatience()
@@ -514,38 +515,40 @@ class UserspacePlane:
     ) -> None:
         """Have requests answered; while more waits than was taken, only some of them."""
         strangers: list[tuple[bytes, bytes]] = []
-        host = sockaddr.HOST[listener.endpoint.name_size]
         for name, data in unhandled:
             known = listener.clients.get(name)
             if known is None:
                 strangers.append((name, data))
             elif not is_crowded:
                 self.on_unhandled(data, known.client, now)
-            else:
-                self._hand_up_in_turn(known, data, name[host], now)
+            elif not self._hand_up_in_turn(data, known.client, self._clients_patience, now):
+                known.counters.dropped_requests += 1
         if not strangers:
             return
         begin = self._stopwatch()
-        if is_crowded and not self._strangers_patience.has_time(begin):
+        if is_crowded and not self._greetings_patience.has_time(begin):
             self._other.dropped_strangers += len(strangers)
             return
-        for name, data in self._greet(listener, strangers, now):
-            self.on_unhandled(data, _path(listener.local, name), now)
+        strangers = self._greet(listener, strangers, now)
         if is_crowded:
-            self._strangers_patience.spend(self._stopwatch() - begin)
+            self._greetings_patience.spend(self._stopwatch() - begin)
+        for name, data in strangers:
+            path = _path(listener.local, name)
+            if not is_crowded:
+                self.on_unhandled(data, path, now)
+            elif not self._hand_up_in_turn(data, path, self._strangers_patience, now):
+                self._other.dropped_strangers += 1
 
-    def _hand_up_in_turn(self, known: Allocation, data: bytes, host: bytes, now: float) -> None:
-        """Have a client's request answered, unless clients or those of its host had their time."""
-        begin = self._stopwatch()
-        if not (
-            self._clients_patience.has_time(begin) and self._hosts_patience.has_time(host, begin)
-        ):
-            known.counters.dropped_requests += 1
-            return
-        self.on_unhandled(data, known.client, now)
+    def _hand_up_in_turn(self, data: bytes, path: Path, patience: Patience, now: float) -> bool:
+        """Have a request answered, unless all of its kind or its network had their time."""
+        begin, host = self._stopwatch(), path.remote.packed
+        if not (patience.has_time(begin) and self._hosts_patience.has_time(host, begin)):
+            return False
+        self.on_unhandled(data, path, now)
         seconds = self._stopwatch() - begin
-        self._clients_patience.spend(seconds)
+        patience.spend(seconds)
         self._hosts_patience.spend(host, seconds)
+        return True
 
     def _greet(
         self, listener: Listener, strangers: list[tuple[bytes, bytes]], now: float

@@ -50,7 +50,11 @@ class _Client:
         for _ in range(_TRIES):
             self._socket.send(request)
             try:
-                return Message.parse(self._socket.recv(2_048))
+                while True:
+                    answer = Message.parse(self._socket.recv(2_048))
+                    # Not one to an earlier request that was sent again.
+                    if answer.transaction_id == request[8:20]:
+                        return answer
             except TimeoutError:
                 continue
         raise TimeoutError(f"no answer to {self.address}")

@@ -75,9 +75,10 @@ def test_networks_that_were_heard_are_forgotten_with_their_window() -> None:
 class Crowd:
     """A plane whose machine takes a millisecond for each message, by a stopwatch."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, challenges: bool = False) -> None:
         self.rig = Rig()
         self.elapsed = 0.0
+        self.challenged = 0
         self.heard: list[Address] = []
         self.reactor = HandReactor()
         self.plane = UserspacePlane(
@@ -89,12 +90,23 @@ class Crowd:
         )
         self._sock = self.rig.new_socket()
         self.listener = address_of(self._sock)
-        self.plane.listen(self._sock, BindingPolicy())
+        self.plane.listen(self._sock, BindingPolicy(greeter=self if challenges else None))
+
+    def greet(self, data: bytes, client: bytes, now: float) -> bytes | None:
+        """As a greeter: it takes as long, and there is never an answer."""
+        assert (data, len(client), now) == (REQUEST, 6, 1_000.0)
+        self.challenged += 1
+        self.elapsed += 0.001
+        return b""
 
     def _on_unhandled(self, data: bytes, path: Path, now: float) -> None:
         assert (data, now) == (REQUEST, 1_000.0)
         self.heard.append(path.remote)
         self.elapsed += 0.001
+
+    def strangers(self, count: int) -> list[socket.socket]:
+        """So many clients without an allocation, each in a network of its own."""
+        return [self.rig.new_socket(host=f"127.{100 + number}.0.7") for number in range(count)]
 
     def client(self, number: int) -> socket.socket:
         """A client with an allocation, in a network of its own."""
@@ -131,20 +143,46 @@ def test_whoever_comes_when_nothing_else_waits_is_heard(crowd: Crowd) -> None:
 
 
 def test_strangers_who_crowd_in_leave_the_clients_their_turn(crowd: Crowd) -> None:
-    stranger, client = crowd.rig.new_socket(), crowd.client(1)
+    strangers, client = crowd.strangers(CAPACITY - 1), crowd.client(1)
     rounds = 20
     for _ in range(rounds):
-        crowd.send(*[stranger] * (CAPACITY - 1), client)
+        crowd.send(*strangers, client)
         # What is relayed takes time, too.
         crowd.elapsed += 0.02
-    heard = crowd.heard.count(address_of(stranger))
     assert crowd.heard.count(address_of(client)) == rounds
+    heard = len(crowd.heard) - rounds
     assert CAPACITY - 1 <= heard < rounds * (CAPACITY - 1) // 2
     assert crowd.plane.totals().dropped_strangers == rounds * (CAPACITY - 1) - heard
     # Time that passes is time in which they earn theirs.
     crowd.elapsed += 1.0
-    crowd.send(*[stranger] * CAPACITY)
-    assert crowd.heard.count(address_of(stranger)) == heard + CAPACITY
+    crowd.send(*strangers, strangers[0])
+    assert len(crowd.heard) == rounds + heard + CAPACITY
+
+
+def test_strangers_of_one_network_leave_the_others_their_turn(crowd: Crowd) -> None:
+    greedy, other = crowd.strangers(2)
+    rounds = 5
+    for _ in range(rounds):
+        crowd.send(*[greedy] * (CAPACITY - 2), other, other)
+        crowd.elapsed += WINDOW
+    assert crowd.heard.count(address_of(other)) == 2 * rounds
+    assert 0 < crowd.heard.count(address_of(greedy)) < rounds * (CAPACITY - 2) // 2
+
+
+def test_challenges_have_a_share_of_their_own() -> None:
+    crowd = Crowd(challenges=True)
+    try:
+        strangers, client = crowd.strangers(CAPACITY - 1), crowd.client(1)
+        rounds = 20
+        for _ in range(rounds):
+            crowd.send(*strangers, client)
+            crowd.elapsed += 0.02
+        assert crowd.heard == [address_of(client)] * rounds
+        assert CAPACITY - 1 <= crowd.challenged < rounds * (CAPACITY - 1) // 2
+        dropped = crowd.plane.totals().dropped_strangers
+        assert dropped == rounds * (CAPACITY - 1) - crowd.challenged
+    finally:
+        crowd.close()
 
 
 def test_a_network_that_crowds_in_leaves_the_others_their_turn(crowd: Crowd) -> None:
