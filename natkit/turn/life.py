@@ -3,6 +3,7 @@
 What it is used for comes on top: :class:`~natkit.turn.allocation.Allocation`.
 """
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -69,7 +70,7 @@ class _Timer(Enum):
     CLOSE = auto()
 
 
-class Life:
+class Life(ABC):
     """The part of :class:`~natkit.turn.allocation.Allocation` that knows no peers.
 
     Who adds them overrides what :meth:`_forget_peers` and :meth:`_peers_outcome` leave open.
@@ -444,10 +445,11 @@ class Life:
 
     # ── what is made of it ────────────────────────────────────────────────────────────────────
 
+    @abstractmethod
     def _forget_peers(self) -> None:
         """There is nothing at the server for any peer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _peers_outcome(
         self,
         purpose: CreatePermission | BindChannel | ConnectPeer,
@@ -456,4 +458,3 @@ class Life:
         now: float,
     ) -> None:
         """What was asked for on behalf of a peer at ``started_at`` has ended."""
-        raise NotImplementedError

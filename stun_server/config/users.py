@@ -49,7 +49,8 @@ class UserOptions(Table):
     """What clients are offered, in this order; none: only what RFC 5389
     clients know."""
     username_anonymity: Switch = DEFAULT.username_anonymity
-    """Whether clients may send USERHASH in place of USERNAME."""
+    """Whether clients may send USERHASH in place of USERNAME; never where secrets make time-limited
+    credentials or access tokens are taken, for nobody could tell whose hash it is."""
     nonce_lifetime: Seconds = int(DEFAULT.nonce_lifetime)
     """Seconds after which a client must take a new nonce."""
 

@@ -28,8 +28,8 @@ def test_the_examples_of_the_page_are_configurations(text: str, tmp_path: Path) 
 
 def test_the_page_names_no_option_that_there_is_not() -> None:
     tables = "|".join(Config.model_fields)
-    # A file of the data directory is called like one.
-    text = PAGE.read_text(encoding="utf-8").replace("users.sqlite3", "")
+    # Two files of the data directory are called like options.
+    text = re.sub(r"users\.sqlite3|admin\.sock", "", PAGE.read_text(encoding="utf-8"))
     named = re.findall(rf"`({tables})\.(\w+)", text)
     assert named
     for table, option in named:
