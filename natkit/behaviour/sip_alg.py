@@ -102,7 +102,7 @@ def _compare(request: Request, response: Response, outside: Address) -> Fact:
         # A server that says nothing of it breaks RFC 3581, and shows nothing.
         same += received is not None
     for name, before, after in (
-        (FROM.name, str(request.headers.get(FROM)), str(response.headers.get(FROM))),
+        (FROM.name, _uri(request.headers.get(FROM)), _uri(response.headers.get(FROM))),
         (CALL_ID.name, request.headers.get(CALL_ID), response.headers.get(CALL_ID)),
     ):
         if before == after:
@@ -113,6 +113,10 @@ def _compare(request: Request, response: Response, outside: Address) -> Fact:
         return Fact(holds=True, confidence=1.0, evidence=tuple(changed))
     line = f"{same} of {CHECKS} things that gateways rewrite came back as they were sent"
     return Fact(holds=False, confidence=same / CHECKS, evidence=(line,))
+
+
+def _uri(named: NameAddress | None) -> str:
+    return "" if named is None else str(named.uri)
 
 
 def addresses_in_payload(answers: list[tuple[Address, Address, Address | None]]) -> Fact:

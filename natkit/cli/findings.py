@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Annotated, NamedTuple
 
 import typer
+from rich.console import Console
 from rich.text import Text
 
 from natkit.address import Address
@@ -34,6 +36,7 @@ __all__ = [
     "Row",
     "as_object",
     "explain",
+    "folded",
     "milliseconds",
     "show",
     "target_object",
@@ -121,13 +124,27 @@ class Row(NamedTuple):
 
 
 def show(title: str, rows: Sequence[Row]) -> None:
-    """Print a title and aligned rows."""
+    """Print a title and aligned rows; what is too long goes on below itself."""
     width = max(len(row.name) for row in rows)
     out = console()
     # As Text: rich would take the brackets of an IPv6 address for markup.
     out.print(Text(title, style="bold"))
     for row in rows:
-        out.print(Text.assemble(f"  {row.name:<{width}}  ", (row.value, row.style)))
+        first, *rest = folded(row.value, out, width + 4)
+        out.print(Text.assemble(f"  {row.name:<{width}}  ", (first, row.style)))
+        for line in rest:
+            out.print(Text.assemble(" " * (width + 4), (line, row.style)))
+
+
+def folded(text: str, out: Console, indent: int) -> list[str]:
+    """The lines that a text takes behind an indent; one where nobody's window limits them.
+
+    No word is broken.
+    """
+    if out.soft_wrap or len(text) <= out.width - indent:
+        return [text]
+    width = max(out.width - indent, 1)
+    return wrap(text, width, break_long_words=False, break_on_hyphens=False) or [text]
 
 
 def milliseconds(seconds: float) -> str:

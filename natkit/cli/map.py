@@ -41,6 +41,7 @@ from natkit.portmap import GatewayRestarted, Mapped, Mapping, MappingLost, Metho
 
 __all__ = ["EXAMPLE", "map_port"]
 
+NAMES = {Method.PCP: "PCP", Method.NAT_PMP: "NAT-PMP", Method.UPNP: "UPnP"}
 EXAMPLE = "natkit map 40000 --udp"
 
 
@@ -217,7 +218,7 @@ def _report(
         )
         return
     rows = [
-        Row(method.upper(), said, "green" if said.startswith("yes") else "")
+        Row(NAMES[method], said, "green" if said.startswith("yes") else "")
         for method, said in gateway.answers.items()
     ]
     if mapping is None:
@@ -227,7 +228,7 @@ def _report(
     mapped_rows = [
         Row("external", f"{mapping.external} ({protocol})", "green"),
         Row("internal", str(mapping.internal)),
-        Row("granted by", f"{mapping.gateway.host}, {mapping.method.upper()}"),
+        Row("granted by", f"{mapping.gateway.host}, {NAMES[mapping.method]}"),
         Row("lifetime", f"{mapping.lifetime:.0f} s, renewed" if mapping.lifetime else "no end"),
     ]
     if seen is not None:

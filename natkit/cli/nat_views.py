@@ -18,7 +18,7 @@ from natkit.behaviour import (
     Way,
 )
 from natkit.cli.entry import console
-from natkit.cli.findings import Row, as_object, milliseconds, show
+from natkit.cli.findings import Row, as_object, folded, milliseconds, show
 from natkit.cli.nat_details import (
     detail_objects,
     detail_rows,
@@ -52,6 +52,7 @@ WAY: Final = {
     Way.RELAY: ("relay only (TURN)", "red"),
     Way.UNKNOWN: ("cannot be told", "yellow"),
 }
+METHOD_NAMES: Final = {"pcp": "PCP", "nat-pmp": "NAT-PMP", "upnp": "UPnP"}
 FAMILY: Final = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
 UDP: Final = {False: "passes", True: "blocked", None: "unknown"}
 
@@ -79,7 +80,10 @@ def show_survey(survey: Survey) -> None:
     out = console()
     out.print(Text("what to do", style="bold"))
     for line in advice(survey):
-        out.print(Text(f"  {line}"))
+        first, *rest = folded(line, out, 2)
+        out.print(Text(f"  {first}"))
+        for more in rest:
+            out.print(Text(f"    {more}"))
 
 
 def _interface(local: LocalAddress, gateways: tuple[Gateway, ...]) -> str:
@@ -203,7 +207,7 @@ def _lifetime(finding: LifetimeFinding) -> str:
 
 def _show_gateway(survey: GatewaySurvey) -> None:
     rows = [
-        Row(method.upper(), said, "green" if said.startswith("yes") else "")
+        Row(METHOD_NAMES[method], said, "green" if said.startswith("yes") else "")
         for method, said in survey.methods.items()
     ]
     if survey.external is not None:

@@ -54,6 +54,12 @@ class Reply:
     epoch: int | None
 
 
+def is_reachable(host: str) -> bool:
+    """Whether anybody could be reached at an external address; private ones, behind another NAT."""
+    address = Address(host, 0).ip
+    return not (address.is_unspecified or address.is_multicast or address.is_loopback)
+
+
 class Dialect(Interface):
     """One protocol; without state, but for what it was made with."""
 

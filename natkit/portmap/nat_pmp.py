@@ -6,7 +6,7 @@ from typing import Final
 from natkit.address import Address
 from natkit.errors import MalformedMessage
 from natkit.machine import RandomBytes
-from natkit.portmap.dialect import ExternalHost, Granted, Refused, Reply
+from natkit.portmap.dialect import ExternalHost, Granted, Refused, Reply, is_reachable
 from natkit.portmap.mapping import Method, Wish
 from natkit.portmap.registry import (
     NAT_PMP_VERSION,
@@ -94,7 +94,11 @@ class NatPmp:
         if code != NatPmpResult.SUCCESS:
             return Reply(_refusal(code), key, epoch)
         if kind == NatPmpOpcode.EXTERNAL_ADDRESS:
-            return Reply(ExternalHost(Address.from_packed(reader.raw(4), 0).host), None, epoch)
+            host = Address.from_packed(reader.raw(4), 0).host
+            if not is_reachable(host):
+                # What gateways say that have none at the moment, and others that make one up.
+                return Reply(_refusal(NatPmpResult.NETWORK_FAILURE), None, epoch)
+            return Reply(ExternalHost(host), None, epoch)
         if key is None:
             raise MalformedMessage(f"NAT-PMP opcode {kind}, or a short response")
         external_port, lifetime = reader.u16(), reader.u32()

@@ -7,7 +7,7 @@ from typing import Final
 from natkit.address import Address
 from natkit.errors import MalformedMessage
 from natkit.machine import RandomBytes
-from natkit.portmap.dialect import Announced, Granted, Refused, Reply
+from natkit.portmap.dialect import Announced, Granted, Refused, Reply, is_reachable
 from natkit.portmap.mapping import Filter, Method, Wish
 from natkit.portmap.registry import (
     LARGEST_MESSAGE,
@@ -134,6 +134,8 @@ class Pcp:
         key = _key(kind, nonce, protocol, internal_port)
         if code != PcpResult.SUCCESS:
             return Reply(_refusal(code, lifetime), key, epoch)
+        if lifetime and not is_reachable(external_host):
+            raise MalformedMessage(f"a mapping at {external_host}, where nobody is reached")
         return Reply(Granted(external_port, external_host, lifetime), key, epoch)
 
     def interval(self, sent: int, previous: float, random: RandomBytes) -> float:

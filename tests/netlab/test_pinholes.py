@@ -92,4 +92,4 @@ def test_the_gateway_tells_its_protocols_by_ipv6(network: Home) -> None:
     shown = run_on(network.host, [*NATKIT, "map", "--ipv6", "--gateway", GATEWAY])
     assert shown.returncode == 0, shown.stderr
     said = {line.split()[0]: line.split()[1] for line in shown.stdout.splitlines()[1:]}
-    assert said == {"PCP": "yes", "UPNP": "yes"}
+    assert said == {"PCP": "yes", "UPnP": "yes"}

@@ -8,6 +8,7 @@ line before its fence::
                                             its address replaces this text
     <!-- run dns=192.0.2.53:53 -->          while BIND 9 serves tests/project/zones, likewise
     <!-- run server=… dns=… -->             both
+    <!-- run gateway=192.168.1.1 -->        behind miniupnpd, in a network of the test's own
     <!-- not run: installs the project -->  never; only for console blocks
 
 The server knows the user ``alice`` with the password ``secret`` and allows loopback as a peer.
@@ -28,12 +29,15 @@ FENCE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 RUNNABLE = {"python", "console"}
-SETTING = re.compile(r"(server|dns)=(\S+)")
+SETTING = re.compile(r"(server|dns|gateway)=(\S+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """One block; ``server`` and ``dns`` are the texts that the running peers' addresses replace."""
+    """One block.
+
+    ``server``, ``dns`` and ``gateway`` are the texts that the running peers' addresses replace.
+    """
 
     page: str
     line: int
@@ -42,6 +46,7 @@ class Snippet:
     is_run: bool
     server: str | None = None
     dns: str | None = None
+    gateway: str | None = None
 
     @property
     def name(self) -> str:
