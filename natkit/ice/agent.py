@@ -174,11 +174,11 @@ class Agent:
         if current is not None and _same_session(current, parameters):
             found.remote = parameters
             return
-        if self._is_of_the_past(stream, parameters):
-            self._state.dropped.stale += 1
-            return
         if current is not None:
-            self._restart(now, by_peer=True)
+            if self._is_of_the_past(stream, parameters):
+                self._state.dropped.stale += 1
+                return
+            self._follow(found, now)
             found = self._stream(stream)
         found.learn(parameters)
         found.last_news = now
@@ -439,14 +439,32 @@ class Agent:
 
     # ── sessions ────────────────────────────────────────────────────────────────────────────────
 
+    def _follow(self, stream: StreamSession, now: float) -> None:
+        """The peer has begun a new session.
+
+        If both restart at once, what the peer had told before it heard of our restart looks like
+        its part of our session, until its real one comes.  To answer that by another restart would
+        make the peer restart too, and so on without end.
+        """
+        state = self._state
+        lite_and_done = stream.remote is not None and stream.remote.lite and stream.selected
+        if not state.session.is_own or stream.mutual or lite_and_done:
+            self._restart(now, by_peer=True)
+        else:
+            self._conclusion.begin_anew(stream, now)
+            state.tell(Restarted(state.session.generation, by_peer=True))
+
     def _restart(self, now: float, *, by_peer: bool) -> None:
         state = self._state
         old = state.session
-        session = Session(old.generation + 1, self._parameters(draw_credentials(self._random)))
-        for stream, local in enumerate(state.locals):
+        session = Session(
+            old.generation + 1,
+            self._parameters(draw_credentials(self._random)),
+            is_own=not by_peer,
+        )
+        for stream, local in zip(old.streams, state.locals, strict=True):
             local.retold(session.local.username_fragment)
-            session.streams.append(StreamSession(stream, local.components))
-            session.streams[-1].last_news = now
+            session.streams.append(stream.successor(now))
         self._conclusion.supersede(old)
         state.session = session
         state.changed = True
@@ -454,10 +472,8 @@ class Agent:
 
     def _is_of_the_past(self, stream: StreamId, parameters: Parameters) -> bool:
         """Whether they are of a session that this side has left by a restart of its own."""
-        return any(
-            remote is not None and _same_session(remote, parameters)
-            for remote in self._conclusion.past_remotes(stream)
-        )
+        past = self._conclusion.past_remotes(stream)
+        return any(_same_session(each, parameters) for each in past)
 
     def _parameters(self, credentials: tuple[str, str]) -> Parameters:
         return Parameters(

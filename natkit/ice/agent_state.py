@@ -97,13 +97,15 @@ class StreamSession:
     __slots__ = (
         "checklist",
         "components",
+        "discovered_count",
         "early",
         "failed",
         "last_news",
         "lost",
+        "mutual",
         "nominating",
+        "peer_reflexive_count",
         "pending",
-        "prflx_count",
         "remote",
         "remote_candidates",
         "remote_ended",
@@ -132,10 +134,21 @@ class StreamSession:
         self.nominating: dict[int, Pair] = {}
         """The pair of each component that this side's nominating check is for."""
         self.valid_told: set[int] = set()
-        self.prflx_count = 0
+        self.peer_reflexive_count = 0
+        self.discovered_count = 0
+        """Peer-reflexive candidates of this side."""
+        self.mutual = False
+        """Whether the peer is known to have our current parameters beside those we have of it."""
         self.last_news = 0.0
         """When the last candidate of either side came."""
         self.failed = False
+
+    def successor(self, now: float) -> "StreamSession":
+        """The stream in the next session, which what came too early belongs to."""
+        after = StreamSession(self.stream, self.components)
+        after.pending = self.pending
+        after.last_news = now
+        return after
 
     def learn(self, parameters: Parameters) -> None:
         """The peer's parameters came."""
@@ -162,11 +175,13 @@ class StreamSession:
 class Session:
     """One ICE session: from one description or restart to the next (RFC 8445 §2)."""
 
-    __slots__ = ("generation", "key", "local", "streams")
+    __slots__ = ("generation", "is_own", "key", "local", "streams")
 
-    def __init__(self, generation: int, local: Parameters) -> None:
+    def __init__(self, generation: int, local: Parameters, *, is_own: bool = False) -> None:
         self.generation = generation
         self.local = local
+        self.is_own = is_own
+        """Whether this side began it, by a restart that the peer did not ask for."""
         self.key = short_term_key(local.password)
         self.streams: list[StreamSession] = []
 

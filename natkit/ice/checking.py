@@ -9,7 +9,7 @@ from natkit.ice.connections import Connections
 from natkit.ice.consent import Consents
 from natkit.ice.events import CandidateDiscovered, RoleChanged
 from natkit.ice.explanation import PairState
-from natkit.ice.freezing import thaw_alike, thaw_one
+from natkit.ice.freezing import next_to_thaw, thaw_alike
 from natkit.ice.nomination import Nominations
 from natkit.ice.pair import Pair
 from natkit.ice.priority import peer_reflexive_priority
@@ -56,27 +56,26 @@ class Checking:
                 state.timers.set(PACE, slot)
                 return
         self._has_slot = False
-        if self._check_next(now):
-            self._ready_at = now + state.pacing
+        self._ready_at = now + state.pacing
+        self._check_next(now)
         self.wake(now)
 
     def _has_work(self) -> bool:
-        return any(
-            stream.remote is not None
-            and (
-                stream.checklist.nominations
-                or (
-                    stream.checklist.state is ChecklistState.RUNNING
-                    and any(
-                        pair.state in (PairState.WAITING, PairState.FROZEN)
-                        for pair in stream.checklist.pairs
-                    )
-                )
-            )
-            for stream in self._state.session.streams
-        )
+        session = self._state.session
+        for stream in session.streams:
+            checklist = stream.checklist
+            if stream.remote is None:
+                continue
+            if checklist.nominations:
+                return True
+            if checklist.state is ChecklistState.RUNNING and (
+                any(pair.state is PairState.WAITING for pair in checklist.pairs)
+                or next_to_thaw(session.checklists, checklist) is not None
+            ):
+                return True
+        return False
 
-    def _check_next(self, now: float) -> bool:
+    def _check_next(self, now: float) -> None:
         """One check of the check list whose turn it is, or of the next that has one."""
         session = self._state.session
         streams = session.streams
@@ -88,12 +87,11 @@ class Checking:
             checklist = stream.checklist
             pair = checklist.next_pair()
             if pair is None and checklist.state is ChecklistState.RUNNING:
-                pair = thaw_one(session.checklists, checklist)
+                pair = next_to_thaw(session.checklists, checklist)
             if pair is not None:
                 self._turn = place + 1
                 self._check(session, stream, pair, now)
-                return True
-        return False
+                return
 
     def _check(self, session: Session, stream: StreamSession, pair: Pair, now: float) -> None:
         checklist = stream.checklist
@@ -105,6 +103,7 @@ class Checking:
         nominates = stream.nominating.get(pair.component) is pair
         if not pair.is_valid:
             pair.state = PairState.IN_PROGRESS
+            pair.transmissions = 0
             pair.reason = "its check is not answered yet"
         if pair.path is None:
             self._connections.open(session, stream, pair, now)
@@ -165,7 +164,7 @@ class Checking:
         if was_dropped and not pair.wants_nomination:
             # RFC 8445 §8.1.2: the answer is waited for, but another pair was selected.
             return
-        thaw_alike(check.session.checklists, pair.foundation)
+        thaw_alike(check.session.checklists, pair)
         self._state.changed = True
         if check.nominates and check.controlling:
             self._nominations.answered(check.session, stream, pair, now)
@@ -187,9 +186,9 @@ class Checking:
                 and other.local.source.base == pair.local.source.base
             ):
                 return other.mapped
-        stream.prflx_count += 1
+        stream.discovered_count += 1
         discovered = Candidate(
-            foundation=f"local{stream.prflx_count}",
+            foundation=f"local{stream.discovered_count}",
             component=pair.component,
             transport=told.transport,
             priority=peer_reflexive_priority(told.priority, told.transport),
@@ -242,8 +241,29 @@ class Checking:
             return
         if check.stopped:
             return
-        if check.session is self._state.session:
-            self._fail(check.session, check.stream, check.pair, reason, now)
+        if check.session is not self._state.session:
+            return
+        if code is None and self._is_worth_another(check):
+            if check.nominates:
+                check.stream.checklist.nominations.append(check.pair)
+            else:
+                check.pair.was_repeated = True
+                check.stream.checklist.trigger(check.pair)
+            return
+        self._fail(check.session, check.stream, check.pair, reason, now)
+
+    def _is_worth_another(self, check: Check) -> bool:
+        """Whether the path seems alive though nothing answered: the peer was heard meanwhile.
+
+        Where three packets in ten are lost each way, one check in a hundred stays unanswered.
+        """
+        pair = check.pair
+        heard = pair.traffic.last_received
+        if heard is None or heard <= check.transaction.started_at or check.answered_elsewhere:
+            return False
+        if check.nominates:
+            return check.stream.nominating.get(pair.component) is pair
+        return not pair.was_repeated
 
     def _fail(
         self, session: Session, stream: StreamSession, pair: Pair, reason: str, now: float

@@ -11,6 +11,9 @@ from natkit.ice.explanation import PairState
 from natkit.ice.pair import Local, Pair, PairKey
 from natkit.machine import Path, Transport
 
+MOST_TRIGGERED_IN_A_ROW = 3
+"""Triggered checks before one that waits has its turn."""
+
 _UNDECIDED = (PairState.FROZEN, PairState.WAITING, PairState.IN_PROGRESS)
 
 
@@ -25,7 +28,15 @@ class ChecklistState(Enum):
 class Checklist:
     """The pairs of one stream by falling priority, and the queue of triggered checks."""
 
-    __slots__ = ("_by_key", "nominations", "pairs", "started_at", "state", "triggered")
+    __slots__ = (
+        "_by_key",
+        "_triggered_in_a_row",
+        "nominations",
+        "pairs",
+        "started_at",
+        "state",
+        "triggered",
+    )
 
     def __init__(self) -> None:
         self.state = ChecklistState.RUNNING
@@ -35,6 +46,7 @@ class Checklist:
         """Valid pairs whose nominating check is to be sent next (RFC 8445 §8.1.1)."""
         self.started_at: float | None = None
         self._by_key: dict[PairKey, Pair] = {}
+        self._triggered_in_a_row = 0
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -73,16 +85,26 @@ class Checklist:
             self.triggered.append(pair)
 
     def next_pair(self) -> Pair | None:
-        """The pair to check now: to nominate it, triggered, or the best that waits (§6.1.4.2)."""
+        """The pair to check now: to nominate it, triggered, or the best that waits (§6.1.4.2).
+
+        After some triggered checks one that waits has its turn.  Between two NATs that give each
+        destination another port, every triggered check leads to a new address and so to the next
+        one: without end, and in vain.
+        """
         while self.nominations:
             pair = self.nominations.popleft()
             if pair.is_valid:
                 return pair
+        waiting = next((pair for pair in self.pairs if pair.state is PairState.WAITING), None)
         while self.triggered:
+            if self._triggered_in_a_row >= MOST_TRIGGERED_IN_A_ROW and waiting is not None:
+                break
             pair = self.triggered.popleft()
             if pair.state is PairState.WAITING:
+                self._triggered_in_a_row += 1
                 return pair
-        return next((pair for pair in self.pairs if pair.state is PairState.WAITING), None)
+        self._triggered_in_a_row = 0
+        return waiting
 
     def stop(self, component: int, below: int | None = None) -> list[Pair]:
         """A pair was selected: the checks that wait are off (RFC 8445 §8.1.1).

@@ -50,6 +50,8 @@ class Check:
     nominates: bool
     nomination_value: int
     stopped: bool = False
+    answered_elsewhere: bool = False
+    """The answer came by another path, so this one is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,7 @@ class Checks:
             return Unanswered(check, f"the peer refused: {code.code}", code.code)
         if path != check.path:
             # RFC 8445 §7.2.5.2.1
+            check.answered_elsewhere = True
             return Unanswered(check, f"the answer came by {path.local} from {path.remote}")
         mapped = response.get(XorMappedAddress)
         if mapped is None:
@@ -224,6 +227,8 @@ class Checks:
         data = check.transaction.take_due(now)
         if data is not None and not check.stopped:
             traffic = check.pair.traffic
+            if check.purpose is Purpose.CONNECTIVITY:
+                check.pair.transmissions = check.transaction.sent
             if check.transaction.sent > 1:
                 traffic.retransmissions_sent += 1
             elif check.purpose is Purpose.CONNECTIVITY:

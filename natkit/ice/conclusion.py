@@ -22,8 +22,8 @@ from natkit.ice.pair import Pair
 from natkit.ice.parameters import Parameters
 from natkit.ice.statistics import explain
 
-MOST_PAST_SESSIONS = 16
-"""Of how many left sessions the peer's parameters are remembered, to know a late description."""
+MOST_PAST_SESSIONS = 64
+"""Of how many left sessions, of all streams, the peer's parameters are known again if late."""
 
 
 class Conclusion:
@@ -42,7 +42,7 @@ class Conclusion:
         self._consents = consents
         self._nominations = nominations
         self._connections = connections
-        self._past: list[list[Parameters | None]] = []
+        self._past: list[tuple[StreamId, Parameters | None]] = []
         self.ice_state = IceState.NEW
 
     # ── the state ───────────────────────────────────────────────────────────────────────────────
@@ -187,18 +187,8 @@ class Conclusion:
     def supersede(self, old: Session) -> None:
         """A restart: ``old`` carries the data on, or is over if it never got that far."""
         state = self._state
-        self._past.append([stream.remote for stream in old.streams])
-        del self._past[:-MOST_PAST_SESSIONS]
         for stream in old.streams:
-            stream.nominating.clear()
-            stream.checklist.nominations.clear()
-            state.timers.cancel((Timer.PATIENCE, stream.stream))
-            for component in range(1, stream.components + 1):
-                state.timers.cancel((Timer.NOMINATION, (stream.stream, component)))
-                state.timers.cancel((Timer.ALTERNATES, (stream.stream, component)))
-            for number in stream.resolving:
-                state.timers.cancel((Timer.RESOLUTION, number))
-            stream.resolving.clear()
+            self._stop(stream)
         state.timers.cancel((Timer.RELEASE, None))
         carries = any(
             stream.carrier(component) is not None
@@ -212,16 +202,41 @@ class Conclusion:
             self._end(state.previous)
         state.previous = old
 
-    def _end(self, session: Session) -> None:
-        self._checks.forget_session(session)
-        self._consents.end_all(session)
-        for stream in session.streams:
-            for pair in stream.checklist.pairs:
-                self._connections.close(pair)
+    def begin_anew(self, stream: StreamSession, now: float) -> None:
+        """The peer's side of a stream is another one; ours stays as it was told."""
+        self._stop(stream)
+        self._end_stream(stream)
+        self._state.session.streams[stream.stream] = stream.successor(now)
+        self._state.changed = True
 
-    def past_remotes(self, stream: StreamId) -> list[Parameters | None]:
+    def _stop(self, stream: StreamSession) -> None:
+        """Check and nominate no more."""
+        timers = self._state.timers
+        self._past.append((stream.stream, stream.remote))
+        del self._past[:-MOST_PAST_SESSIONS]
+        stream.nominating.clear()
+        stream.checklist.nominations.clear()
+        timers.cancel((Timer.PATIENCE, stream.stream))
+        for component in range(1, stream.components + 1):
+            timers.cancel((Timer.NOMINATION, (stream.stream, component)))
+            timers.cancel((Timer.ALTERNATES, (stream.stream, component)))
+        for number in stream.resolving:
+            timers.cancel((Timer.RESOLUTION, number))
+        stream.resolving.clear()
+
+    def _end(self, session: Session) -> None:
+        for stream in session.streams:
+            self._end_stream(stream)
+
+    def _end_stream(self, stream: StreamSession) -> None:
+        for pair in stream.checklist.pairs:
+            self._checks.forget(pair)
+            self._consents.end(pair)
+            self._connections.close(pair)
+
+    def past_remotes(self, stream: StreamId) -> list[Parameters]:
         """The peer's parameters in the sessions that were left."""
-        return [past[stream] for past in self._past if stream < len(past)]
+        return [past for number, past in self._past if number == stream and past is not None]
 
     # ── two lite agents ─────────────────────────────────────────────────────────────────────────
 

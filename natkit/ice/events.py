@@ -130,7 +130,9 @@ class RestartNeeded:
 class Restarted:
     """New local parameters hold, and every local candidate is to be described again.
 
-    By ``restart``, or because the peer's new parameters said that it restarts (RFC 8445 §9).
+    By ``restart``, or because the peer's new parameters said that it restarts (RFC 8445 §9).  Told
+    with an unchanged ``generation`` where both restarted at once: the parameters still hold, and
+    the peer may not have them.
     """
 
     generation: int

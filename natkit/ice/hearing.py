@@ -15,6 +15,9 @@ from natkit.ice.pair import Pair
 from natkit.ice.pairing import Pairing
 from natkit.machine import Transport
 
+MOST_PEER_REFLEXIVE = 32
+"""Remote candidates of a stream that checks reveal: NATs can give each check another address."""
+
 
 class Hearing:
     """Acts upon checks that were answered with success."""
@@ -40,6 +43,7 @@ class Hearing:
         if check.role_yielded:
             self._checking.role_changed()
         if check.is_ours:
+            check.stream.mutual = True
             self._act(check.session, check.stream, _early(check), now)
         elif check.stream.remote is None:
             self._keep(check)
@@ -151,12 +155,16 @@ class Hearing:
         known = stream.remote_candidates.get(key)
         if known is not None:
             return known
-        if len(stream.remote_candidates) >= self._state.settings.most_remote_candidates:
+        most = self._state.settings.most_remote_candidates
+        if (
+            len(stream.remote_candidates) >= most
+            or stream.peer_reflexive_count >= MOST_PEER_REFLEXIVE
+        ):
             self._state.dropped.excessive += 1
             return None
-        stream.prflx_count += 1
+        stream.peer_reflexive_count += 1
         discovered = Candidate(
-            foundation=f"remote{stream.prflx_count}",
+            foundation=f"remote{stream.peer_reflexive_count}",
             component=check.component,
             transport=path.transport,
             priority=check.priority,

@@ -75,8 +75,10 @@ class Pair:
         "state",
         "traffic",
         "transaction_id",
+        "transmissions",
         "valid_since",
         "wants_nomination",
+        "was_repeated",
     )
 
     def __init__(
@@ -95,6 +97,8 @@ class Pair:
         self.valid_since: float | None = None
         self.transaction_id: bytes | None = None
         """The check that is under way."""
+        self.transmissions = 0
+        """How often that one was sent."""
         self.heard_by = NO_TRANSACTION
         """The last transaction of the peer's that was acted upon."""
         self.nominated = False
@@ -102,6 +106,8 @@ class Pair:
         self.nomination_value = 0
         self.wants_nomination = False
         """The peer nominated it, and our own check is still to succeed (RFC 8445 §7.3.1.5)."""
+        self.was_repeated = False
+        """Its check began anew once, though unanswered, because the peer's checks came over it."""
         self.traffic = PairTraffic()
 
     @property

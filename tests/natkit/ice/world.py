@@ -166,6 +166,18 @@ class Gatherer:
         else:
             self._retry_at = now + RETRY
 
+    def gather_again(self, now: float) -> None:
+        """The NAT forgot everything: ask for new addresses of the same sockets."""
+        for stream, each in self.pending:
+            each.reflexive = False
+            if each.relayed is not None:
+                self._by_relayed.pop(each.relayed, None)
+                self.agent.remove_base(stream, each.relayed, now)
+            each.relayed = None
+        self._attempts = 0
+        self._ended.clear()
+        self._ask(now)
+
     @property
     def is_done(self) -> bool:
         return bool(self._ended)
@@ -348,6 +360,11 @@ class Peer:
         if self.shell.running and not self._ended:
             self.network.after(0.02, self._poll)
 
+    def poll_again(self) -> None:
+        """Candidates are being gathered anew."""
+        self._ended = False
+        self._poll()
+
     def _stream_of(self, candidate: Candidate) -> int:
         for stream in range(self.streams):
             if candidate in self.agent.local_candidates(stream):
@@ -384,7 +401,7 @@ class Peer:
                         self.tell(stream, candidate)
                 if self._ended:
                     self._end()
-            case RestartNeeded() if self.restarts_on_loss and self.agent.controlling:
+            case RestartNeeded() if self.restarts_on_loss:
                 self.network.after(0.0, self.restart)
             case _:
                 pass
