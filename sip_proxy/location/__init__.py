@@ -1,7 +1,6 @@
 """The location service: which contacts an address of record is reached by (RFC 3261 §10)."""
 
 from sip_proxy.location.binding import Binding
-from sip_proxy.location.memory import MemoryLocation
 from sip_proxy.location.registration import (
     Accepted,
     ContactChange,
@@ -10,12 +9,13 @@ from sip_proxy.location.registration import (
     Registration,
     RegistrationLimits,
 )
+from sip_proxy.location.table import BindingTable
 
 __all__ = [
     "Accepted",
     "Binding",
+    "BindingTable",
     "ContactChange",
-    "MemoryLocation",
     "Outcome",
     "Refused",
     "Registration",

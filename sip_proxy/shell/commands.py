@@ -1,7 +1,8 @@
 """``sip-proxy``: its options, and what they start."""
 
 import asyncio
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Final
 
 import typer
 
@@ -12,9 +13,12 @@ from natkit.sip.grammar import domain_name
 from sip_proxy.settings import Settings
 from sip_proxy.shell.listening import SERVED, ListenAddress, open_listeners
 from sip_proxy.shell.running import Users, serve
+from sip_proxy.shell.stores import MemoryLocation, SqliteLocation
 from sipdns import Locator
 
 __all__ = ["app"]
+
+DATABASE: Final = "sip-proxy.sqlite"
 
 app = application(
     "A SIP proxy and registrar.",
@@ -39,6 +43,13 @@ def main(
         list[str] | None,
         typer.Option(metavar="NAME:PASSWORD", help="A user, of every domain; repeatable."),
     ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep the registrations there. Without it they end with the server.",
+        ),
+    ] = None,
     _version: VersionOption = False,  # noqa: FBT002 - a flag of typer's
 ) -> None:
     """Serve until SIGINT or SIGTERM."""
@@ -54,7 +65,8 @@ def main(
         names = [f"{each.listener.transport}:{each.listener.address}" for each in bound]
         typer.echo(f"serving {', '.join(sorted(domains))} on {', '.join(names)}")
 
-    asyncio.run(serve(settings, bound, users, Locator(transports=SERVED), announce))
+    location = MemoryLocation() if data_dir is None else SqliteLocation(data_dir / DATABASE)
+    asyncio.run(serve(settings, bound, users, Locator(transports=SERVED), location, announce))
 
 
 def _users(texts: list[str], domains: frozenset[str]) -> Users:

@@ -26,10 +26,10 @@ from sip_proxy.events import (
     ProxyResult,
     UpdateBindings,
 )
-from sip_proxy.location import MemoryLocation
 from sip_proxy.proxy import Proxy
 from sip_proxy.settings import Settings
 from sip_proxy.shell.listening import Bound
+from sip_proxy.shell.stores import Location, MemoryLocation
 from sip_proxy.shell.streams import Streams
 
 __all__ = ["Admitted", "RunningProxy", "Users", "serve"]
@@ -93,6 +93,7 @@ class RunningProxy:
         users: Users,
         locator: Locator,
         *,
+        location: Location | None = None,
         key: bytes | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -100,7 +101,7 @@ class RunningProxy:
         self._loop = loop
         self._users = users
         self._locator = locator
-        self._location = MemoryLocation()
+        self._location = MemoryLocation() if location is None else location
         self._tasks: set[asyncio.Task[None]] = set()
         datagrams = DatagramSockets()
         for each in bound:
@@ -125,6 +126,7 @@ class RunningProxy:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._location.aclose()
         await self._driver.aclose()
 
     # ── what the machine asks for ───────────────────────────────────────────────────────────────
@@ -135,10 +137,16 @@ class RunningProxy:
             case FindCredential(number, username, realm):
                 driver.answer(number, self._users.find(username, realm))
             case FindBindings(number, address):
-                driver.answer(number, self._location.find(address, self._unix_now()))
+                self._location.find(
+                    address, self._unix_now(), lambda found: driver.answer(number, found)
+                )
             case UpdateBindings(number, address, registration):
-                outcome = self._location.update(address, registration, self._unix_now())
-                driver.answer(number, outcome)
+                self._location.update(
+                    address,
+                    registration,
+                    self._unix_now(),
+                    lambda outcome: driver.answer(number, outcome),
+                )
             case FindServers(number, uri):
                 self._spawn(self._find(number, uri))
             case OpenFlow(number, target):
@@ -185,10 +193,12 @@ async def serve(
     bound: Sequence[Bound],
     users: Users,
     locator: Locator,
+    location: Location,
     announce: Callable[[], None],
 ) -> None:
     """Serve until SIGINT or SIGTERM; ``announce`` is called once it does."""
-    running = RunningProxy(settings, bound, users, locator)
+    await location.open()
+    running = RunningProxy(settings, bound, users, locator, location=location)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

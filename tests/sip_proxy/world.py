@@ -60,7 +60,7 @@ from sip_proxy.events import (
     ProxyResult,
     UpdateBindings,
 )
-from sip_proxy.location import MemoryLocation
+from sip_proxy.location import BindingTable
 from sip_proxy.proxy import Proxy
 from sip_proxy.settings import Listener, Settings
 from tests.simnet.network import Network
@@ -90,7 +90,7 @@ class ProxyHost:
 
     def __init__(self, network: Network, configured: Settings) -> None:
         self.network = network
-        self.location = MemoryLocation()
+        self.location = BindingTable()
         self.users: dict[tuple[str, str], str] = {}
         self.servers: dict[str, Sequence[Target]] = {}
         self.facts: list[ProxyEvent] = []

@@ -1,14 +1,14 @@
-"""Bindings in memory: for tests, and for who can live with registrations lost at a restart."""
+"""The bindings in memory, by address of record."""
 
 from collections.abc import Iterator
 
 from sip_proxy.location.binding import Binding
 from sip_proxy.location.registration import Accepted, Outcome, Registration
 
-__all__ = ["MemoryLocation"]
+__all__ = ["BindingTable"]
 
 
-class MemoryLocation:
+class BindingTable:
     """The bindings by address of record; times are Unix time."""
 
     def __init__(self) -> None:
@@ -31,11 +31,19 @@ class MemoryLocation:
         """Apply a REGISTER."""
         outcome = registration.apply(self._bindings.get(address_of_record, ()), unix_now)
         if isinstance(outcome, Accepted):
-            if outcome.bindings:
-                self._bindings[address_of_record] = outcome.bindings
-            else:
-                self._bindings.pop(address_of_record, None)
+            self.put(address_of_record, outcome.bindings)
         return outcome
+
+    def put(self, address_of_record: str, bindings: tuple[Binding, ...]) -> None:
+        """Set the bindings of one address of record; none forgets it."""
+        if bindings:
+            self._bindings[address_of_record] = bindings
+        else:
+            self._bindings.pop(address_of_record, None)
+
+    def get(self, address_of_record: str) -> tuple[Binding, ...]:
+        """All bindings, those that have expired among them."""
+        return self._bindings.get(address_of_record, ())
 
     def forget_expired(self, unix_now: float) -> None:
         """Free what has expired; to be called now and then."""

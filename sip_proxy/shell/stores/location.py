@@ -1,0 +1,41 @@
+"""What a location store offers, whichever software keeps the bindings."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from natkit.machine import Failure
+from sip_proxy.location import Binding, Outcome, Registration
+
+__all__ = ["Found", "Location", "Updated"]
+
+Found = Callable[[tuple[Binding, ...] | Failure], None]
+Updated = Callable[[Outcome | Failure], None]
+
+
+class Location(Protocol):
+    """Bindings by address of record; times are Unix time.
+
+    Results are given to a callback, at once where they are there: most lookups wait for nothing.
+    """
+
+    async def open(self) -> None:
+        """Make ready; ConfigError when the store cannot be had."""
+        ...
+
+    def find(self, address_of_record: str, unix_now: float, found: Found) -> None:
+        """Give the bindings that have not expired."""
+        ...
+
+    def update(
+        self, address_of_record: str, registration: Registration, unix_now: float, updated: Updated
+    ) -> None:
+        """Apply a REGISTER; the outcome is given once it is kept: no answer promises more."""
+        ...
+
+    def forget_expired(self, unix_now: float) -> None:
+        """Free what has expired; to be called now and then."""
+        ...
+
+    async def aclose(self) -> None:
+        """Keep what is under way, and close."""
+        ...

@@ -1,0 +1,196 @@
+"""Registrations in a file: kept once they are acknowledged, whatever becomes of the process."""
+
+import asyncio
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from natkit.address import Address
+from natkit.errors import ConfigError, MalformedMessage
+from natkit.machine import Failure, Transport
+from natkit.machine import Path as NetworkPath
+from sip_proxy.location import Accepted, Binding, ContactChange, Outcome, Registration
+from sip_proxy.location.text import from_text, to_text
+from sip_proxy.shell.stores import SqliteLocation
+
+NOW = 1_700_000_000.0
+UNTIL = 1_700_003_600.0
+ALICE, BOB = "sip:alice@example.org", "sip:bob@example.org"
+FLOW = NetworkPath(Transport.TCP, Address("192.0.2.1", 5060), Address("2001:db8::1", 40000))
+
+
+def registration(number: int, contact: str = "sip:a@192.0.2.10") -> Registration:
+    return Registration((ContactChange(contact, 3600, 1000),), "1", number, flow=FLOW)
+
+
+def gone(number: int) -> Registration:
+    return Registration((ContactChange("sip:a@192.0.2.10", 0, 1000),), "1", number)
+
+
+async def updated(location: SqliteLocation, name: str, change: Registration) -> Outcome | Failure:
+    outcome: asyncio.Future[Outcome | Failure] = asyncio.get_running_loop().create_future()
+    location.update(name, change, NOW, outcome.set_result)
+    return await outcome
+
+
+def found(location: SqliteLocation, name: str) -> tuple[Binding, ...]:
+    results: list[tuple[Binding, ...] | Failure] = []
+    location.find(name, NOW, results.append)
+    (result,) = results
+    assert not isinstance(result, Failure)
+    return result
+
+
+async def opened(path: Path) -> SqliteLocation:
+    location = SqliteLocation(path)
+    await location.open()
+    return location
+
+
+async def test_bindings_are_there_after_a_restart(tmp_path: Path) -> None:
+    file = tmp_path / "state" / "bindings.sqlite"
+    location = await opened(file)
+    assert isinstance(await updated(location, ALICE, registration(1)), Accepted)
+    assert isinstance(await updated(location, BOB, registration(1)), Accepted)
+    assert isinstance(await updated(location, BOB, gone(2)), Accepted)
+    await location.aclose()
+    again = await opened(file)
+    (binding,) = found(again, ALICE)
+    assert (binding.contact, binding.expires_at, binding.flow) == ("sip:a@192.0.2.10", UNTIL, FLOW)
+    assert found(again, BOB) == ()
+    await again.aclose()
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+async def test_many_at_once_are_written_in_a_few_groups(tmp_path: Path) -> None:
+    location = await opened(tmp_path / "bindings.sqlite")
+    loop = asyncio.get_running_loop()
+    names = [f"sip:{number}@example.org" for number in range(500)]
+    outcomes: list[Outcome | Failure] = []
+    done = loop.create_future()
+
+    def count(outcome: Outcome | Failure) -> None:
+        outcomes.append(outcome)
+        if len(outcomes) == len(names):
+            done.set_result(None)
+
+    for name in names:
+        location.update(name, registration(1), NOW, count)
+    assert outcomes == []
+    await done
+    assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+    await location.aclose()
+    with sqlite3.connect(tmp_path / "bindings.sqlite") as database:
+        assert database.execute("SELECT count(*) FROM bindings").fetchone() == (500,)
+    database.close()
+
+
+async def test_what_cannot_be_kept_is_refused_and_not_used(tmp_path: Path) -> None:
+    file = tmp_path / "bindings.sqlite"
+    location = await opened(file)
+    await updated(location, ALICE, registration(1))
+    with sqlite3.connect(file) as database:
+        database.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON bindings BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+    failed = await updated(location, ALICE, registration(2, "sip:a@192.0.2.99"))
+    assert isinstance(failed, Failure)
+    assert "full" in failed.reason
+    assert [binding.contact for binding in found(location, ALICE)] == ["sip:a@192.0.2.10"]
+    with sqlite3.connect(file) as database:
+        database.execute("DROP TRIGGER full")
+    database.close()
+    assert isinstance(await updated(location, ALICE, registration(3)), Accepted)
+    await location.aclose()
+
+
+async def test_what_has_expired_leaves_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "bindings.sqlite"
+    location = await opened(file)
+    await updated(location, ALICE, registration(1))
+    location.forget_expired(UNTIL)
+    await location.aclose()
+    again = await opened(file)
+    assert found(again, ALICE) == ()
+    await again.aclose()
+
+
+async def test_a_file_that_is_none_of_ours_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "bindings.sqlite"
+    file.write_text("This is no database, and long enough to be taken for a damaged one." * 20)
+    location = SqliteLocation(file)
+    with pytest.raises(ConfigError, match=r"bindings\.sqlite"):
+        await location.open()
+    await location.aclose()
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from sip_proxy.location import ContactChange, Registration
+from sip_proxy.shell.stores import SqliteLocation
+
+async def main():
+    location = SqliteLocation(Path(sys.argv[1]))
+    await location.open()
+    def say(name):
+        return lambda outcome: print(name, flush=True)
+    for number in range(100_000):
+        name = f"sip:{number}@example.org"
+        change = Registration((ContactChange("sip:a@192.0.2.10", 3600, 1000),), "1", 1)
+        location.update(name, change, 1_700_000_000.0, say(name))
+        await asyncio.sleep(0)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_process_that_is_killed_has_kept_all_that_it_acknowledged(tmp_path: Path) -> None:
+    file = tmp_path / "bindings.sqlite"
+    writer = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", WRITER, str(file), stdout=asyncio.subprocess.PIPE
+    )
+    assert writer.stdout is not None
+    acknowledged = [await writer.stdout.readline() for _ in range(300)]
+    writer.kill()
+    acknowledged += (await writer.stdout.read()).splitlines(keepends=True)
+    await writer.wait()
+    location = await opened(file)
+    # The last line may have been cut.
+    names = [line.decode().rstrip() for line in acknowledged if line.endswith(b"\n")]
+    assert len(names) >= 300
+    for name in names:
+        assert found(location, name), name
+    await location.aclose()
+
+
+@given(
+    st.lists(
+        st.builds(
+            Binding,
+            contact=st.text(),
+            expires_at=st.floats(0, 1e10),
+            q=st.integers(0, 1000),
+            call_id=st.text(),
+            cseq=st.integers(0, 2**31 - 1),
+            updated_at=st.floats(0, 1e10),
+            path=st.lists(st.text()).map(tuple),
+            flow=st.sampled_from([None, FLOW]),
+            instance=st.none() | st.text(),
+            reg_id=st.none() | st.integers(1, 9),
+            user_agent=st.text(),
+        )
+    )
+)
+def test_bindings_pass_through_text_unchanged(bindings: list[Binding]) -> None:
+    assert from_text(to_text(bindings)) == tuple(bindings)
+
+
+@pytest.mark.parametrize("text", ["", "{}x", "[1]", '[{"contact": 1}]', "null", '[{"q": "x"}]'])
+def test_other_text_is_malformed(text: str) -> None:
+    with pytest.raises(MalformedMessage):
+        from_text(text)
