@@ -171,6 +171,17 @@ class StreamFraming(Protocol):
 
 
 @runtime_checkable
+class SharedFraming(StreamFraming, Protocol):
+    """A framing whose messages somebody else may take before they are cut.
+
+    ``taker`` is offered the stream from a message's beginning on, and says how many bytes it has
+    dealt with: whole messages, or none.
+    """
+
+    taker: Callable[[bytes], int] | None
+
+
+@runtime_checkable
 class HoldingFraming(StreamFraming, Protocol):
     """A framing of a protocol in which a message may turn its connection over to something else.
 

@@ -12,6 +12,7 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, TypeVar, cast
 
 from natkit.address import Address
@@ -19,7 +20,7 @@ from natkit.aio.driver import Inputs
 from natkit.aio.proxy_client import connect_through
 from natkit.aio.system_errors import unreachable
 from natkit.errors import LocateError, MalformedMessage, UnreachableError
-from natkit.machine import HoldingFraming, Path, StreamFraming, Transmit, Transport
+from natkit.machine import HoldingFraming, Path, SharedFraming, StreamFraming, Transmit, Transport
 from natkit.net import sockaddr
 from natkit.net.proxy import Proxy
 
@@ -29,10 +30,14 @@ __all__ = [
     "PAUSE_READING_ABOVE",
     "Detached",
     "StreamConnections",
+    "Taker",
     "bind_tcp",
 ]
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
+
+Taker = Callable[[Path, bytes], int]
+"""A connection's :attr:`natkit.machine.SharedFraming.taker`, with its path."""
 
 _log = logging.getLogger(__name__)
 
@@ -103,6 +108,14 @@ class _Connection(asyncio.Protocol):
         self.path = self._owner.made(self, transport, self._accept)
         if self.path is None:
             transport.abort()
+        elif isinstance(self._framing, SharedFraming) and self._owner.taker is not None:
+            self._framing.taker = partial(self._take, self._owner.taker, self.path)
+
+    def _take(self, taker: Taker, path: Path, data: bytes) -> int:
+        taken = taker(path, data)
+        if taken:
+            self.last_message = self._owner.loop.time()
+        return taken
 
     def data_received(self, data: bytes) -> None:
         self._deliver(lambda: self._framing.receive(data))
@@ -192,6 +205,8 @@ class StreamConnections:
         self.loop = asyncio.get_running_loop()
         self.framing = framing
         self.inputs: Inputs | None = None
+        self.taker: Taker | None = None
+        """Who may take messages of the connections made from now on before ``inputs`` has them."""
         self.unframeable = 0
         """Connections cut because their bytes could not be framed."""
         self.connect_timeout = connect_timeout

@@ -27,6 +27,7 @@ __all__ = [
     "BINDING_REQUEST_HEAD",
     "CHANNEL_DATA_HEAD_END",
     "CHANNEL_DATA_HEAD_START",
+    "CHANNEL_FIRST_BYTES",
     "CHANNEL_HEADER",
     "CHANNEL_HEADER_LENGTH",
     "LARGEST_DATA",
@@ -35,12 +36,16 @@ __all__ = [
     "answer_binding",
     "data_indication_header",
     "parse_send",
+    "read_word",
     "two_words",
     "write_channel_header",
 ]
 
 two_words = struct.Struct("!II").unpack_from
 """The first two words of a packet: type and length, and what is the cookie in a STUN message."""
+
+read_word = struct.Struct("!I").unpack_from
+"""The first word alone, in a tuple."""
 
 BINDING_REQUEST_HEAD = message_type(Method.BINDING, MessageClass.REQUEST) << 16
 """The first word of a Binding request without attributes."""
@@ -60,6 +65,7 @@ CHANNEL_HEADER_LENGTH = CHANNEL_HEADER.size
 CHANNEL_DATA_HEAD_START = CHANNEL_FIRST << 16
 """The least first word of ChannelData; CHANNEL_DATA_HEAD_END is above the greatest."""
 CHANNEL_DATA_HEAD_END = (CHANNEL_LAST_RFC5766 + 1) << 16
+CHANNEL_FIRST_BYTES = range(CHANNEL_FIRST >> 8, (CHANNEL_LAST_RFC5766 >> 8) + 1)
 
 _ATTRIBUTE = struct.Struct("!HH")
 _ADDRESS_LENGTH: dict[int, int] = {Family.IPV4: 8, Family.IPV6: 20}

@@ -237,6 +237,14 @@ class RelayPlane(Protocol):
         """A message of a client with ``write``; False when it is for the machine."""
         ...
 
+    def relay_stream(self, client: Path, data: bytes, now: float) -> int:
+        """Bytes of a stream from a message's beginning on; how many of them are dealt with.
+
+        These are whole messages of ChannelData.  The stream goes on with something else, with a
+        message that is not whole yet, or not at all.
+        """
+        ...
+
     def send(self, data: bytes, path: Path, *, dont_fragment: bool = False) -> bool:
         """Send a datagram of the machine's from ``path.local``: a listener or a relayed address.
 

@@ -3,7 +3,7 @@
 RFC 8489 §6.2.2, RFC 8656 §12.5.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from natkit.errors import MalformedMessage, MisuseError
 from natkit.stun.demux import STUN_LAST_FIRST_BYTE
@@ -32,6 +32,8 @@ class StunFraming:
     Satisfies :class:`~natkit.machine.StreamFraming`.  ``limit`` is the longest message that will be
     waited for, in bytes: a server may allow less than the format does.
 
+    ``taker`` as :class:`~natkit.machine.SharedFraming` says.
+
     After a message of a type in ``hold_after`` nothing more is cut, for what follows may be no
     message (RFC 6062 §4.5): :meth:`resume` goes on, :meth:`take_rest` gives it as it is.
     """
@@ -42,6 +44,7 @@ class StunFraming:
         if not HEADER_LENGTH <= limit <= LONGEST_MESSAGE:
             raise MisuseError(f"a limit of {limit} bytes can't frame STUN")
         self._limit = limit
+        self.taker: Callable[[bytes], int] | None = None
         self._buffer = bytearray()
         self._failure: MalformedMessage | None = None
         self._hold_after = frozenset(each.to_bytes(2, "big") for each in hold_after)
@@ -70,7 +73,7 @@ class StunFraming:
         source = bytes(buffer) if 2 * len(data) >= len(buffer) else buffer
         end, limit = len(source), self._limit
         messages: list[bytes] = []
-        start = 0
+        start = self._offer(source)
         while start < end:
             if source[start] in _CHANNEL_FIRST_BYTES and start + CHANNEL_HEADER_LENGTH <= end:
                 size = CHANNEL_HEADER_LENGTH + (source[start + 2] << 8 | source[start + 3])
@@ -112,6 +115,13 @@ class StunFraming:
         rest = bytes(self._buffer)
         self._buffer.clear()
         return rest
+
+    def _offer(self, source: bytes | bytearray) -> int:
+        """How many bytes somebody else has taken."""
+        # What trickles in is a bytearray; it makes up one long message, and is cut here.
+        if self.taker is None or not source or not isinstance(source, bytes):
+            return 0
+        return self.taker(source)
 
     def _sizes(self, buffer: bytes | bytearray, start: int) -> tuple[int, int] | None:
         """Bytes of the message at ``start`` without and with padding; None: not known yet."""

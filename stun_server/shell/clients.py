@@ -12,7 +12,7 @@ from natkit.aio.accepting import StreamListener
 from natkit.aio.driver import Inputs
 from natkit.aio.dtls import DtlsAssociations
 from natkit.aio.dtls_listener import DtlsListener
-from natkit.aio.tcp import Detached, StreamConnections
+from natkit.aio.tcp import Detached, StreamConnections, Taker
 from natkit.aio.tls import TlsConnections
 from natkit.errors import MisuseError, UnreachableError
 from natkit.machine import Path, Transmit, Transport
@@ -115,6 +115,10 @@ class Clients:
         """From now on tell ``inputs``."""
         for carrier in self._carriers.values():
             carrier.attach(inputs)
+
+    def share(self, taker: Taker) -> None:
+        """Let ``taker`` have the messages of connections on TCP and TLS first."""
+        self._tcp.taker = self._tls.taker = taker
 
     async def connect(self, transport: Transport, local: Address | None, remote: Address) -> Path:
         """Connect; raises UnreachableError."""

@@ -179,6 +179,7 @@ class RunningServer:
         self.tcp.crossing = self.neighbours
         # Messages of connections pass the plane on their way to the driver.
         self._streams.attach(_PlaneFirst(self._plane, self._driver, loop.time))
+        self._streams.share(self._relay_stream)
         self._homes = ClientHomes(self._plane, self._write)
         self._session_events = SessionEvents(
             place.worker, os.urandom(6).hex(), time.time, time.time() - loop.time()
@@ -468,6 +469,9 @@ class RunningServer:
 
     def _at_hand(self, realm: str, username: str) -> Credential | None:
         return self.users.at_hand(realm, username)
+
+    def _relay_stream(self, client: Path, data: bytes) -> int:
+        return self._plane.relay_stream(client, data, self._loop.time())
 
     def _refuse_allocations(self) -> None:
         self._machine.is_draining = True

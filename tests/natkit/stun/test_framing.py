@@ -164,3 +164,39 @@ def test_what_was_held_is_cut_once_it_is_resumed() -> None:
     assert framing.resume() == [other, bind]
     assert framing.resume() == [other, other]
     assert not framing.is_held
+
+
+def test_a_taker_is_offered_what_follows_and_the_rest_is_cut() -> None:
+    framing, offered = StunFraming(), list[bytes]()
+
+    def take(data: bytes) -> int:
+        offered.append(data)
+        return 8 if data.startswith(b"\x40") else 0
+
+    framing.taker = take
+    taken = b"\x40\x00\x00\x04data"
+    assert framing.receive(taken + BINDING + taken) == [BINDING, taken]
+    assert framing.receive(taken) == []
+    assert offered == [taken + BINDING + taken, taken]
+
+
+def test_a_taker_is_not_asked_while_the_stream_is_held_or_after_it_failed() -> None:
+    framing, offered = StunFraming(hold_after=(0x0001,)), list[bytes]()
+
+    def take(data: bytes) -> int:
+        offered.append(data)
+        return 0
+
+    framing.taker = take
+    assert framing.receive(BINDING) == [BINDING]
+    assert framing.receive(BINDING) == []
+    assert offered == [BINDING]
+    assert framing.resume() == [BINDING]
+    framing.resume()
+    offered.clear()
+    failing = StunFraming()
+    failing.taker = take
+    assert failing.receive(BINDING + b"\xff") == [BINDING]
+    with pytest.raises(MalformedMessage):
+        failing.receive(BINDING)
+    assert offered == [BINDING + b"\xff"]

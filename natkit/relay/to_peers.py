@@ -1,0 +1,287 @@
+"""What clients send: Binding requests answered, data relayed to peers, the rest left for above.
+
+Packets are changed in the slot that they were received into and sent from there.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from natkit.machine import Path
+from natkit.net import icmp, sockaddr
+from natkit.net.batch import DatagramBatch, Packet
+from natkit.relay.packets import (
+    BINDING_ANSWER_LENGTH,
+    BINDING_REQUEST_HEAD,
+    CHANNEL_DATA_HEAD_END,
+    CHANNEL_DATA_HEAD_START,
+    CHANNEL_FIRST_BYTES,
+    CHANNEL_HEADER,
+    CHANNEL_HEADER_LENGTH,
+    SEND_INDICATION,
+    answer_binding,
+    parse_send,
+    read_word,
+    two_words,
+)
+from natkit.relay.plane import Counters
+from natkit.relay.rates import pass_through
+from natkit.relay.readiness import PASSES
+from natkit.relay.relayed_addresses import RelayedAddresses
+from natkit.relay.tables import Allocation, Channel, Listener
+from natkit.stun.registry import HEADER_LENGTH, MAGIC_COOKIE
+
+__all__ = ["ToPeers"]
+
+
+class HandUp(Protocol):
+    """Takes what is not the plane's: :meth:`natkit.relay.handing_up.HandingUp.hand_up`."""
+
+    def __call__(
+        self,
+        listener: Listener,
+        unhandled: Sequence[tuple[bytes, bytes]],
+        now: float,
+        *,
+        is_crowded: bool,
+    ) -> None:
+        """Datagrams, each after who sent it; ``is_crowded``: more waits than was taken."""
+        ...
+
+
+class ToPeers:
+    """From clients to peers; ``other`` counts what belongs to no allocation.
+
+    ``hand_up`` is called after all else of a batch is done with.
+    """
+
+    def __init__(
+        self,
+        relayed: RelayedAddresses,
+        other: Counters,
+        hand_up: HandUp,
+        clock: Callable[[], float],
+        batch: DatagramBatch,
+    ) -> None:
+        self.streams: dict[Path, Allocation] = {}
+        """Allocations of clients that are not on UDP."""
+        self._relayed = relayed
+        self._other = other
+        self._hand_up = hand_up
+        self._clock = clock
+        self._batch = batch
+
+    def listen(self, listener: Listener) -> None:
+        """Serve a listener that is ready, until it has nothing more or others must have a turn."""
+        for _ in range(PASSES):
+            # The machine above may have stopped the plane.
+            if listener.is_closed:
+                return
+            lengths = self._batch.receive(listener.endpoint)
+            if not lengths:
+                return
+            self._serve_clients(listener, lengths, self._clock())
+
+    def relay_from(self, client: Path, data: bytes, now: float) -> bool:
+        """Relay a message of a client with ``write``; False when it is for the machine."""
+        allocation = self.streams.get(client)
+        if allocation is None or len(data) < CHANNEL_HEADER_LENGTH:
+            return False
+        if allocation.until <= now and allocation.other_living(now) is None:
+            return False
+        counters = allocation.counters
+        number, size = CHANNEL_HEADER.unpack_from(data)
+        head = number << 16 | size
+        if CHANNEL_DATA_HEAD_START <= head < CHANNEL_DATA_HEAD_END:
+            channel = self._channel(allocation, head, len(data), now)
+            if channel is None:
+                return True
+            half, name, start = channel.owner, channel.peer, CHANNEL_HEADER_LENGTH
+        else:
+            send = parse_send(data, 0, len(data))
+            facing = self._sender(allocation, send, now)
+            if send is None or facing is None:
+                return False
+            half = facing
+            name, start, size = send
+        if half.rates is not None and not pass_through(half.rates.to_peers, size, now):
+            counters.dropped_over_rate += 1
+            return True
+        try:
+            payload = data[start : start + size]
+            icmp.send_to(half.endpoint.socket, payload, sockaddr.to_python(name))
+        except OSError:
+            counters.dropped_send_failed += 1
+        else:
+            counters.packets_to_peers += 1
+            counters.bytes_to_peers += size
+        return True
+
+    def relay_stream(self, client: Path, data: bytes, now: float) -> int:
+        """Relay the ChannelData that bytes of a stream begin with; how many bytes that was."""
+        allocation = self.streams.get(client)
+        if (
+            allocation is None
+            or data[0] not in CHANNEL_FIRST_BYTES
+            or (allocation.until <= now and allocation.other_living(now) is None)
+        ):
+            return 0
+        batch = self._batch
+        base = batch.starts[0]
+        end = min(len(data), len(batch.buffer) - base)
+        batch.buffer[base : base + end] = data[:end]
+        half: Allocation | None = None
+        packets: list[Packet] = []
+        at = 0
+        while at + CHANNEL_HEADER_LENGTH <= end:
+            (head,) = read_word(data, at)
+            size = head & 0xFFFF
+            begin = at + CHANNEL_HEADER_LENGTH
+            after = begin + size + (-size & 3)
+            if not CHANNEL_DATA_HEAD_START <= head < CHANNEL_DATA_HEAD_END or after > end:
+                break
+            channel = self._channel(allocation, head, size + CHANNEL_HEADER_LENGTH, now)
+            at = after
+            if channel is None:
+                continue
+            if half is not None and (channel.owner is not half or len(packets) == batch.capacity):
+                self._send_to_peers(half, packets, now)
+                packets = []
+            half = channel.owner
+            packets.append((base + begin, size, channel.peer))
+        if half is not None:
+            self._send_to_peers(half, packets, now)
+        return at
+
+    def _sender(
+        self, allocation: Allocation | None, send: tuple[bytes, int, int] | None, now: float
+    ) -> Allocation | None:
+        """The half that relays what parse_send read, if any does (RFC 8656 §11.2)."""
+        if allocation is None or send is None:
+            return None
+        peer = send[0]
+        facing = allocation.facing(len(peer))
+        if facing is None or facing.until <= now:
+            return None
+        permission = facing.permissions.get(sockaddr.host_bytes(peer))
+        if (
+            permission is None
+            or permission.until <= now
+            or (permission.only_relayed and not self._relayed.admits(permission, peer, now))
+        ):
+            return None
+        return facing
+
+    def _serve_clients(self, listener: Listener, lengths: Sequence[int], now: float) -> None:
+        """Treat the batch that was received (RFC 8656 §12.6, §11.2; RFC 8489 §6.3.1)."""
+        batch = self._batch
+        buffer, starts = batch.buffer, batch.starts
+        name_size = listener.endpoint.name_size
+        names, slices = batch.names[name_size], batch.name_slices[name_size]
+        clients, expected = listener.clients, listener.expected
+        answers_binding = listener.answers_binding
+        bindings: list[tuple[int, bytes]] = []
+        to_peers: dict[Allocation, list[Packet]] = {}
+        unhandled: list[tuple[bytes, bytes]] = []
+        for index, length in enumerate(lengths):
+            start = starts[index]
+            # What lies beyond the length is an earlier packet's.
+            head, cookie = two_words(buffer, start)
+            name = names[slices[index]]
+            if CHANNEL_DATA_HEAD_START <= head < CHANNEL_DATA_HEAD_END and length >= 4:
+                if name in expected:
+                    unhandled.append((name, buffer[start : start + length]))
+                    continue
+                channel = self._channel(clients.get(name), head, length, now)
+                if channel is not None:
+                    packet = (start + CHANNEL_HEADER_LENGTH, head & 0xFFFF, channel.peer)
+                    half = channel.owner
+                    if half in to_peers:
+                        to_peers[half].append(packet)
+                    else:
+                        to_peers[half] = [packet]
+                continue
+            if length == HEADER_LENGTH and head == BINDING_REQUEST_HEAD and cookie == MAGIC_COOKIE:
+                if answers_binding:
+                    bindings.append((start, name))
+                    continue
+            elif head >> 16 == SEND_INDICATION:
+                send = parse_send(buffer, start, start + length)
+                facing = self._sender(clients.get(name), send, now)
+                if send is not None and facing is not None:
+                    peer, payload, size = send
+                    to_peers.setdefault(facing, []).append((payload, size, peer))
+                    continue
+            unhandled.append((name, buffer[start : start + length]))
+        if bindings:
+            self._answer_bindings(listener, bindings, now)
+        for allocation, packets in to_peers.items():
+            self._send_to_peers(allocation, packets, now)
+        self._hand_up(listener, unhandled, now, is_crowded=len(lengths) == batch.capacity)
+
+    def _answer_bindings(
+        self, listener: Listener, bindings: Sequence[tuple[int, bytes]], now: float
+    ) -> None:
+        """Answer plain Binding requests, as far as the gate lets them pass."""
+        batch, gate = self._batch, listener.gate
+        name_size = listener.endpoint.name_size
+        size = BINDING_ANSWER_LENGTH[name_size]
+        if gate is not None and not gate.pass_all(
+            len(bindings), now, answers_fit=size <= 2 * HEADER_LENGTH
+        ):
+            host = sockaddr.HOST[name_size]
+            bindings = [
+                (start, name)
+                for start, name in bindings
+                if gate.passes(name[host], HEADER_LENGTH, size, now)
+            ]
+        buffer = batch.buffer
+        answers = [(start, answer_binding(buffer, start, name), name) for start, name in bindings]
+        failed = len(batch.send(listener.endpoint, answers))
+        self._other.dropped_send_failed += failed
+        self._other.bindings_answered += len(answers) - failed
+
+    def _channel(
+        self, allocation: Allocation | None, head: int, length: int, now: float
+    ) -> Channel | None:
+        """Where ChannelData with ``head`` as its first word goes (RFC 8656 §12.6), or counts it."""
+        if allocation is None or allocation.until <= now:
+            allocation = allocation.other_living(now) if allocation is not None else None
+            if allocation is None:
+                self._other.dropped_no_allocation += 1
+                return None
+        if (head & 0xFFFF) + CHANNEL_HEADER_LENGTH > length:
+            allocation.counters.dropped_malformed += 1
+            return None
+        channel = allocation.channels.get(head >> 16)
+        if channel is None:
+            other = allocation.other_living(now)
+            channel = other.channels.get(head >> 16) if other is not None else None
+        if channel is None or channel.until <= now:
+            allocation.counters.dropped_no_channel += 1
+            return None
+        if channel.only_relayed and not self._relayed.relays(channel.peer, now):
+            allocation.counters.dropped_no_permission += 1
+            return None
+        return channel
+
+    def _send_to_peers(self, allocation: Allocation, packets: Sequence[Packet], now: float) -> None:
+        batch, counters, rates = self._batch, allocation.counters, allocation.rates
+        if rates is not None:
+            passing = [each for each in packets if pass_through(rates.to_peers, each[1], now)]
+            counters.dropped_over_rate += len(packets) - len(passing)
+            packets = passing
+        if len(packets) == 1:
+            start, size, peer = packets[0]
+            if batch.send_one(allocation.endpoint, start, size, peer):
+                counters.packets_to_peers += 1
+                counters.bytes_to_peers += size
+            else:
+                counters.dropped_send_failed += 1
+            return
+        failed = batch.send(allocation.endpoint, packets)
+        counters.packets_to_peers += len(packets)
+        counters.bytes_to_peers += sum([packet[1] for packet in packets])
+        for place in failed:
+            counters.packets_to_peers -= 1
+            counters.bytes_to_peers -= packets[place][1]
+            counters.dropped_send_failed += 1
