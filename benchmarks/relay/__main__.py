@@ -13,9 +13,9 @@ from pathlib import Path
 from benchmarks import cpu
 from benchmarks.checkout import PAGE, RESULTS, ROOT, commit
 from benchmarks.page import conclude, put_section
-from benchmarks.relay.loads import LOADS, WINDOW, build_pump, packets
+from benchmarks.relay.loads import LOADS, SPREAD_LOADS, WINDOW, build_pump, packets
 from benchmarks.relay.report import section
-from benchmarks.relay.results import SERVERS, Results, bars
+from benchmarks.relay.results import SERVERS, SPREAD, WORKERS, Results, bars
 from benchmarks.relay.scenarios import allocating, bytes_per_allocation
 from benchmarks.relay.servers import RunningServer, coturn, natkit
 from benchmarks.relay.turn_client import BenchmarkError
@@ -104,6 +104,12 @@ def _measure(directory: Path, options: _Options) -> Results:
             results.bytes_per_allocation[server.name] = [grown]
         for number in range(options.rounds):
             _round(results, servers, pump, options, number)
+    with natkit(directory / "workers", limit, WORKERS) as server:
+        for number in range(options.rounds):
+            for load in SPREAD_LOADS:
+                _say(f"round {number + 1} of {options.rounds}: {load.title}, {WORKERS} workers")
+                figures = packets(server, load, pump, options.seconds)
+                results.packets.setdefault(SPREAD, {}).setdefault(load.title, []).append(figures)
     return results
 
 

@@ -19,7 +19,17 @@ from natkit.stun.attributes import Data, XorPeerAddress
 from natkit.stun.message import Message
 from natkit.stun.registry import CHANNEL_FIRST, TRANSACTION_ID_LENGTH, Method
 
-__all__ = ["LOADS", "NARROW", "WINDOW", "Load", "Packets", "build_pump", "new_peer", "packets"]
+__all__ = [
+    "LOADS",
+    "NARROW",
+    "SPREAD_LOADS",
+    "WINDOW",
+    "Load",
+    "Packets",
+    "build_pump",
+    "new_peer",
+    "packets",
+]
 
 WINDOW = 128
 """Packets under way at a time: enough that the server never waits for the load."""
@@ -84,6 +94,11 @@ LOADS = (
         for pairs in (1, 16)
     ),
 )
+
+SPREAD_LOADS = tuple(
+    load for load in LOADS if load.pairs >= 16 and load.size <= 172 and not load.transport.is_secure
+)
+"""Loads of clients enough to keep several workers busy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,11 @@
 from statistics import median
 
 from benchmarks.page import bar_table, table
-from benchmarks.relay.loads import LOADS
+from benchmarks.relay.loads import LOADS, SPREAD_LOADS
 from benchmarks.relay.results import (
     SERVERS,
+    SPREAD,
+    WORKERS,
     Results,
     bars,
     middle_allocating,
@@ -43,6 +45,14 @@ microseconds for each packet that arrived: the server's own, and the whole machi
 the load and what the kernel does on nobody's account.
 
 {_packets(results)}
+
+### Several workers
+
+With `--workers {WORKERS}` all workers share the one processor, so that what they cost beside each
+other is seen: CPU in microseconds for each packet that arrived, that of the supervisor and of both
+workers together.
+
+{_workers(results)}
 
 ### Allocations
 
@@ -85,6 +95,27 @@ def _packets(results: Results) -> str:
     figures = ("packets/s", "CPU", "machine", "lost")
     titles = [f"{name} {figure}" for figure in figures for name in SERVERS]
     return table(("load", *titles[:4], "ratio", *titles[4:]), rows)
+
+
+def _workers(results: Results) -> str:
+    rows = []
+    for load in SPREAD_LOADS:
+        several, one, theirs = (
+            middle_packets(results.packets[name][load.title]) for name in (SPREAD, *SERVERS)
+        )
+        rows.append(
+            (
+                load.title,
+                f"{several.packets_per_second:,.0f}",
+                f"{several.server_microseconds:.2f}",
+                f"{one.server_microseconds:.2f}",
+                f"{theirs.server_microseconds:.2f}",
+                f"{several.server_microseconds / theirs.server_microseconds:.2f}",
+                f"{several.lost:.2%}",
+            )
+        )
+    titles = (f"{WORKERS} workers, packets/s", f"{WORKERS} workers CPU", "1 worker CPU")
+    return table(("load", *titles, "coturn CPU", "ratio", "lost"), rows)
 
 
 def _allocations(results: Results) -> str:

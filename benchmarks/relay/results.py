@@ -13,6 +13,9 @@ from natkit.machine import Transport
 
 SCHEMA = 1
 SERVERS = ("natkit", "coturn")
+WORKERS = 2
+SPREAD = f"natkit --workers {WORKERS}"
+"""Under this name stand the figures of stun-server with several workers."""
 
 
 @dataclass(slots=True)

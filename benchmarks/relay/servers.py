@@ -43,8 +43,9 @@ class RunningServer:
 
 
 @contextlib.contextmanager
-def natkit(directory: Path, allocations: int) -> Iterator[RunningServer]:
-    """stun-server, one worker, relaying in user space."""
+def natkit(directory: Path, allocations: int, workers: int = 1) -> Iterator[RunningServer]:
+    """stun-server, relaying in user space."""
+    directory.mkdir(exist_ok=True)
     port, secure_port = _free_port(), _free_port()
     certificate, key = make_certificate(directory)
     secure = f"127.0.0.1:{secure_port}"
@@ -56,6 +57,7 @@ def natkit(directory: Path, allocations: int) -> Iterator[RunningServer]:
         certificate = "{certificate}"
         key = "{key}"
         relay_plane = "userspace"
+        workers = {workers}
 
         [users]
         realm = "{REALM}"

@@ -5,9 +5,9 @@ import pytest
 
 from benchmarks.page import Bar
 from benchmarks.relay import loads
-from benchmarks.relay.loads import LOADS, Packets
+from benchmarks.relay.loads import LOADS, SPREAD_LOADS, Packets
 from benchmarks.relay.report import section
-from benchmarks.relay.results import Results, bars
+from benchmarks.relay.results import SPREAD, Results, bars
 from benchmarks.relay.scenarios import Allocating
 
 
@@ -29,6 +29,7 @@ def results(*, up: float = 6.0, binding: float = 4.0, rate: float = 4_500.0) -> 
                 for load in LOADS
             },
             "coturn": {load.title: [Packets(100_000, 5.0, 12, 0.01)] * 3 for load in LOADS},
+            SPREAD: {load.title: [Packets(90_000, 6.5, 14, 0.0)] * 3 for load in SPREAD_LOADS},
         },
         bytes_per_allocation={"natkit": [4_000.0], "coturn": [22_000.0]},
         allocating={
@@ -108,3 +109,8 @@ def test_the_load_generator_compiles_without_warnings_and_says_how_to_use_it(
     wrong = subprocess.run([str(program)], capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("usage: pump")
+
+
+def test_several_workers_stand_beside_one_and_coturn() -> None:
+    row = "| Binding, 64 clients | 90,000 | 6.50 | 4.00 | 5.00 | 1.30 | 0.00% |"
+    assert row in section(results())
