@@ -22,6 +22,7 @@ import httpx2
 
 from natkit.aio.driver import DatagramCarrier, Driver
 from natkit.aio.ice_host import gateway_routes, host_addresses
+from natkit.aio.ice_mux import SharedPort
 from natkit.aio.ice_streams import IceStreams
 from natkit.aio.mdns import Mdns
 from natkit.aio.portmap import exchange_over_http
@@ -129,6 +130,8 @@ class Agent:
             pacer=PROCESS_PACER,
             credentials=credentials,
         )
+        if isinstance(datagrams, SharedPort):
+            datagrams.fragments = lambda: self._endpoint.agent.username_fragments
         self._streams = IceStreams(trust, proxy)
         self._driver: Driver[EndpointEvent, EndpointResult] = Driver(
             self._endpoint,

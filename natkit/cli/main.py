@@ -2,7 +2,7 @@
 
 import sys
 
-from natkit.cli import keepalive, nat, stun, turn
+from natkit.cli import ice, keepalive, nat, stun, turn
 from natkit.cli import map as map_command
 from natkit.cli.entry import application
 from natkit.cli.entry import run as run_application
@@ -17,6 +17,7 @@ app.command(name="stun", epilog=f"Example: {stun.EXAMPLE}")(stun.stun)
 app.command(name="turn", epilog=f"Example: {turn.EXAMPLE}")(turn.turn)
 app.command(name="nat", epilog=f"Example: {nat.EXAMPLE}")(nat.nat)
 app.command(name="map", epilog=f"Example: {map_command.EXAMPLE}")(map_command.map_port)
+app.add_typer(ice.app, name="ice")
 app.command(name="keepalive", epilog=f"Example: {keepalive.EXAMPLE}")(keepalive.keepalive)
 
 

@@ -5,6 +5,7 @@
 
 from natkit.gather.events import (
     BaseLost,
+    CandidateRedundant,
     ConnectServer,
     GatherClosed,
     Gathered,
@@ -35,6 +36,7 @@ from natkit.gather.settings import (
 
 __all__ = [
     "BaseLost",
+    "CandidateRedundant",
     "ConnectServer",
     "GatherClosed",
     "GatherEvent",

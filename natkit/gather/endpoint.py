@@ -20,6 +20,7 @@ from natkit.address import Address
 from natkit.errors import MisuseError
 from natkit.gather.events import (
     BaseLost,
+    CandidateRedundant,
     ConnectServer,
     GatherClosed,
     Gathered,
@@ -93,6 +94,7 @@ class CandidateFound:
 
 EndpointEvent = (
     CandidateFound
+    | CandidateRedundant
     | ServerFailed
     | GatheringEnded
     | BaseLost

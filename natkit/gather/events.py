@@ -13,6 +13,7 @@ from natkit.portmap.upnp.igd import Exchange, HttpResponse
 
 __all__ = [
     "BaseLost",
+    "CandidateRedundant",
     "ConnectServer",
     "GatherClosed",
     "GatherEvent",
@@ -68,6 +69,16 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class Gathered:
     """A candidate of ``stream``, ``elapsed`` seconds after gathering began."""
+
+    stream: int
+    candidate: LocalCandidate
+    source: Source
+    elapsed: float
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRedundant:
+    """What a server told is known already: without a NAT, a host's own address, say."""
 
     stream: int
     candidate: LocalCandidate
@@ -154,6 +165,7 @@ class StopListening:
 
 GatherEvent = (
     Gathered
+    | CandidateRedundant
     | ServerFailed
     | GatheringEnded
     | RelayedDataReceived

@@ -26,6 +26,7 @@ from natkit.errors import (
 )
 from natkit.gather.desk import Desk
 from natkit.gather.events import (
+    CandidateRedundant,
     GatherClosed,
     Gathered,
     GatherEvent,
@@ -374,8 +375,10 @@ class Gatherer:
     # ── what is told, and the end ───────────────────────────────────────────────────────────────
 
     def _tell(self, slot: Slot, candidate: LocalCandidate, source: Source, now: float) -> None:
-        if not self._ended and self._findings.is_new(slot, candidate):
-            self._desk.tell(Gathered(slot.stream, candidate, source, self._elapsed(now)))
+        if self._ended:
+            return
+        kind = Gathered if self._findings.is_new(slot, candidate) else CandidateRedundant
+        self._desk.tell(kind(slot.stream, candidate, source, self._elapsed(now)))
 
     def _tell_failed(
         self, slot: Slot | None, source: Source, error: NatkitError, now: float

@@ -136,7 +136,12 @@ class _Socks5:
 
     def receive(self, data: bytes) -> bytes:
         self._buffer += data
-        return self._step()
+        sent = b""
+        while True:
+            step = self._step
+            sent += step()
+            if self._step == step:
+                return sent
 
     def _method(self) -> bytes:
         if len(self._buffer) < 2:

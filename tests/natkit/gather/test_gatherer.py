@@ -10,6 +10,7 @@ from natkit.address import Address, Family
 from natkit.errors import MisuseError
 from natkit.gather import (
     BaseLost,
+    CandidateRedundant,
     GatherClosed,
     Gathered,
     Gatherer,
@@ -94,6 +95,8 @@ def test_without_a_nat_the_reflexive_candidate_is_redundant() -> None:
         gathering = Gathering(network, host, GatherSettings(servers=(StunServer(STUN),)))
         gathering.run()
         assert [each.type for each in gathering.candidates] == [HOST]
+        (redundant,) = gathering.told(CandidateRedundant)
+        assert redundant.source.name == STUN
 
 
 def test_a_silent_server_delays_no_candidate_and_the_end_by_a_moment_only() -> None:
