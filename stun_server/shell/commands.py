@@ -17,6 +17,7 @@ from stun_server.shell import (
     operating,
     quickstart,
     running,
+    serving,
     state,
     supervising,
     token_command,
@@ -199,7 +200,7 @@ def serve(
         # It moves no packets; and uvloop starts no process in a group of its own.
         asyncio.run(supervising.supervise(written, keys, logger, data, read))
     else:
-        run_loop(running.serve(options, keys, logger, data_dir=data, reread=lambda: read().config))
+        run_loop(serving.serve(options, keys, logger, data_dir=data, reread=lambda: read().config))
 
 
 @app.command("quickstart")
@@ -223,7 +224,7 @@ def try_out(
         page = server.http.url if server.http is not None else None
         quickstart.banner(console(), server.listeners, account, page)
 
-    run_loop(running.serve(options, state.ephemeral_keys(), logger, show))
+    run_loop(serving.serve(options, state.ephemeral_keys(), logger, show))
 
 
 def _number(text: str | None) -> int | str | None:

@@ -16,7 +16,7 @@ from natkit.server.handover import Parcel
 from natkit.server.supervisor import Supervisor
 from stun_server.administration import Reload
 from stun_server.config import Config
-from stun_server.shell import running
+from stun_server.shell import running, serving
 from stun_server.shell.attending import attended
 from stun_server.shell.crossing import (
     VOCABULARY,
@@ -68,7 +68,7 @@ class _Workers:
         self._keys = keys
         self._data_dir = data_dir
         self._count = count = config.workers()
-        probed = running.open_configured(config)
+        probed = serving.open_configured(config)
         self.addresses = tuple(probed)
         self._listeners = share(probed, count)
         self._memory = SharedMemory(config, _relay_hosts(config, probed))
@@ -184,7 +184,7 @@ async def supervise(
     ``reread`` gives the configuration as it is written now.  Raises ConfigError when the server
     cannot start, WorkersFailed when a worker does not stay alive.
     """
-    running.raise_descriptor_limit()
+    serving.raise_descriptor_limit()
     config = written.config
     workers = _Workers(written, keys, data_dir)
     supervisor = workers.supervisor = Supervisor(workers, config.workers(), logger)
@@ -204,7 +204,7 @@ async def supervise(
         begun = await supervisor.start()
         first = begun[0]
         if isinstance(first, Began) and not supervisor.is_stopping:
-            running.log_listeners(workers.addresses, logger)
+            serving.log_listeners(workers.addresses, logger)
             introduction = {**first.introduction, "workers": config.workers()}
             http = await open_pages(config, administration, lambda: users.signing, logger)
             try:

@@ -21,7 +21,7 @@ from natkit.server.envelope import SUPERVISOR, Envelope
 from natkit.server.handover import Correspondence, Link, Parcel
 from stun_server.administration import Administration
 from stun_server.config import Config, validated
-from stun_server.shell import log, running
+from stun_server.shell import log, running, serving
 from stun_server.shell.crossing import (
     VOCABULARY,
     AskLeft,
@@ -72,7 +72,7 @@ class _Worker:
             if begin.workers > 1:
                 logger = logger.bind(worker=begin.worker)
             self._logger = logger
-            await running.serve(
+            await serving.serve(
                 config,
                 begin.keys,
                 logger,
@@ -97,7 +97,7 @@ class _Worker:
     def _tell_ready(self, server: running.RunningServer, begin: Begin, config: Config) -> None:
         self._server = server
         if begin.announces:
-            running.announce(server, config)
+            serving.announce(server, config)
         self._began.set_result(Began(server.introduction))
 
     async def _handle(self, sender: int, parcel: Parcel) -> Parcel | None:

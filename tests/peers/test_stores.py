@@ -17,7 +17,8 @@ from natkit.errors import StoreFailure, Unauthenticated
 from natkit.server.stores.opening import store_at
 from natkit.server.stores.store import Store, UserKeys
 from stun_server.config import Config
-from stun_server.shell.running import RunningServer, start
+from stun_server.shell.running import RunningServer
+from stun_server.shell.serving import start
 from stun_server.shell.state import ephemeral_keys
 from tests.natkit.server.stores.contract import ANN, REALM, StoreContract
 from tests.peering.databases import DATABASES, Database

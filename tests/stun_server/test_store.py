@@ -15,7 +15,7 @@ import structlog
 from natkit.aio.turn import allocate
 from natkit.errors import ConfigError, Unauthenticated
 from stun_server.config import Config
-from stun_server.shell.running import start
+from stun_server.shell.serving import start
 from stun_server.shell.state import ephemeral_keys
 from tests.stun_server.process import LOOPBACK_PEERS, StunServerProcess, stun_server
 

@@ -17,7 +17,8 @@ from natkit.aio.turn import allocate
 from natkit.errors import ConfigError, NatkitError
 from stun_server.config import Config, load
 from stun_server.shell.event_delivery import BATCH, EventDelivery
-from stun_server.shell.running import RunningServer, start
+from stun_server.shell.running import RunningServer
+from stun_server.shell.serving import start
 from stun_server.shell.session_events import Event
 from stun_server.shell.state import ephemeral_keys
 from tests.stun_server.shell.test_running import LIMIT, PASSWORD, USER, plain_peer, until

@@ -11,7 +11,7 @@ from natkit.aio.turn import allocate
 from natkit.errors import ConfigError
 from stun_server.config import Config
 from stun_server.shell.external_address import external_hosts
-from stun_server.shell.running import start
+from stun_server.shell.serving import start
 from stun_server.shell.state import ephemeral_keys
 from tests.stun_server.shell.test_running import LIMIT, PASSWORD, USER, Running, running
 

@@ -19,7 +19,8 @@ from stun_server.shell.crossing import AllocationConcluded, AskTaken, GiveAlloca
 from stun_server.shell.listening import share
 from stun_server.shell.parting import Parting
 from stun_server.shell.place import Place
-from stun_server.shell.running import RunningServer, open_configured, start
+from stun_server.shell.running import RunningServer
+from stun_server.shell.serving import open_configured, start
 from stun_server.shell.state import ephemeral_keys
 from tests.stun_server.shell.test_running import LIMIT, PASSWORD, USER, until
 

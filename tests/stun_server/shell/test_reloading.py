@@ -15,7 +15,7 @@ from natkit.aio.turn import allocate
 from natkit.errors import ErrorResponse
 from stun_server.config import Config, load
 from stun_server.shell.reloading import changes, counts_at_once
-from stun_server.shell.running import start
+from stun_server.shell.serving import start
 from stun_server.shell.state import ephemeral_keys
 from tests.stun_server.shell.test_running import LIMIT, PASSWORD, USER, Running, plain_peer, until
 

@@ -20,7 +20,8 @@ from natkit.turn import Both
 from natkit.turn.events import IcmpReceived
 from stun_server.config import Config
 from stun_server.service import Server
-from stun_server.shell.running import RunningServer, start
+from stun_server.shell.running import RunningServer
+from stun_server.shell.serving import start
 from stun_server.shell.state import ephemeral_keys
 
 USER = "ann"

@@ -24,7 +24,8 @@ from natkit.machine import Transport
 from natkit.stun.attributes import XorMappedAddress
 from natkit.stun.message import Message
 from stun_server.config import Config
-from stun_server.shell.running import RunningServer, serve, start
+from stun_server.shell.running import RunningServer
+from stun_server.shell.serving import serve, start
 from stun_server.shell.state import ephemeral_keys
 from tests.certificates import Authority
 from tests.stun_server.shell.test_running import LIMIT, PASSWORD, USER, plain_peer, until
