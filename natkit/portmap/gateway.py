@@ -1,36 +1,28 @@
 """Asks one gateway for mappings by PCP or NAT-PMP, and keeps them (RFC 6886, RFC 6887)."""
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
-from typing import Final, assert_never
+from typing import Final, Never, assert_never
 
 from natkit.address import Address
 from natkit.errors import MalformedMessage, MisuseError
 from natkit.machine import Failure, Path, RandomBytes, RequestId, Transmit
 from natkit.portmap.dialect import Announced, Dialect, ExternalHost, Granted, Refused, Reply
+from natkit.portmap.ledger import ALL, PATIENCE, Entry, Ledger, State, Timer
 from natkit.portmap.mapping import (
     GatewayRestarted,
     Left,
     Mapped,
     Mapping,
-    MappingFailed,
-    MappingLost,
     Method,
     PortMapEvent,
     Silent,
     Speaks,
-    Unmapped,
     Wish,
 )
 from natkit.portmap.registry import CLIENT_PORT, NONCE_LENGTH
-from natkit.timers import TimerQueue
 
-__all__ = ["PATIENCE", "GatewayMapper"]
-
-PATIENCE: Final = 12.0
-"""Seconds after which a gateway that never said anything counts as not speaking the protocol."""
+__all__ = ["GatewayMapper"]
 
 REMOVAL_PATIENCE: Final = 3.0
 """Seconds to wait for the word that a mapping is removed."""
@@ -44,41 +36,12 @@ RECOVERY_SPREAD: Final = 5.0
 LONGEST_GRANT: Final = 86_400
 """Seconds that a grant counts for at most: gateways exist that promise and forget (§15)."""
 
-MOST_WISHES: Final = 1000
-"""Mappings at one gateway at a time."""
 
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Entry(Entry):
+    """``external`` and ``lifetime`` are those of the last grant."""
 
-class _State(Enum):
-    ASKING = auto()
-    """Nothing is granted yet, and the wish is given up when nobody answers."""
-    GRANTED = auto()
-    RENEWING = auto()
-    """As granted, and a request is under way."""
-    LOST = auto()
-    """It was granted and has ended; it is asked for on."""
-    REMOVING = auto()
-
-
-class _Timer(Enum):
-    SEND = auto()
-    GIVE_UP = auto()
-    RENEW = auto()
-    EXPIRE = auto()
-
-
-_Key = tuple[int, _Timer]
-# The probe has the timers of a wish that nobody has.
-_PROBE: Final = -1
-
-
-@dataclass(slots=True, eq=False)
-class _Entry:
-    """One wish.  ``external`` and ``lifetime`` are those of the last grant."""
-
-    wish_id: int
-    wish: Wish
     nonce: bytes
-    state: _State = _State.ASKING
     sent: int = 0
     interval: float = 0.0
     external_port: int = 0
@@ -110,11 +73,11 @@ class GatewayMapper:
         self._random = random
         self._patience = patience
         self._internal_host = internal_host or path.local.host
-        self._entries: dict[int, _Entry] = {}
+        self._ledger: Ledger[_Entry, Never] = Ledger(dialect.method)
+        self._entries, self._timers = self._ledger.entries, self._ledger.timers
+        self._events = self._ledger.events
         self._by_key: dict[bytes, _Entry] = {}
-        self._timers: TimerQueue[_Key] = TimerQueue()
         self._transmits: list[Transmit] = []
-        self._events: deque[PortMapEvent] = deque()
         self._epoch: tuple[int, float] | None = None
         self._host: str | None = None
         # The probe: for the external address where that is a question of its own.
@@ -140,7 +103,7 @@ class GatewayMapper:
         """Find out whether the gateway speaks the protocol: Speaks or Silent follows."""
         self._probing = True
         self._probes_sent = 0
-        self._timers.set((_PROBE, _Timer.GIVE_UP), now + self._patience)
+        self._timers.set((ALL, Timer.GIVE_UP), now + self._patience)
         self._send_probe(now)
 
     def map(self, wish_id: int, wish: Wish, now: float) -> None:
@@ -152,14 +115,11 @@ class GatewayMapper:
             raise MisuseError("only PCP maps for one peer, for third parties, and with filters")
         nonce = self._random(NONCE_LENGTH)
         key = self._dialect.key(wish, nonce)
-        if wish_id in self._entries or key in self._by_key:
+        if key in self._by_key:
             raise MisuseError(f"a mapping of port {wish.internal_port} is wanted already")
-        if len(self._entries) >= MOST_WISHES:
-            raise MisuseError(f"more than {MOST_WISHES} mappings at one gateway")
-        entry = _Entry(wish_id, wish, nonce)
-        self._entries[wish_id] = entry
+        entry = _Entry(wish_id=wish_id, wish=wish, nonce=nonce)
+        self._ledger.admit(entry, now + self._patience)
         self._by_key[key] = entry
-        self._timers.set((wish_id, _Timer.GIVE_UP), now + self._patience)
         if self._dialect.tells_host_apart and self._host is None and not self._probes_sent:
             self._send_probe(now)
         self._begin(entry, now)
@@ -167,22 +127,20 @@ class GatewayMapper:
     def unmap(self, wish_id: int, now: float) -> None:
         """Remove a mapping; one that is not wanted is no error."""
         entry = self._entries.get(wish_id)
-        if entry is None or entry.state is _State.REMOVING:
+        if entry is None or entry.state is State.REMOVING:
             return
-        self._disarm(wish_id)
-        entry.state = _State.REMOVING
-        self._timers.set((wish_id, _Timer.GIVE_UP), now + REMOVAL_PATIENCE)
+        self._ledger.removing(entry, now + REMOVAL_PATIENCE)
         self._begin(entry, now)
 
     def remove(self, wish_id: int, left: Left, now: float) -> None:
         """Remove what an earlier life left behind: Unmapped follows."""
         key = self._dialect.key(left.wish, left.nonce)
-        if wish_id in self._entries or key in self._by_key:
+        if key in self._by_key:
             raise MisuseError(f"a mapping of port {left.wish.internal_port} is wanted by now")
-        entry = _Entry(wish_id, left.wish, left.nonce, _State.REMOVING)
+        entry = _Entry(wish_id=wish_id, wish=left.wish, nonce=left.nonce, state=State.REMOVING)
         entry.external_port = left.external_port
-        self._entries[wish_id] = self._by_key[key] = entry
-        self._timers.set((wish_id, _Timer.GIVE_UP), now + REMOVAL_PATIENCE)
+        self._ledger.admit(entry, now + REMOVAL_PATIENCE)
+        self._by_key[key] = entry
         self._begin(entry, now)
 
     # ── the contract of a machine ───────────────────────────────────────────────────────────────
@@ -230,22 +188,22 @@ class GatewayMapper:
     def handle_timer(self, now: float) -> None:
         """Send again, renew, and notice what ended."""
         for wish_id, timer in self._timers.pop_due(now):
-            if wish_id == _PROBE:
-                if timer is _Timer.SEND:
+            if wish_id == ALL:
+                if timer is Timer.SEND:
                     self._send_probe(now)
                 else:
                     self._probed(Silent(self._dialect.method, self._silence()))
                 continue
             entry = self._entries[wish_id]
             match timer:
-                case _Timer.SEND:
+                case Timer.SEND:
                     self._send(entry, now)
-                case _Timer.RENEW:
-                    entry.state = _State.RENEWING
+                case Timer.RENEW:
+                    entry.state = State.RENEWING
                     self._begin(entry, now)
-                case _Timer.EXPIRE:
+                case Timer.EXPIRE:
                     self._expired(entry)
-                case _Timer.GIVE_UP:
+                case Timer.GIVE_UP:
                     self._given_up(entry)
                 case _:
                     assert_never(timer)
@@ -274,14 +232,14 @@ class GatewayMapper:
         external = None
         if entry.external_port:
             external = Address(entry.external_host or "0.0.0.0", entry.external_port)  # noqa: S104 - unknown
-        lifetime = 0 if entry.state is _State.REMOVING else entry.wish.lifetime
+        lifetime = 0 if entry.state is State.REMOVING else entry.wish.lifetime
         data = self._dialect.request(
             entry.wish, entry.nonce, self._path.local.host, lifetime, external
         )
         self._transmits.append(Transmit(data, self._path))
         entry.sent += 1
         entry.interval = self._dialect.interval(entry.sent, entry.interval, self._random)
-        self._timers.set((entry.wish_id, _Timer.SEND), now + entry.interval)
+        self._timers.set((entry.wish_id, Timer.SEND), now + entry.interval)
 
     def _send_probe(self, now: float) -> None:
         if not self._probing and not self._entries:
@@ -292,11 +250,11 @@ class GatewayMapper:
         self._probe_interval = self._dialect.interval(
             self._probes_sent, self._probe_interval, self._random
         )
-        self._timers.set((_PROBE, _Timer.SEND), now + self._probe_interval)
+        self._timers.set((ALL, Timer.SEND), now + self._probe_interval)
 
     def _probed(self, answer: Speaks | Silent) -> None:
-        self._timers.cancel((_PROBE, _Timer.SEND))
-        self._timers.cancel((_PROBE, _Timer.GIVE_UP))
+        self._timers.cancel((ALL, Timer.SEND))
+        self._timers.cancel((ALL, Timer.GIVE_UP))
         if self._probing:
             self._probing = False
             self._events.append(answer)
@@ -311,38 +269,35 @@ class GatewayMapper:
             return
         self._events.append(GatewayRestarted(self.gateway))
         for entry in self._entries.values():
-            if entry.state in (_State.GRANTED, _State.RENEWING):
+            if entry.state in (State.GRANTED, State.RENEWING):
                 wait = RECOVERY_SPREAD * int.from_bytes(self._random(2), "big") / 0xFFFF
-                entry.state = _State.RENEWING
+                entry.state = State.RENEWING
                 entry.sent = 0
                 entry.interval = 0.0
-                self._timers.cancel((entry.wish_id, _Timer.RENEW))
-                self._timers.set((entry.wish_id, _Timer.SEND), now + wait)
+                self._timers.cancel((entry.wish_id, Timer.RENEW))
+                self._timers.set((entry.wish_id, Timer.SEND), now + wait)
         if self._dialect.tells_host_apart:
             self._probes_sent = 0
             self._send_probe(now)
 
     def _granted(self, entry: _Entry, granted: Granted, now: float) -> None:
-        if entry.state is _State.REMOVING:
+        if entry.state is State.REMOVING:
             if granted.lifetime == 0:
-                self._forget(entry)
-                self._events.append(Unmapped(entry.wish_id, confirmed=True))
+                self._unkey(entry)
+                self._ledger.removed(entry, confirmed=True)
             return
         if not granted.lifetime or not granted.external_port:
             # Late word of a removal, or nonsense.
             return
-        self._disarm(entry.wish_id)
-        entry.state = _State.GRANTED
         entry.external_port = granted.external_port
         entry.external_host = granted.external_host
         entry.lifetime = float(min(granted.lifetime, LONGEST_GRANT))
         # RFC 6887 §11.2.1: between a half and five eighths.
         share = 0.5 + 0.125 * int.from_bytes(self._random(2), "big") / 0xFFFF
         renewal = max(share * entry.lifetime, min(SHORTEST_RENEWAL, entry.lifetime / 2))
-        self._timers.set((entry.wish_id, _Timer.RENEW), now + renewal)
-        self._timers.set((entry.wish_id, _Timer.EXPIRE), now + entry.lifetime)
+        self._ledger.granted(entry, now + renewal, now + entry.lifetime)
         if self._dialect.tells_host_apart and self._host is None:
-            self._timers.set((entry.wish_id, _Timer.GIVE_UP), now + self._patience)
+            self._timers.set((entry.wish_id, Timer.GIVE_UP), now + self._patience)
         self._tell(entry)
 
     def _tell(self, entry: _Entry) -> None:
@@ -366,36 +321,28 @@ class GatewayMapper:
         if not changed:
             return
         for entry in self._entries.values():
-            if entry.state in (_State.GRANTED, _State.RENEWING):
-                self._timers.cancel((entry.wish_id, _Timer.GIVE_UP))
+            if entry.state in (State.GRANTED, State.RENEWING):
+                self._timers.cancel((entry.wish_id, Timer.GIVE_UP))
                 self._tell(entry)
 
     def _refused(self, entry: _Entry | None, refused: Refused, now: float) -> None:
         concerned = [entry] if entry is not None else list(self._entries.values())
         for each in concerned:
             match each.state:
-                case _State.ASKING:
-                    self._forget(each)
+                case State.ASKING:
                     retry = float(refused.lifetime) if refused.lifetime else None
-                    self._events.append(
-                        MappingFailed(
-                            each.wish_id,
-                            self._dialect.method,
-                            refused.reason,
-                            refused.code,
-                            retry,
-                        )
-                    )
-                case _State.REMOVING:
-                    self._forget(each)
-                    self._events.append(Unmapped(each.wish_id, confirmed=False))
-                case _State.RENEWING | _State.LOST:
+                    self._unkey(each)
+                    self._ledger.failed(each, refused.reason, refused.code, retry)
+                case State.REMOVING:
+                    self._unkey(each)
+                    self._ledger.removed(each, confirmed=False)
+                case State.RENEWING | State.LOST:
                     # It may be granted again before it ends, or after.
                     wait = max(float(refused.lifetime or 0), SHORTEST_RENEWAL)
                     self._timers.set(
-                        (each.wish_id, _Timer.SEND), now + min(wait, each.wish.lifetime)
+                        (each.wish_id, Timer.SEND), now + min(wait, each.wish.lifetime)
                     )
-                case _State.GRANTED:
+                case State.GRANTED:
                     pass
                 case _:
                     assert_never(each.state)
@@ -403,25 +350,16 @@ class GatewayMapper:
     # ── ends ────────────────────────────────────────────────────────────────────────────────────
 
     def _expired(self, entry: _Entry) -> None:
-        entry.state = _State.LOST
-        self._timers.cancel((entry.wish_id, _Timer.RENEW))
-        self._events.append(MappingLost(entry.wish_id, "the gateway did not renew it"))
+        self._timers.cancel((entry.wish_id, Timer.RENEW))
+        self._ledger.expired(entry)
 
     def _given_up(self, entry: _Entry) -> None:
-        self._forget(entry)
-        if entry.state is _State.REMOVING:
-            self._events.append(Unmapped(entry.wish_id, confirmed=False))
-            return
-        self._events.append(MappingFailed(entry.wish_id, self._dialect.method, self._silence()))
+        self._unkey(entry)
+        self._ledger.given_up(entry, self._silence())
 
     def _silence(self) -> str:
         return f"{self.gateway} does not answer {self._dialect.method.upper()}"
 
-    def _forget(self, entry: _Entry) -> None:
-        self._disarm(entry.wish_id)
-        del self._entries[entry.wish_id]
+    def _unkey(self, entry: _Entry) -> None:
+        """It is to be forgotten: no answer is its any more."""
         del self._by_key[self._dialect.key(entry.wish, entry.nonce)]
-
-    def _disarm(self, wish_id: int) -> None:
-        for timer in _Timer:
-            self._timers.cancel((wish_id, timer))

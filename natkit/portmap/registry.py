@@ -15,7 +15,7 @@ ANNOUNCEMENT_GROUPS: Final = ("224.0.0.1", "ff02::1")
 """All hosts of the link."""
 
 PCP_ANYCAST: Final = {Family.IPV4: "192.0.0.9", Family.IPV6: "2001:1::1"}
-"""Where a PCP server answers whose address is not known (RFC 7723 §2)."""
+"""Where a PCP server answers whose address is not known (RFC 7723 §2.1)."""
 
 PCP_VERSION: Final = 2
 """RFC 6887 §7.1."""

@@ -12,7 +12,7 @@ from typing import Protocol as Interface
 
 from natkit.errors import MisuseError
 from natkit.machine import Failure, Path, RequestId, Transmit
-from natkit.portmap.gateway import MOST_WISHES
+from natkit.portmap.ledger import MOST_WISHES
 from natkit.portmap.mapping import (
     GatewayRestarted,
     Left,

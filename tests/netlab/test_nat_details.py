@@ -15,11 +15,15 @@ import pytest
 
 from tests.certificates import Authority
 from tests.netlab.namespaces import lab, run
+from tests.netlab.nat64 import PREFIX
 from tests.netlab.nats import ALTERNATE, PRIMARY, Behind, Internet, Kind
 from tests.peering.kamailio import start as start_kamailio
 from tests.stun_server.process import stun_server
 
-pytestmark = [pytest.mark.netns, pytest.mark.peer("iproute2", "nftables", "kamailio")]
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.peer("iproute2", "nftables", "kamailio", "tayga", "bind9"),
+]
 
 NATKIT: Final = (sys.executable, "-W", "error", "-m", "natkit.cli.main", "nat", f"{PRIMARY}:3478")
 # One vote each: what is tested here does not depend on votes.
@@ -101,6 +105,7 @@ CASES: Final = {
     "narrow": Case(Kind.FULL_CONE, ("--mtu", "--fragments"), narrow),
     "black hole": Case(Kind.FULL_CONE, ("--mtu",), narrow_and_silent),
     "helper": Case(Kind.FULL_CONE, SIP, with_rules(HELPER)),
+    "nat64": Case(Kind.NAT64, ("--nat64", "--resolver", "{gateway_ipv6}")),
 }
 
 
@@ -111,20 +116,27 @@ class Asked:
         behind = internet.behind(case.kind)
         if case.change is not None:
             case.change(behind, internet)
+        self.outside = behind.outside
+        arguments = [each.format(gateway_ipv6=behind.gateway_ipv6) for each in case.arguments]
         self._process = subprocess.Popen(
-            [*behind.host.prefix, *NATKIT, *QUICK, *case.arguments],
+            [*behind.host.prefix, *NATKIT, *QUICK, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def result(self) -> tuple[int, dict[str, object]]:
-        """Exit status, and the one family that was tested."""
+    def whole(self) -> tuple[int, dict[str, object]]:
+        """Exit status, and all that was found."""
         output, errors = self._process.communicate(timeout=180)
         assert errors == "", errors
-        (family,) = cast("list[dict[str, object]]", json.loads(output)["families"])
-        return self._process.returncode, family
+        return self._process.returncode, cast("dict[str, object]", json.loads(output))
+
+    def result(self) -> tuple[int, dict[str, object]]:
+        """Exit status, and the one family that was tested."""
+        status, found = self.whole()
+        (family,) = cast("list[dict[str, object]]", found["families"])
+        return status, family
 
     def stop(self) -> None:
         """If it still runs."""
@@ -241,3 +253,17 @@ def test_the_kernels_sip_helper_is_found_out_on_its_port_and_not_on_another(
     # It knows nothing of STUN.
     assert said(family, "rewrites_addresses", "holds") is False
     assert status == 1
+
+
+def test_a_nat64_is_found_by_the_dns_and_a_server_of_ipv4_reached_through_it(
+    asked: dict[str, Asked],
+) -> None:
+    status, found = asked["nat64"].whole()
+    # The host has no IPv4 address, and the server was named by its own.
+    assert found["families"] == []
+    nat64 = cast("dict[str, object]", found["nat64"])
+    assert nat64["prefixes"] == [f"{PREFIX}/96"], nat64
+    assert cast("dict[str, object]", nat64["works"])["holds"] is True
+    mapped = cast("dict[str, object]", nat64["mapped_address"])
+    assert mapped["address"] == asked["nat64"].outside
+    assert status == 0

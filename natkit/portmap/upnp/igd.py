@@ -1,22 +1,19 @@
 """Asks a UPnP Internet gateway device for mappings, and keeps them (IGD:1, IGD:2)."""
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Table
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import Final, assert_never
 
 from natkit.address import Address, Family
 from natkit.errors import MalformedMessage, MisuseError
 from natkit.machine import Failure, Path, RandomBytes, Request, RequestId, Transmit
-from natkit.portmap.gateway import MOST_WISHES, PATIENCE
+from natkit.portmap.dialect import is_reachable
+from natkit.portmap.ledger import ALL, PATIENCE, Entry, Ledger, State, Timer
 from natkit.portmap.mapping import (
     Left,
     Mapped,
     Mapping,
-    MappingFailed,
-    MappingLost,
     Method,
     PortMapEvent,
     Silent,
@@ -35,7 +32,6 @@ from natkit.portmap.upnp.ssdp import (
     read_response,
     search,
 )
-from natkit.timers import TimerQueue
 
 __all__ = ["Exchange", "HttpResponse", "IgdMapper"]
 
@@ -80,35 +76,15 @@ class HttpResponse:
 IgdEvent = PortMapEvent | Exchange
 
 
-class _State(Enum):
-    ASKING = auto()
-    GRANTED = auto()
-    LOST = auto()
-    REMOVING = auto()
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Entry(Entry):
+    """``pinhole`` is the id of one for IPv6."""
 
-
-class _Timer(Enum):
-    SEARCH = auto()
-    GIVE_UP = auto()
-    RENEW = auto()
-    EXPIRE = auto()
-
-
-@dataclass(slots=True, eq=False)
-class _Entry:
-    """One wish; ``pinhole`` is the id of one for IPv6."""
-
-    wish_id: int
-    wish: Wish
-    state: _State = _State.ASKING
     port: int = 0
     lease: int = 0
     tries: int = 0
     busy: bool = False
     pinhole: str | None = None
-
-
-_ALL: Final = -1
 
 
 class IgdMapper:
@@ -126,17 +102,17 @@ class IgdMapper:
         self._random = random
         self._patience = patience
         self._is_ipv6 = path.local.family is Family.IPV6
-        self._entries: dict[int, _Entry] = {}
+        self._ledger: Ledger[_Entry, Exchange] = Ledger(Method.UPNP)
+        self._entries, self._timers = self._ledger.entries, self._ledger.timers
+        self._events = self._ledger.events
         self._service: Service | None = None
         self._host: str | None = None
         self._searched = 0
         self._describing = False
         self._probing = False
-        self._timers: TimerQueue[tuple[int, _Timer]] = TimerQueue()
         self._continuations: dict[RequestId, Callable[[HttpResponse | Failure, float], None]] = {}
         self._last_request_id = 0
         self._transmits: list[Transmit] = []
-        self._events: deque[IgdEvent] = deque()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -165,7 +141,7 @@ class IgdMapper:
     def probe(self, now: float) -> None:
         """Find out whether there is a gateway device: Speaks or Silent follows."""
         self._probing = True
-        self._timers.set((_ALL, _Timer.GIVE_UP), now + self._patience)
+        self._timers.set((ALL, Timer.GIVE_UP), now + self._patience)
         if self._service is None and not self._searched:
             self._search(now)
         elif self._service is not None:
@@ -175,12 +151,9 @@ class IgdMapper:
         """Ask for a mapping and keep it.  MisuseError for what UPnP cannot say, or one too many."""
         if not self.can_say(wish):
             raise MisuseError("only PCP maps for one peer, for third parties, and with filters")
-        if wish_id in self._entries or len(self._entries) >= MOST_WISHES:
-            raise MisuseError("the mapping is wanted already, or there are too many")
-        entry = _Entry(wish_id, wish, port=wish.external_port or wish.internal_port)
-        entry.lease = wish.lifetime
-        self._entries[wish_id] = entry
-        self._timers.set((wish_id, _Timer.GIVE_UP), now + self._patience)
+        port = wish.external_port or wish.internal_port
+        entry = _Entry(wish_id=wish_id, wish=wish, port=port, lease=wish.lifetime)
+        self._ledger.admit(entry, now + self._patience)
         if self._service is not None:
             self._ask(entry, now)
         elif not self._searched:
@@ -189,40 +162,41 @@ class IgdMapper:
     def unmap(self, wish_id: int, now: float) -> None:
         """Remove a mapping; one that is not wanted is no error."""
         entry = self._entries.get(wish_id)
-        if entry is None or entry.state is _State.REMOVING:
+        if entry is None or entry.state is State.REMOVING:
             return
-        was_granted = entry.state is _State.GRANTED
-        entry.state = _State.REMOVING
-        self._disarm(wish_id)
+        was_granted = entry.state is State.GRANTED
         if self._service is None or not was_granted:
             self._forget(entry)
             self._events.append(Unmapped(wish_id, confirmed=not was_granted))
             return
-        self._delete(entry, now)
+        self._ledger.removing(entry, now + EXCHANGE_PATIENCE)
+        self._delete(entry)
 
     def remove(self, wish_id: int, left: Left, now: float) -> None:
         """Remove what an earlier life left behind, once the device is known: Unmapped follows."""
-        entry = _Entry(wish_id, left.wish, _State.REMOVING, left.external_port)
-        entry.pinhole = left.pinhole
-        self._entries[wish_id] = entry
         if self._service is None:
-            self._forget(entry)
             self._events.append(Unmapped(wish_id, confirmed=False))
             return
-        self._delete(entry, now)
+        entry = _Entry(
+            wish_id=wish_id,
+            wish=left.wish,
+            state=State.REMOVING,
+            port=left.external_port,
+            pinhole=left.pinhole,
+        )
+        self._ledger.admit(entry, now + EXCHANGE_PATIENCE)
+        self._delete(entry)
 
-    def _delete(self, entry: _Entry, now: float) -> None:
-        wish_id = entry.wish_id
+    def _delete(self, entry: _Entry) -> None:
         action, arguments = "DeletePortMapping", self._place(entry)
         if self._is_ipv6:
             action, arguments = "DeletePinhole", {"UniqueID": entry.pinhole or ""}
-        self._timers.set((wish_id, _Timer.GIVE_UP), now + EXCHANGE_PATIENCE)
 
         def removed(result: Returned | str, _: float) -> None:
-            if wish_id in self._entries:
-                self._forget(entry)
+            if entry.wish_id in self._entries:
                 gone = isinstance(result, Returned) and result.error in (None, soap.NO_SUCH_ENTRY)
-                self._events.append(Unmapped(wish_id, confirmed=gone))
+                self._ledger.removed(entry, confirmed=gone)
+                self._rest()
 
         self._call(action, arguments, removed)
 
@@ -245,7 +219,7 @@ class IgdMapper:
             self._described(found.location, result, now)
 
         self._exchange(Exchange(0, found.location), described)
-        self._timers.cancel((_ALL, _Timer.SEARCH))
+        self._timers.cancel((ALL, Timer.SEND))
         del now
 
     def disconnected(self, path: Path, now: float) -> None:
@@ -260,23 +234,22 @@ class IgdMapper:
     def handle_timer(self, now: float) -> None:
         """Search again, renew, and notice what ended."""
         for wish_id, timer in self._timers.pop_due(now):
-            if wish_id == _ALL:
-                if timer is _Timer.SEARCH:
+            if wish_id == ALL:
+                if timer is Timer.SEND:
                     self._search(now)
                 else:
                     self._fail_all(self._why_nothing(), None)
                 continue
             entry = self._entries[wish_id]
             match timer:
-                case _Timer.GIVE_UP:
+                case Timer.GIVE_UP:
                     self._given_up(entry)
-                case _Timer.RENEW:
+                case Timer.RENEW:
                     if not entry.busy:
                         self._ask(entry, now)
-                case _Timer.EXPIRE:
-                    entry.state = _State.LOST
-                    self._events.append(MappingLost(wish_id, "the gateway did not renew it"))
-                case _Timer.SEARCH:
+                case Timer.EXPIRE:
+                    self._ledger.expired(entry)
+                case Timer.SEND:
                     pass  # it is for all, never for one
                 case _:
                     assert_never(timer)
@@ -304,7 +277,7 @@ class IgdMapper:
         self._searched += 1
         for target in SEARCH_TARGETS:
             self._transmits.append(Transmit(search(self._path.remote, target), self._path))
-        self._timers.set((_ALL, _Timer.SEARCH), now + SEARCH_INTERVAL)
+        self._timers.set((ALL, Timer.SEND), now + SEARCH_INTERVAL)
 
     def _described(self, location: str, result: HttpResponse | Failure, now: float) -> None:
         try:
@@ -329,6 +302,8 @@ class IgdMapper:
         text = "" if isinstance(result, str) else result.values.get("NewExternalIPAddress", "")
         try:
             host = Address.of(text, 0).host
+            if not is_reachable(host):
+                raise MisuseError("nobody is reached there")
         except MisuseError:
             said = result if isinstance(result, str) else (result.description or repr(text))
             self._service, self._searched = None, 0
@@ -341,13 +316,13 @@ class IgdMapper:
     def _probed(self, now: float) -> None:  # noqa: ARG002 - as its neighbours
         if self._probing:
             self._probing = False
-            self._timers.cancel((_ALL, _Timer.GIVE_UP))
+            self._timers.cancel((ALL, Timer.GIVE_UP))
             self._events.append(Speaks(Method.UPNP, self._host))
 
     def _ask_all(self, now: float) -> None:
         # A device that was found anew may have forgotten what it had granted.
         for entry in list(self._entries.values()):
-            if entry.state is not _State.REMOVING and not entry.busy:
+            if entry.state is not State.REMOVING and not entry.busy:
                 self._ask(entry, now)
 
     # ── asking for a mapping ────────────────────────────────────────────────────────────────────
@@ -363,14 +338,14 @@ class IgdMapper:
         service = self._service
         if service is None:
             self._search_anew(now)
-            self._timers.set((entry.wish_id, _Timer.RENEW), now + _pause(entry))
+            self._timers.set((entry.wish_id, Timer.RENEW), now + _pause(entry))
             return
         entry.busy = True
         if self._is_ipv6:
             action, arguments = _pinhole(entry, self._path.local.host)
         else:
             # IGD:2 §2.5.17: it takes another port than the one that is wanted, if it must.
-            fresh = entry.state is not _State.GRANTED
+            fresh = entry.state is not State.GRANTED
             action = "AddAnyPortMapping" if service.is_version_2 and fresh else "AddPortMapping"
             arguments = self._place(entry) | {
                 "NewInternalPort": entry.wish.internal_port,
@@ -382,7 +357,7 @@ class IgdMapper:
 
         def asked(result: Returned | str, now: float) -> None:
             entry.busy = False
-            if entry.wish_id in self._entries and entry.state is not _State.REMOVING:
+            if entry.wish_id in self._entries and entry.state is not State.REMOVING:
                 self._asked(entry, result, now)
 
         self._call(action, arguments, asked)
@@ -420,13 +395,10 @@ class IgdMapper:
         if reserved.isascii() and reserved.isdigit() and 0 < int(reserved[:6]) <= 0xFFFF:
             entry.port = int(reserved)
         entry.pinhole = result.values.get("UniqueID") or entry.pinhole
-        entry.state = _State.GRANTED
         entry.tries = 0
-        self._disarm(entry.wish_id)
         renewal = entry.lease / 2 if entry.lease else CHECK_INTERVAL
-        self._timers.set((entry.wish_id, _Timer.RENEW), now + renewal)
-        if entry.lease:
-            self._timers.set((entry.wish_id, _Timer.EXPIRE), now + entry.lease)
+        ends_at = now + entry.lease if entry.lease else None
+        self._ledger.granted(entry, now + renewal, ends_at)
         internal = Address(self._path.local.host, entry.wish.internal_port)
         external = internal if self._is_ipv6 else Address(self._host or "", entry.port)
         mapping = Mapping(
@@ -441,16 +413,16 @@ class IgdMapper:
         self._events.append(Mapped(entry.wish_id, mapping))
 
     def _refused(self, entry: _Entry, reason: str, code: int | None, now: float) -> None:
-        if entry.state is _State.ASKING:
-            self._forget(entry)
-            self._events.append(MappingFailed(entry.wish_id, Method.UPNP, reason, code))
+        if entry.state is State.ASKING:
+            self._ledger.failed(entry, reason, code)
+            self._rest()
             return
         entry.tries = 0
         if code is not None:
             entry.pinhole = None
         else:
             self._search_anew(now)
-        self._timers.set((entry.wish_id, _Timer.RENEW), now + _pause(entry))
+        self._timers.set((entry.wish_id, Timer.RENEW), now + _pause(entry))
 
     def _search_anew(self, now: float) -> None:
         """It is no longer where it was: a restarted device serves on another port."""
@@ -497,11 +469,8 @@ class IgdMapper:
     # ── ends ────────────────────────────────────────────────────────────────────────────────────
 
     def _given_up(self, entry: _Entry) -> None:
-        self._forget(entry)
-        if entry.state is _State.REMOVING:
-            self._events.append(Unmapped(entry.wish_id, confirmed=False))
-            return
-        self._events.append(MappingFailed(entry.wish_id, Method.UPNP, self._why_nothing()))
+        self._ledger.given_up(entry, self._why_nothing())
+        self._rest()
 
     def _why_nothing(self) -> str:
         if self._service is not None or self._describing:
@@ -511,23 +480,22 @@ class IgdMapper:
     def _fail_all(self, reason: str, code: int | None) -> None:
         if self._probing:
             self._probing = False
-            self._timers.cancel((_ALL, _Timer.GIVE_UP))
+            self._timers.cancel((ALL, Timer.GIVE_UP))
             self._events.append(Silent(Method.UPNP, reason))
         for entry in list(self._entries.values()):
-            if entry.state is _State.ASKING:
-                self._forget(entry)
-                self._events.append(MappingFailed(entry.wish_id, Method.UPNP, reason, code))
+            if entry.state is State.ASKING:
+                self._ledger.failed(entry, reason, code)
+        self._rest()
 
     def _forget(self, entry: _Entry) -> None:
-        self._disarm(entry.wish_id)
-        del self._entries[entry.wish_id]
-        if not self._entries and self._service is None:
-            self._timers.cancel((_ALL, _Timer.SEARCH))
-            self._searched = 0
+        self._ledger.forget(entry)
+        self._rest()
 
-    def _disarm(self, wish_id: int) -> None:
-        for timer in _Timer:
-            self._timers.cancel((wish_id, timer))
+    def _rest(self) -> None:
+        """Without a wish, and without a device, nothing is searched."""
+        if not self._entries and self._service is None:
+            self._timers.cancel((ALL, Timer.SEND))
+            self._searched = 0
 
 
 def _pause(entry: _Entry) -> float:

@@ -3,7 +3,9 @@
 from typing import cast
 
 import pytest
+from rich.console import Console
 
+from natkit.cli.findings import folded
 from tests.natkit.aio.running_server import running_server
 from tests.natkit.cli.command import natkit
 
@@ -29,6 +31,18 @@ async def test_text_has_a_verdict_and_says_what_to_do_in_80_columns() -> None:
     assert max(map(len, ended.output.splitlines())) <= 80
 
 
+def test_on_a_terminal_what_is_too_long_goes_on_below_itself() -> None:
+    words = "a line of evidence that is far too long for any window of eighty columns " * 2
+    window = Console(width=80)
+    first, *rest = folded(words, window, 15)
+    assert rest
+    assert max(len(line) for line in (first, *rest)) <= 65
+    assert " ".join((first, *rest)) == words.strip()
+    # Whoever reads a pipe searches it line by line.
+    assert folded(words, Console(width=80, soft_wrap=True), 15) == [words]
+    assert folded("x" * 200, window, 15) == ["x" * 200]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -38,6 +52,8 @@ async def test_text_has_a_verdict_and_says_what_to_do_in_80_columns() -> None:
         ("127.0.0.1", "--source", "here"),
         ("127.0.0.1", "--turn", "turn:127.0.0.1"),
         ("127.0.0.1", "--user", "alice"),
+        ("127.0.0.1", "--sip", "sip:127.0.0.1;transport=tcp"),
+        ("127.0.0.1", "--sip", "sips:127.0.0.1"),
         ("127.0.0.1", "--lifetime", "--lifetime-from", "20", "--lifetime-to", "10"),
     ],
     ids=" ".join,

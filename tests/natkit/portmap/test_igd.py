@@ -73,6 +73,7 @@ class Device:
         self.now = START
         self.told: list[PortMapEvent] = []
         self.reachable = True
+        self.external = EXTERNAL
 
     def serve(self) -> list[PortMapEvent]:
         """Answer all that is asked; what the mapper told meanwhile."""
@@ -115,7 +116,7 @@ class Device:
             return HttpResponse(500, envelope(fault))
         values = ""
         if action == "GetExternalIPAddress":
-            values = f"<NewExternalIPAddress>{EXTERNAL}</NewExternalIPAddress>"
+            values = f"<NewExternalIPAddress>{self.external}</NewExternalIPAddress>"
         elif action == "AddAnyPortMapping":
             values = "<NewReservedPort>6000</NewReservedPort>"
         kind = f"urn:schemas-upnp-org:service:WANIPConnection:{self.version}"
@@ -177,6 +178,31 @@ def test_a_refusal_says_why(code: int) -> None:
     (failed,) = device.map()
     assert isinstance(failed, MappingFailed)
     assert (failed.method, failed.code) == (Method.UPNP, code)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", "224.0.0.1", "", "the WAN"])
+def test_an_external_address_where_nobody_is_reached_is_a_failure(host: str) -> None:
+    device = Device()
+    device.external = host
+    (failed,) = device.map()
+    assert isinstance(failed, MappingFailed)
+    assert "no external address" in failed.reason
+    assert [action for action, _ in device.calls] == ["GetExternalIPAddress"]
+
+
+def test_a_second_search_follows_a_first_one_that_found_nothing() -> None:
+    device = Device()
+    device.mapper.probe(device.now)
+    device.mapper.transmits()
+    events: list[PortMapEvent] = []
+    while not events:
+        device.fire()
+        device.mapper.transmits()
+        events = device.serve()
+    assert isinstance(events[0], Silent)
+    device.mapper.probe(device.now)
+    device.find()
+    assert device.serve() == [Speaks(Method.UPNP, EXTERNAL)]
 
 
 def test_ports_that_are_all_taken_end_the_search_for_one() -> None:

@@ -8,7 +8,8 @@ import pytest
 from natkit.address import Address
 from natkit.portmap import Mapped, MappingFailed, Method, NatPmp, Pcp, Silent
 from natkit.portmap.dialect import Dialect
-from natkit.portmap.gateway import LONGEST_GRANT, PATIENCE
+from natkit.portmap.gateway import LONGEST_GRANT
+from natkit.portmap.ledger import PATIENCE
 from tests.natkit.portmap.fake_gateway import FakeGateway
 from tests.natkit.portmap.test_gateway import BOTH, START, WISH, Conversation
 
