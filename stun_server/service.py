@@ -20,14 +20,12 @@ from natkit.machine import (
     Transmit,
     Transport,
 )
-from natkit.relay.rates import Rates, pass_through
+from natkit.relay.rates import Rates
 from natkit.stun.attributes import (
-    ErrorCode,
     Icmp,
     MobilityTicket,
     Software,
     UnknownAttributes,
-    Username,
 )
 from natkit.stun.message import Message
 from natkit.stun.registry import (
@@ -42,7 +40,7 @@ from stun_server.allocate import Allocate, Opening
 from stun_server.allocations import Allocation, Allocations
 from stun_server.alternates import Alternates
 from stun_server.answers import ANSWER_LIFETIME, Answer
-from stun_server.authentication import Account, Claim, Credential, Proof
+from stun_server.authentication import Claim, Credential, Proof
 from stun_server.binding import binding
 from stun_server.channel_bind import channel_bind
 from stun_server.connect import Connecting
@@ -52,24 +50,24 @@ from stun_server.create_permission import create_permission
 from stun_server.events import (
     CloseReason,
     FindCredential,
-    RequestRefused,
     ServerEvent,
     TakeAllocation,
     TakeReservation,
 )
 from stun_server.greeting import Greeting
 from stun_server.handover import Snapshot
-from stun_server.icmp import from_icmp
 from stun_server.mobility import Mobility, Taking
 from stun_server.outcome import Outcome, Refusal, Success
 from stun_server.pending import MAX_PENDING, Lookup, Pending, Waiting
 from stun_server.plain_allocate import is_plain
 from stun_server.realms import Realm, Realms
-from stun_server.redeem import Redeeming, give_reservation
+from stun_server.redeem import Redeeming
 from stun_server.refresh import refresh
+from stun_server.relaying import Relaying
+from stun_server.responding import refused, response
 from stun_server.revoke import revoke, revoke_connections
-from stun_server.send import from_channel_data, from_peer, from_send
 from stun_server.settings import Settings
+from stun_server.sharer import Sharer
 from stun_server.sharing import Sharing
 from stun_server.strangers import Strangers
 from stun_server.tcp_allocations import Concluded, TcpAllocations
@@ -92,7 +90,7 @@ def _nobody(_realm: str, _username: str) -> None:
 _Unfinished = Opening | Taking | Redeeming | Connecting | Binding
 
 
-class Server:
+class Server(Sharer):
     """The machine; see :mod:`natkit.machine` for the contract.
 
     ``sharing`` is what it knows of other workers of this server; without it there are none.
@@ -121,7 +119,7 @@ class Server:
         self.bindings = 0
         self.strangers = Strangers(settings, random)
         self.is_draining = False
-        self._random = random
+        self._relaying = Relaying(self.allocations, random)
         self._unix_offset = unix_offset
         self._mobility = Mobility(settings, self.allocations, random)
         self._tcp = TcpAllocations(settings, self.allocations, random)
@@ -166,13 +164,7 @@ class Server:
         """A datagram on a listener or a relayed address, or a message of a client's stream."""
         self.handle_timer(now)
         if path.transport is _UDP and path.local not in self._listeners:
-            relaying = self.allocations.of_relayed(path.local)
-            if relaying is not None:
-                sent = from_peer(data, path, relaying, self.allocations, self._random, now)
-                rates = relaying.rates
-                if sent and (rates is None or pass_through(rates.to_clients, len(data), now)):
-                    self._transmits.append(sent)
-            # Else late for a relayed address that was closed, or early for one that is reserved.
+            self._relay(self._relaying.peer_data(data, path, now))
             return
         # Where there is a choice of realms, its ORIGIN must be read.
         if self._realms.is_one and is_plain(data):
@@ -185,8 +177,7 @@ class Server:
                 if allocation is not None:
                     channel_data = ChannelData.parse(data)
                     self._events += self._mobility.used(allocation, path)
-                    sent = from_channel_data(channel_data, allocation, self.allocations, now)
-                    self._relay_to_peer(sent, allocation, now)
+                    self._relay(self._relaying.channel_data(channel_data, allocation, now))
                 return
             if not self._hears(path, now):
                 return
@@ -216,9 +207,7 @@ class Server:
     def icmp_received(self, icmp: Icmp, path: Path, now: float) -> None:
         """An ICMP error met what left a relayed address, ``path.local``, for ``path.remote``."""
         self.handle_timer(now)
-        relaying = self.allocations.of_relayed(path.local)
-        if relaying is not None:
-            self._relay(from_icmp(icmp, path, relaying, self.allocations, self._random, now))
+        self._relay(self._relaying.icmp(icmp, path, now))
 
     def disconnected(self, path: Path, now: float) -> None:
         """A client's connection ended; so does its allocation, unless it can move."""
@@ -239,55 +228,6 @@ class Server:
         indication, events = self._tcp.accepted(path, realm.settings, now)
         self._relay(indication)
         self._events += events
-
-    def give_connection(
-        self, connection_id: int, account: Account, transport: Transport, now: float
-    ) -> Path | None:
-        """Let the worker that asks by TakeConnection have a pending connection, unread.
-
-        None when ``account`` may not bind it over ``transport``.  It counts here until the other
-        worker returns it, and ends there when ConnectionRevoked says so.
-        """
-        self.handle_timer(now)
-        return self._tcp.give(connection_id, account, transport)
-
-    def connection_returned(self, connection_id: int, now: float) -> None:
-        """A connection that was given away is over: ConnectionReturned at the other worker."""
-        self.handle_timer(now)
-        self._events += self._tcp.end(connection_id, given=True)
-
-    def connection_revoked(self, connection_id: int, now: float) -> None:
-        """A connection that was taken must end: ConnectionRevoked at its owner."""
-        self.handle_timer(now)
-        self._events += self._tcp.end(connection_id, given=False)
-
-    def give_away(self, ticket: bytes, account: Account, now: float) -> Snapshot | None:
-        """Let another worker have the allocation of ``ticket``; None where there is none.
-
-        AllocationGivenAway follows.  ``account`` is whom that worker has authenticated.  Whether it
-        has it then, ``given_away`` is to be told.
-        """
-        self.handle_timer(now)
-        given = self._mobility.give_away(ticket, account, now)
-        if given is None:
-            return None
-        self._events.append(given[1])
-        return given[0]
-
-    def given_away(self, ticket: bytes, now: float, *, taken: bool) -> None:
-        """Another worker has the allocation of ``ticket`` now; or not, and it goes on here."""
-        self.handle_timer(now)
-        self._events += self._mobility.concluded(ticket, taken=taken)
-
-    def give_reservation(
-        self, token: bytes, account: Account, now: float, *, may_count: bool
-    ) -> Address | None:
-        """Let another worker have the port that is kept for ``token``, its socket with it.
-
-        None where it may not: ``may_count`` as in TakeReservation.
-        """
-        self.handle_timer(now)
-        return give_reservation(token, account, self.allocations, may_count=may_count)
 
     def answer(self, request_id: RequestId, result: ServerResult | Failure, now: float) -> None:
         """The shell opened a socket or looked up a credential, or could not."""
@@ -378,14 +318,6 @@ class Server:
         if transmit is not None:
             self._transmits.append(transmit)
 
-    def _relay_to_peer(self, transmit: Transmit | None, allocation: Allocation, now: float) -> None:
-        """Send what a client has for a peer, if it may pass and the bandwidth is there."""
-        rates = allocation.rates
-        if transmit is not None and (
-            rates is None or pass_through(rates.to_peers, len(transmit.data), now)
-        ):
-            self._transmits.append(transmit)
-
     def _receive_indication(self, message: Message, path: Path, now: float) -> None:
         # RFC 8656 §5: without an allocation an indication is ignored; so is one with attributes
         # that must be understood and are not (RFC 8489 §6.3.2).
@@ -397,8 +329,7 @@ class Server:
             and not message.unknown_required(UNDERSTOOD)
         ):
             self._events += self._mobility.used(allocation, path)
-            sent = from_send(message, allocation, self.allocations, self._settings, now)
-            self._relay_to_peer(sent, allocation, now)
+            self._relay(self._relaying.send(message, allocation, self._settings, now))
 
     def _receive_request(
         self, request: Message, path: Path, size: int, now: float, *, malformed: bool
@@ -634,24 +565,16 @@ class Server:
         attributes = self.allocations.external.shown(outcome.attributes)
         if proof is not None and request.method in (Method.ALLOCATE, Method.REFRESH):
             attributes += self._software
-        if isinstance(outcome, Success):
-            response = request.success(*attributes)
-        else:
-            # Strangers get no phrase: their answer is to be small.
-            error = ErrorCode(outcome.code) if proof is None else ErrorCode.of(outcome.code)
-            response = request.error(error, *attributes)
-        data = response.encode(integrity=proof.integrity if proof is not None else None)
+        data = response(request, outcome, attributes, proof)
         if (
             unproven is not None
             and allocation is None
             and not self.strangers.may_be_answered(path, unproven, len(data), now)
         ):
             return
-        if isinstance(outcome, Refusal) and outcome.reason:
-            username = proof.credential.username if proof is not None else _claimed(request)
-            self._events.append(
-                RequestRefused(path, request.method, outcome.code, outcome.reason, username)
-            )
+        refusal = refused(request, path, outcome, proof)
+        if refusal is not None:
+            self._events.append(refusal)
         self._transmits.append(Transmit(data, path))
         self._events += outcome.events
         if proof is not None and not path.transport.is_reliable:
@@ -671,8 +594,3 @@ class Server:
             spare = self._allocate.abandon(pending)
             if spare is not None:
                 self._events.append(spare)
-
-
-def _claimed(request: Message) -> str:
-    username = request.get(Username)
-    return username.value if username is not None else ""
