@@ -7,8 +7,8 @@ import pytest
 from natkit.address import Address
 from natkit.errors import MisuseError
 from natkit.machine import Path, Transport
+from tests.natkit.relay.relayed import CHANNEL, channel_data, send_indication
 from tests.natkit.relay.rig import Rig, address_of, received
-from tests.natkit.relay.test_userspace import CHANNEL, channel_data, send_indication
 
 UNTIL = 2_000.0
 STREAM = Path(Transport.TCP, Address("127.0.0.1", 3478), Address("127.0.0.1", 50_000))

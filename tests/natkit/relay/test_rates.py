@@ -8,8 +8,8 @@ import pytest
 
 from natkit.net.libc import HAVE_MMSG
 from natkit.relay.rates import SMALLEST_BURST, Rates, TokenBucket, pass_through
+from tests.natkit.relay.relayed import STREAM, Relayed, channel_data, send_indication
 from tests.natkit.relay.rig import Rig, address_of, received
-from tests.natkit.relay.test_userspace import STREAM, Relayed, channel_data, send_indication
 
 RATE = 100_000
 
