@@ -30,6 +30,11 @@ class Libnice:
         self.fragment = ""
         self.password = ""
 
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
     async def start(self) -> None:
         """Wait for its credentials."""
         event = await self.wait("credentials")
@@ -50,10 +55,14 @@ class Libnice:
 
     async def wait(self, event: str, **values: object) -> Json:
         """Take the next event of that kind with these values."""
+        return await self.wait_any(event, **values)
+
+    async def wait_any(self, *kinds: str, **values: object) -> Json:
+        """Take the next event of one of these kinds with these values."""
 
         def find() -> Json | None:
             for each in self.events:
-                if each["event"] == event and all(each.get(k) == v for k, v in values.items()):
+                if each["event"] in kinds and all(each.get(k) == v for k, v in values.items()):
                     return each
             return None
 
@@ -61,10 +70,10 @@ class Libnice:
             async with asyncio.timeout(READY_LIMIT), self._told:
                 while (found := find()) is None:
                     if any(each["event"] == "ended" for each in self.events):
-                        raise PeerFailed(f"libnice ended before {event}: {self.events}")
+                        raise PeerFailed(f"libnice ended before {kinds}: {self.events}")
                     await self._told.wait()
         except TimeoutError:
-            raise PeerFailed(f"libnice told no {event} {values}: {self.events}") from None
+            raise PeerFailed(f"libnice told no {kinds} {values}: {self.events}") from None
         self.events.remove(found)
         return found
 

@@ -1,0 +1,1 @@
+"""How soon two ICE agents meet: natkit beside aioice and libnice."""
