@@ -43,7 +43,7 @@ class Checking:
 
     def wake(self, now: float) -> None:
         """There may be something to check."""
-        if PACE not in self._state.timers and self._has_work():
+        if PACE not in self._state.timers and not self._state.settings.lite and self._has_work():
             self._state.timers.set(PACE, max(now, self._ready_at))
 
     def handle_pace(self, now: float) -> None:

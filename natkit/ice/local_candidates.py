@@ -1,6 +1,7 @@
 """The local candidates of one stream: foundations, unique priorities, and whose base is whose."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 from natkit.address import Address
 from natkit.errors import MisuseError
@@ -150,12 +151,10 @@ class LocalCandidates:
     def _priority(self, source: LocalCandidate) -> int:
         # RFC 8445 §5.1.2.1: no two candidates of a component and type share a local preference.
         preference = type_preference(source.type, source.transport)
+        wanted = source.local_preference
         free = (
             each
-            for each in (
-                *range(source.local_preference, -1, -1),
-                *range(source.local_preference + 1, 0x10000),
-            )
+            for each in chain(range(wanted, -1, -1), range(wanted + 1, 0x10000))
             if (source.component, preference, each) not in self._taken
         )
         local_preference = next(free)

@@ -11,7 +11,7 @@ from typing import Final
 
 from natkit.address import Address
 from natkit.ice.agent import Agent
-from natkit.ice.candidate import Candidate, CandidateType, LocalCandidate
+from natkit.ice.candidate import Candidate, CandidateType, LocalCandidate, TcpType
 from natkit.ice.events import (
     DataReceived,
     IceEvent,
@@ -298,6 +298,8 @@ class Peer:
     received: list[bytes] = field(default_factory=list)
     selections: dict[tuple[int, int], Path] = field(default_factory=dict)
     restarts_on_loss: bool = False
+    hosts_udp: bool = True
+    tcp_type: TcpType | None = None
     _told: int = 0
     _ended: bool = False
 
@@ -317,10 +319,27 @@ class Peer:
                 (component, self.shell.bind(Address(host, 0)))
                 for component in range(1, self.components + 1)
                 for host in self.host.addresses
+                if self.hosts_udp
             ]
             self.shell.call(partial(self.gatherer.gather, stream, bases))
+            if self.tcp_type is not None:
+                self._add_tcp(stream, self.tcp_type)
         self.describe()
         self._poll()
+
+    def _add_tcp(self, stream: StreamId, tcp_type: TcpType) -> None:
+        base = Address(self.host.addresses[0], 0)
+        if tcp_type is TcpType.PASSIVE:
+            base = self.shell.listen(base)
+        candidate = LocalCandidate(
+            component=1,
+            type=CandidateType.HOST,
+            address=base,
+            base=base,
+            transport=Transport.TCP,
+            tcp_type=tcp_type,
+        )
+        self.shell.call(partial(self.gatherer.add, stream, candidate))
 
     def describe(self) -> None:
         """Tell the other side the parameters, and all candidates so far."""
