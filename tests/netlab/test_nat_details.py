@@ -16,7 +16,15 @@ import pytest
 from tests.certificates import Authority
 from tests.netlab.namespaces import lab, run
 from tests.netlab.nat64 import PREFIX
-from tests.netlab.nats import ALTERNATE, PRIMARY, Behind, Internet, Kind
+from tests.netlab.nats import (
+    ALTERNATE,
+    ALTERNATE_IPV6,
+    PRIMARY,
+    PRIMARY_IPV6,
+    Behind,
+    Internet,
+    Kind,
+)
 from tests.peering.kamailio import start as start_kamailio
 from tests.stun_server.process import stun_server
 
@@ -25,13 +33,14 @@ pytestmark = [
     pytest.mark.peer("iproute2", "nftables", "kamailio", "tayga", "bind9"),
 ]
 
-NATKIT: Final = (sys.executable, "-W", "error", "-m", "natkit.cli.main", "nat", f"{PRIMARY}:3478")
+NATKIT: Final = (sys.executable, "-W", "error", "-m", "natkit.cli.main", "nat")
 # One vote each: what is tested here does not depend on votes.
 QUICK: Final = ("--json", "--votes", "1", "--patience", "4")
 CONFIG: Final = f"""
 [listeners]
-listen = ["{PRIMARY}:3478"]
-alternate = {{ "{PRIMARY}:3478" = "{ALTERNATE}:3479" }}
+listen = ["{PRIMARY}:3478", "[{PRIMARY_IPV6}]:3478"]
+alternate = {{ "{PRIMARY}:3478" = "{ALTERNATE}:3479", \
+"[{PRIMARY_IPV6}]:3478" = "[{ALTERNATE_IPV6}]:3479" }}
 """
 SIP_PORT, OTHER_SIP_PORT = 5060, 5080
 # The kernel's own application level gateway, for SIP to its usual port.
@@ -67,6 +76,7 @@ class Case:
     kind: Kind
     arguments: tuple[str, ...] = ()
     change: Callable[[Behind, Internet], None] | None = None
+    server: str = f"{PRIMARY}:3478"
 
 
 def with_rules(text: str) -> Callable[[Behind, Internet], None]:
@@ -104,6 +114,9 @@ CASES: Final = {
     ),
     "narrow": Case(Kind.FULL_CONE, ("--mtu", "--fragments"), narrow),
     "black hole": Case(Kind.FULL_CONE, ("--mtu",), narrow_and_silent),
+    "narrow for IPv6": Case(
+        Kind.FIREWALL_IPV6, ("--mtu", "--fragments"), narrow, f"[{PRIMARY_IPV6}]:3478"
+    ),
     "helper": Case(Kind.FULL_CONE, SIP, with_rules(HELPER)),
     "nat64": Case(Kind.NAT64, ("--nat64", "--resolver", "{gateway_ipv6}")),
 }
@@ -119,7 +132,7 @@ class Asked:
         self.outside = behind.outside
         arguments = [each.format(gateway_ipv6=behind.gateway_ipv6) for each in case.arguments]
         self._process = subprocess.Popen(
-            [*behind.host.prefix, *NATKIT, *QUICK, *arguments],
+            [*behind.host.prefix, *NATKIT, case.server, *QUICK, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -157,7 +170,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Asked]
     with ExitStack() as stack:
         internet = Internet(stack.enter_context(lab()))
         prefix = internet.servers.prefix
-        arguments = ("--config", str(config), "--listen", f"{PRIMARY}:3478")
+        arguments = ("--config", str(config))
         stack.enter_context(stun_server(directory / "stun", *arguments, prefix=prefix))
         kamailio = start_kamailio(
             directory / "sip",
@@ -227,8 +240,11 @@ def test_lost_fragments_are_told_with_their_way(
     assert status == 1
 
 
-def test_a_narrow_link_shows_its_mtu_and_that_its_router_tells(asked: dict[str, Asked]) -> None:
-    status, family = asked["narrow"].result()
+@pytest.mark.parametrize("name", ["narrow", "narrow for IPv6"])
+def test_a_narrow_link_shows_its_mtu_and_that_its_router_tells(
+    asked: dict[str, Asked], name: str
+) -> None:
+    status, family = asked[name].result()
     assert said(family, "path_mtu", "passed") == 1400, family
     assert said(family, "path_mtu", "lost") == 1404
     assert said(family, "path_mtu", "black_hole") is False
