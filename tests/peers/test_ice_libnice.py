@@ -6,13 +6,20 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from natkit.aio.ice import Agent
+from natkit.gather import GatherSettings
+from natkit.gather.endpoint import CandidateFound
+from natkit.gather.events import GatheringEnded
 from natkit.ice import IceSettings, TcpType
+from natkit.ice.candidate_attribute import write_candidate
+from natkit.ice.sdp import parse_description
 from natkit.machine import Transport
 from tests.peering.ice_agent import IceAgent, ice_agent
 from tests.peering.libnice import Libnice, libnice
 
 pytestmark = pytest.mark.peer("libnice")
 
+LIMIT = 30.0
 RTP_TYPES = (0, 3, 4, 8, 9, 18, 96, 127)
 """GSM, G.723, PCMA and G.722 among them: with some lengths they look like STUN to some."""
 
@@ -152,3 +159,43 @@ async def test_after_a_restart_both_meet_on_new_credentials() -> None:
         while len(ours.selections()) < 2:
             await asyncio.wait_for(ours.changed(), 30)
         await echo(ours, theirs)
+
+
+@pytest.mark.parametrize("controlling", [True, False], ids=["controlling", "controlled"])
+async def test_our_face_trickles_fragments_both_ways(controlling: bool) -> None:
+    """natkit.aio.ice as a program uses it: each candidate is told as it comes."""
+    options: dict[str, object] = {"controlling": not controlling, "trickle": True}
+    gathering = GatherSettings(loopback=True, interface_filter=lambda name: name == "lo")
+    async with (
+        asyncio.timeout(LIMIT),
+        libnice(options) as theirs,
+        Agent(controlling=controlling, gathering=gathering) as ours,
+    ):
+        (media,) = parse_description(ours.local_description).media
+        assert media.parameters is not None
+        theirs.remote(media.parameters.username_fragment, media.parameters.password)
+
+        async def tell_theirs() -> None:
+            async for event in ours:
+                if isinstance(event, CandidateFound):
+                    theirs.add([f"a={write_candidate(event.candidate)}"])
+                elif isinstance(event, GatheringEnded):
+                    theirs.do("end")
+
+        telling = asyncio.ensure_future(tell_theirs())
+        described = (
+            f"a=ice-options:trickle\r\na=ice-ufrag:{theirs.fragment}\r\n"
+            f"a=ice-pwd:{theirs.password}\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\n"
+        )
+        ours.start_gathering()
+        ours.add_remote(described)
+        for line in await theirs.gather():
+            ours.add_remote(f"{described}{line}\r\n")
+        ours.add_remote(f"{described}a=end-of-candidates\r\n")
+        await ours.connect()
+        await theirs.wait("state", component=1, state="ready")
+        await ours.send(b"there")
+        assert await theirs.receive() == b"there"
+        theirs.send(b"back")
+        assert await ours.receive() == b"back"
+    await telling
