@@ -6,7 +6,8 @@
     ann, bob = Agent(datagrams=port.share()), Agent(datagrams=port.share())
 
 An incoming check names its agent by the username fragment (RFC 8445 §7.2.2); an answer goes to who
-asked, by its transaction id; and all else to whom the sender was last proven to belong.
+asked, by its transaction id; and all else to the agent that spoke with the sender first, or that
+answered its latest check: a NAT may have given the port away.
 """
 
 from collections import OrderedDict
@@ -22,9 +23,11 @@ from natkit.machine import Path, Transmit
 from natkit.stun.attributes import Username
 from natkit.stun.demux import is_stun
 from natkit.stun.message import Message
-from natkit.stun.registry import MessageClass
+from natkit.stun.registry import MessageClass, Method, message_type
 
 __all__ = ["IcePort", "SharedPort"]
+
+_SUCCESS: Final = message_type(Method.BINDING, MessageClass.SUCCESS_RESPONSE).to_bytes(2, "big")
 
 K = TypeVar("K", bound=Hashable)
 
@@ -87,10 +90,12 @@ class IcePort:
 
     def sending(self, share: "SharedPort", transmit: Transmit) -> None:
         """Remember who asks, and whom it speaks with."""
-        if is_stun(transmit.data):
-            _remember(self._transactions, transmit.data[8:20], share, MOST_TRANSACTIONS)
-        place = transmit.path.local, transmit.path.remote
-        if place not in self._remotes:
+        data, place = transmit.data, (transmit.path.local, transmit.path.remote)
+        is_answer = data[:2] == _SUCCESS
+        if is_stun(data) and not is_answer:
+            _remember(self._transactions, data[8:20], share, MOST_TRANSACTIONS)
+        # Only who knows the password is answered so: the place is that peer's from now on.
+        if is_answer or place not in self._remotes:
             _remember(self._remotes, place, share, MOST_REMOTES)
 
     def leave(self, share: "SharedPort") -> None:
@@ -137,8 +142,6 @@ class IcePort:
                 return asked
             named = self._named(data)
             if named is not None:
-                # The latest check is what counts: a NAT may give a port to somebody else.
-                _remember(self._remotes, place, named, MOST_REMOTES)
                 return named
         return self._remotes.get(place)
 

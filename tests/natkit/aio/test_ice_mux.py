@@ -7,12 +7,16 @@ from contextlib import AsyncExitStack
 import pytest
 
 from natkit.address import Address, Family
+from natkit.aio import ice_mux
 from natkit.aio.ice import Agent
 from natkit.aio.ice_mux import IcePort
 from natkit.aio.udp import DatagramSockets
 from natkit.gather import GatherSettings, HostAddress, TurnServer
 from natkit.ice.candidate import CandidateType
 from natkit.machine import Path, Transmit, Transport
+from natkit.stun.attributes import Username
+from natkit.stun.message import Message
+from natkit.stun.registry import Method
 from tests.natkit.aio.running_server import PASSWORD, USER, running_server
 
 LIMIT = 30.0
@@ -93,6 +97,44 @@ async def test_a_second_component_and_a_relay_have_sockets_of_their_own(port: Ic
             relays = [each for each in candidates if each.type is CandidateType.RELAYED]
             assert len(hosts) == len(relays) == 2
             assert port.addresses[0].port in hosts
+
+
+async def test_a_forged_check_takes_nobodys_place(port: IcePort) -> None:
+    (address,) = port.addresses
+    async with (
+        asyncio.timeout(LIMIT),
+        caller() as ann,
+        answerer(port) as bob,
+        answerer(port) as eve,
+    ):
+        await meet(ann, bob)
+        await eve.gather()
+        (fragment,) = eve._endpoint.agent.username_fragments
+        forged = Message.request(Method.BINDING, bytes(12), Username(f"{fragment}:abcd"))
+        # As if from ann's address: without the password it is answered by no success.
+        (place,) = port._remotes
+        port.receive(forged.encode(), Path(Transport.UDP, address, place[1]))
+        await ann.send(b"for bob")
+        assert await bob.receive() == b"for bob"
+
+
+async def test_what_strangers_make_a_port_remember_is_bounded(
+    port: IcePort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ice_mux, "MOST_REMOTES", 50)
+    monkeypatch.setattr(ice_mux, "MOST_TRANSACTIONS", 50)
+    (address,) = port.addresses
+    share = port.share()
+    request = Message.request(Method.BINDING, bytes(12))
+    for number in range(200):
+        path = Path(Transport.UDP, address, Address("192.0.2.1", 1000 + number))
+        port.sending(share, Transmit(request.encode(), path))
+        identifier = number.to_bytes(12, "big")
+        port.sending(share, Transmit(Message.request(Method.BINDING, identifier).encode(), path))
+    assert len(port._remotes) == len(port._transactions) == 50
+    share.close()
+    assert not port._remotes
+    assert not port._transactions
 
 
 async def test_a_flood_of_strangers_is_nobodys_and_grows_nothing(port: IcePort) -> None:
