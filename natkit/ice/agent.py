@@ -32,7 +32,7 @@ from natkit.ice.parameters import Parameters, draw_credentials
 from natkit.ice.renomination import Renomination
 from natkit.ice.settings import IceSettings
 from natkit.ice.statistics import AgentStatistics, explain, statistics_of
-from natkit.machine import Failure, Path, RandomBytes, RequestId, Transmit
+from natkit.machine import Failure, Path, RandomBytes, RequestId, Transmit, Transport
 from natkit.stun.demux import is_stun
 from natkit.stun.message import Message
 from natkit.stun.registry import MessageClass, Method
@@ -235,6 +235,23 @@ class Agent:
         traffic.last_sent = now
         self._state.send(data, pair.path)
         return True
+
+    def use_without_ice(
+        self, stream: StreamId, component: int, base: Address, remote: Address, now: float
+    ) -> None:
+        """Exchange data with a peer that has no ICE, unchecked, from a base to its address.
+
+        Binding indications keep the NAT's binding while nothing is sent (RFC 8445 §11), as there is
+        no consent.  MisuseError for a base of no UDP candidate, or once the peer's parameters came.
+        """
+        found = self._stream(stream)
+        local = self._locals(stream).sender(Transport.UDP, component, base)
+        if local is None:
+            raise MisuseError(f"{base} is no base of component {component}")
+        if found.remote is not None:
+            raise MisuseError("the peer has ICE: its parameters came")
+        self._conclusion.use_unchecked(found, local, remote, now)
+        self._after(now)
 
     def selected_pair(self, stream: StreamId, component: int) -> SelectedPair | None:
         """The selected pair of a component, or None."""

@@ -2,7 +2,7 @@
 
 from natkit.address import Address
 from natkit.ice.agent_state import AgentState, Session, StreamSession, Timer
-from natkit.ice.candidate import CandidateType
+from natkit.ice.candidate import Candidate, CandidateType
 from natkit.ice.checklist import ChecklistState, may_pair, new_pair
 from natkit.ice.checks import Checks
 from natkit.ice.connections import Connections
@@ -18,8 +18,9 @@ from natkit.ice.events import (
     StreamId,
 )
 from natkit.ice.nomination import RELEASE_DELAY, Nominations
-from natkit.ice.pair import Pair
+from natkit.ice.pair import Local, Pair
 from natkit.ice.parameters import Parameters
+from natkit.ice.priority import candidate_priority
 from natkit.ice.statistics import explain
 
 MOST_PAST_SESSIONS = 64
@@ -237,6 +238,31 @@ class Conclusion:
     def past_remotes(self, stream: StreamId) -> list[Parameters]:
         """The peer's parameters in the sessions that were left."""
         return [past for number, past in self._past if number == stream and past is not None]
+
+    # ── peers without ICE ───────────────────────────────────────────────────────────────────────
+
+    def use_unchecked(
+        self, stream: StreamSession, local: Local, remote: Address, now: float
+    ) -> None:
+        """Select the pair of a peer that is never checked, in place of another such one."""
+        component = local.source.component
+        described = Candidate(
+            foundation="remote",
+            component=component,
+            transport=local.source.transport,
+            priority=candidate_priority(CandidateType.HOST, 0xFFFF, component),
+            address=remote,
+            type=CandidateType.HOST,
+        )
+        controlling = self._state.role.controlling
+        pair = new_pair(local, described, remote, controlling=controlling)
+        known = stream.checklist.get(pair.key)
+        if known is None:
+            known = pair
+            stream.checklist.add(pair)
+        known.succeed(local.told, now)
+        known.reason = "the peer has no ICE"
+        self._nominations.select(self._state.session, stream, known, now)
 
     # ── two lite agents ─────────────────────────────────────────────────────────────────────────
 

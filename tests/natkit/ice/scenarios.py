@@ -23,7 +23,7 @@ class Kind(Enum):
     BOTH_CONTROLLING = auto()
     BOTH_CONTROLLED = auto()
     LATE = auto()
-    """Candidates and descriptions come late, out of order, and twice."""
+    """Descriptions come late, candidates late, in any order, and all of it twice."""
     RESTART = auto()
     """One side or both restart before or after they have selected a pair."""
     DYING = auto()

@@ -5,7 +5,15 @@ from itertools import pairwise
 import pytest
 
 from natkit.address import Address
-from natkit.ice.events import ConsentLost, IceState, PairSelected, RestartNeeded, RestartReason
+from natkit.errors import MisuseError
+from natkit.ice.events import (
+    ConsentLost,
+    DataReceived,
+    IceState,
+    PairSelected,
+    RestartNeeded,
+    RestartReason,
+)
 from natkit.ice.parameters import Parameters
 from natkit.ice.settings import IceSettings
 from natkit.machine import Path
@@ -103,6 +111,25 @@ def test_without_consent_indications_keep_the_binding_while_nothing_is_sent() ->
         bench.run(10.0)
         bench.agent.send(0, 1, b"media", bench.now)
     assert [each.data for each in bench.run(0.0)] == [b"media"]
+
+
+def test_a_peer_without_ice_gets_data_and_keep_alives_and_no_checks() -> None:
+    bench = Bench(remote=None)
+    bench.agent.use_without_ice(0, 1, HOST, PEER, bench.now)
+    assert bench.agent.send(0, 1, b"media", bench.now)
+    assert [each.data for each in bench.run(0.0)] == [b"media"]
+    bench.receive(b"\x80media")
+    assert any(isinstance(each, DataReceived) for each in bench.events())
+    kinds = [Message.parse(each.data).message_class for each in bench.run(40.0)]
+    assert kinds == [MessageClass.INDICATION] * 2
+    bench.agent.use_without_ice(0, 1, HOST, OTHER, bench.now)
+    selected = bench.agent.selected_pair(0, 1)
+    assert selected is not None
+    assert selected.path.remote == OTHER
+    with pytest.raises(MisuseError):
+        bench.agent.use_without_ice(0, 1, OTHER, PEER, bench.now)
+    with pytest.raises(MisuseError):
+        Bench().agent.use_without_ice(0, 1, HOST, PEER, 0.0)
 
 
 def silent_after_selection(*, supported: bool) -> tuple[Bench, list[tuple[Message, Path]]]:

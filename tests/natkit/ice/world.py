@@ -300,6 +300,7 @@ class Peer:
     restarts_on_loss: bool = False
     hosts_udp: bool = True
     tcp_type: TcpType | None = None
+    _described_at: float = 0.0
     _told: int = 0
     _ended: bool = False
 
@@ -344,8 +345,13 @@ class Peer:
     def describe(self) -> None:
         """Tell the other side the parameters, and all candidates so far."""
         parameters = self.agent.local_parameters
+        # Descriptions overtake candidates, but not each other: offers and answers are in order.
+        delay = self.signalling.delay + self._random.random() * self.signalling.jitter
+        self._described_at = max(self._described_at, self.network.now + delay)
         for stream in range(self.streams):
-            self._signal(partial(self.theirs.set_remote_parameters, stream, parameters))
+            setting = partial(self.theirs.set_remote_parameters, stream, parameters)
+            for _ in range(2 if self.signalling.twice else 1):
+                self.network.at(self._described_at, partial(self._call_other, setting))
 
     @property
     def theirs(self) -> Agent:
