@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -32,6 +33,7 @@ from tests.stun_server.process import (
     StunServerProcess,
     stun_server,
 )
+from tests.stun_server.shell.test_event_delivery import hook
 
 # So many clients that all of them at one of two workers is a chance of one in 32,768.
 CLIENTS = 16
@@ -207,6 +209,24 @@ async def test_the_bandwidth_of_a_user_is_one_for_all_workers(directory: Path) -
         transport.close()
         # Of 100,000 bytes.
         assert 60_000 <= sink.octets <= SMALLEST_BURST + LIMIT
+
+
+async def test_every_worker_tells_of_its_sessions(directory: Path) -> None:
+    config = directory / "server.toml"
+    async with hook() as told:
+        config.write_text(f'[events]\nurl = "{told.url}"\ntoken = "of the hook"\n')
+        with stun_server(directory, "--config", str(config), "--workers", "2") as server:
+            async with clients(server) as found:
+                counts = {worker: len(relays) for worker, relays in found.items()}
+            deadline = monotonic() + LIMIT
+            while sum(each["event"] == "closed" for each in told.events) < CLIENTS:
+                assert monotonic() < deadline, server.log
+                await asyncio.sleep(0.02)
+    for kind in ("opened", "closed"):
+        sessions = [str(each["session"]) for each in told.events if each["event"] == kind]
+        assert Counter(int(each.partition("-")[0]) for each in sessions) == counts
+    assert len({str(each["id"]) for each in told.events}) == len(told.events)
+    assert set(told.shown) == {"Bearer of the hook"}
 
 
 class Load:
