@@ -137,7 +137,7 @@ def gather(
         ipv6=ipv6,
     )
     options = IceOptions(
-        replace(settings, grace=None, limit=timeout),
+        replace(settings, grace=None, mapping_patience=timeout, limit=timeout),
         trust(ca_file, insecure=insecure),
         None if proxy is None else Proxy.parse(proxy),
         ResolverOptions(resolver, dot, doh, resolver_ca, validate, trust_anchor),

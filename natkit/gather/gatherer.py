@@ -14,7 +14,7 @@ released or the gatherer is closed, and data to and from relayed addresses passe
 from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from functools import partial
-from typing import Final
+from typing import Final, assert_never
 
 from natkit.address import Address
 from natkit.errors import (
@@ -63,6 +63,7 @@ MOST_SLOTS: Final = 64
 
 
 class _Timer(Enum):
+    MAPPING = auto()
     LIMIT = auto()
     CLOSE = auto()
 
@@ -127,6 +128,7 @@ class Gatherer:
                     PortMappings(each, self._desk, random=self._random, told=self._mapping_told)
                     for each in routes
                 ]
+                self._timers.set(_Timer.MAPPING, now + self._settings.mapping_patience)
             self._open_sockets(usable(addresses, self._settings))
         for number, server in enumerate(self._settings.servers):
             self._locate(number, server, now)
@@ -179,6 +181,7 @@ class Gatherer:
         self._closing = self._ended = True
         self._starts.clear()
         self._timers.cancel(_Timer.LIMIT)
+        self._timers.cancel(_Timer.MAPPING)
         self._timers.set(_Timer.CLOSE, now + CLOSE_TIMEOUT)
         self._relayed.close(now)
         for mappings in self._mappings:
@@ -227,10 +230,15 @@ class Gatherer:
         for mappings in self._mappings:
             mappings.handle_timer(now)
         for timer in self._timers.pop_due(now):
-            if timer is _Timer.LIMIT:
-                self._end_at_limit(now)
-            else:
-                self._tell_closed()
+            match timer:
+                case _Timer.MAPPING:
+                    self._end_mappings(self._settings.mapping_patience, now)
+                case _Timer.LIMIT:
+                    self._end_at_limit(now)
+                case _Timer.CLOSE:
+                    self._tell_closed()
+                case _:
+                    assert_never(timer)
         self._advance(now)
 
     def next_deadline(self) -> float | None:
@@ -396,10 +404,14 @@ class Gatherer:
         self._locating.clear()
         self._reflexive.end(error, now)
         self._relayed.end(error, now)
-        for mappings in self._mappings:
-            mappings.end(error, now)
+        self._end_mappings(self._settings.limit, now)
         self._starts.clear()
         self._end(now)
+
+    def _end_mappings(self, waited: float, now: float) -> None:
+        error = TransactionTimeout(f"no answer within {waited:g} s")
+        for mappings in self._mappings:
+            mappings.end(error, now)
 
     def _advance(self, now: float) -> None:
         """After each input: begin what may begin, and see whether all is over."""

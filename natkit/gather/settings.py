@@ -215,6 +215,9 @@ class GatherSettings:
     None: each is waited for, as when what is wanted is a diagnosis.
     """
 
+    mapping_patience: float = 4.0
+    """How long a gateway may take to map a port: most that do not answer at once speak nothing."""
+
     limit: float = 10.0
     """Gathering ends that long after it began, whatever is still silent."""
 
@@ -230,7 +233,8 @@ class GatherSettings:
     def __post_init__(self) -> None:
         if len(self.servers) > MOST_SERVERS:
             raise MisuseError(f"{len(self.servers)} STUN and TURN servers; {MOST_SERVERS} at most")
-        if min(self.pacing, self.head_start, self.limit, self.keepalive, self.grace or 1.0) <= 0:
+        times = (self.pacing, self.head_start, self.mapping_patience, self.limit, self.keepalive)
+        if min(*times, self.grace or 1.0) <= 0:
             raise MisuseError("a time of a gatherer is more than 0 seconds")
         if not self.families:
             raise MisuseError("a gatherer needs an address family")

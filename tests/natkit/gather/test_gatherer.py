@@ -507,14 +507,14 @@ def test_a_gateway_maps_a_port_for_each_host_candidate(speaks_pcp: bool) -> None
         assert phone.sockets == ()
 
 
-def test_a_gateway_that_maps_nothing_is_told_and_ends_with_the_limit() -> None:
+def test_a_gateway_that_maps_nothing_is_told_and_not_waited_for_long() -> None:
     with Network(seed=26) as network:
         home = at_home(network)
         phone = network.host("phone", "192.168.1.2", behind=home)
         gathering = Gathering(
             network,
             phone,
-            GatherSettings(port_mapping=True, limit=3.0),
+            GatherSettings(port_mapping=True, mapping_patience=3.0),
             routes=(RouteToGateway("192.168.1.1", "192.168.1.2"),),
         )
         gathering.run()
