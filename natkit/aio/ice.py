@@ -13,6 +13,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -305,7 +306,9 @@ class Agent:
             await self._driver.aclose()
             if self._mdns is not None:
                 for name in self._published:
-                    self._mdns.withdraw(name)
+                    # Mdns may have been closed before, and withdrew all names then.
+                    with suppress(MisuseError):
+                        self._mdns.withdraw(name)
             self._wake()
 
     # ── what there is to know ───────────────────────────────────────────────────────────────────

@@ -8,6 +8,7 @@ import pytest
 
 from natkit.address import Family
 from natkit.aio.ice import Agent, IceFailed
+from natkit.aio.mdns import Mdns
 from natkit.errors import MalformedMessage, MisuseError, NoService, UnreachableError
 from natkit.gather import (
     GatherSettings,
@@ -23,6 +24,7 @@ from natkit.ice.events import IceState, PairSelected, StateChanged
 from natkit.ice.settings import IceSettings
 from natkit.locate import Target
 from natkit.machine import Transport
+from natkit.net.interfaces import InterfaceAddress
 from natkit.stun.transaction import Timing
 from tests.natkit.aio.running_server import PASSWORD, USER, RunningServer, running_server
 
@@ -175,6 +177,47 @@ async def test_over_tcp_alone_packets_keep_their_bounds() -> None:
             await ann.send(bytes(size))
             assert len(await bob.receive()) == size
         await speak(ann, bob)
+
+
+async def test_addresses_are_hidden_behind_names_that_the_peer_resolves() -> None:
+    links = (InterfaceAddress("lo", "127.0.0.1"),)
+    async with asyncio.timeout(LIMIT), Mdns(links) as anns_names, Mdns(links) as bobs_names:
+
+        def agent(names: Mdns, *, controlling: bool) -> Agent:
+            return Agent(
+                controlling=controlling,
+                gathering=LOCAL,
+                addresses=LOOPBACK,
+                mdns=names,
+                hide_addresses=True,
+            )
+
+        async with (
+            agent(anns_names, controlling=True) as ann,
+            agent(bobs_names, controlling=False) as bob,
+        ):
+            await meet(ann, bob)
+            await speak(ann, bob)
+            for each in (ann, bob):
+                assert ".local" in each.local_description
+                assert "127.0.0.1" not in each.local_description
+
+
+async def test_a_name_that_nobody_may_resolve_is_no_path_and_no_crash() -> None:
+    hasty = IceSettings(patience=0.2)
+    named = (
+        "m=audio 9 RTP/AVP 0\r\na=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuv\r\n"
+        "a=candidate:1 1 udp 1 1f4712db-ea17-4bcf-a596-105139dfd8bf.local 5000 typ host\r\n"
+        "a=end-of-candidates\r\n"
+    )
+    async with (
+        asyncio.timeout(LIMIT),
+        Agent(gathering=LOCAL, addresses=LOOPBACK, settings=hasty) as agent,
+    ):
+        with pytest.raises(IceFailed):
+            await agent.connect(named)
+    with pytest.raises(MisuseError):
+        Agent(hide_addresses=True)
 
 
 async def test_failures_and_candidates_are_events_with_their_server_and_time(
