@@ -78,7 +78,10 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class EarlyCheck:
-    """A check that was answered before the peer's parameters were known (RFC 8445 §7.3)."""
+    """A check that was answered before the peer's parameters were known (RFC 8445 §7.3).
+
+    ``username_fragment`` is that of those parameters.
+    """
 
     path: Path
     component: int
@@ -86,6 +89,7 @@ class EarlyCheck:
     transaction_id: bytes
     nominates: bool
     nomination_value: int
+    username_fragment: str
 
 
 RemoteKey = tuple[int, Transport, TcpType | None, Address]
@@ -269,10 +273,6 @@ class AgentState:
         """Ta in seconds: the largest that any side asks for (RFC 8445 §14.2, RFC 8839 §5.7)."""
         theirs = [each.remote.pacing for each in self.session.streams if each.remote is not None]
         return max((self.settings.pacing, *theirs))
-
-    def pair_count(self) -> int:
-        """The pairs of the current session."""
-        return sum(len(each) for each in self.session.checklists)
 
     def set_role(self, *, controlling: bool) -> None:
         """Take a role, and give the pairs the priorities that they have in it."""

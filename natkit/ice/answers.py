@@ -25,8 +25,9 @@ from natkit.stun.registry import Integrity, StunError
 class PeerCheck:
     """A check that the peer proved to have made, and that was answered with success.
 
-    ``is_ours``: it is from the agent whose parameters the stream has, and not from one that has
-    restarted since, or that has told nothing yet.  ``role_yielded``: our role changed for it.
+    ``username_fragment`` is the peer's; ``is_ours``: it is that of the parameters that the stream
+    has, and not of a session whose description has yet to come, or of one before.
+    ``role_yielded``: our role changed for it.
     """
 
     session: Session
@@ -37,6 +38,7 @@ class PeerCheck:
     priority: int
     nominates: bool
     nomination_value: int
+    username_fragment: str
     is_ours: bool
     role_yielded: bool
 
@@ -79,6 +81,7 @@ def answer_check(
         priority=1 if priority is None else min(max(priority.value, 1), 2**31 - 1),
         nominates=request.get(UseCandidate) is not None,
         nomination_value=0 if nomination is None else nomination.value,
+        username_fragment=theirs,
         is_ours=found.remote is not None and found.remote.username_fragment == theirs,
         role_yielded=yielded,
     )

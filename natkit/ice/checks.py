@@ -1,6 +1,5 @@
 """Checks that this side makes: requests, retransmissions, and what answered (RFC 8445 §7.2)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -218,10 +217,6 @@ class Checks:
             return Unanswered(check, f"no answer to {times} transmissions")
         self._transmit(check, now)
         return None
-
-    def under_way(self) -> Iterator[Check]:
-        """All that have no outcome yet."""
-        return iter(tuple(self._checks.values()))
 
     def _transmit(self, check: Check, now: float) -> None:
         data = check.transaction.take_due(now)

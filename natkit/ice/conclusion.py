@@ -207,7 +207,10 @@ class Conclusion:
         """The peer's side of a stream is another one; ours stays as it was told."""
         self._stop(stream)
         self._end_stream(stream)
-        self._state.session.streams[stream.stream] = stream.successor(now)
+        after = stream.successor(now)
+        # Checks of the peer's new session may have come before its description.
+        after.early = stream.early
+        self._state.session.streams[stream.stream] = after
         self._state.changed = True
 
     def _stop(self, stream: StreamSession) -> None:

@@ -45,7 +45,7 @@ class Hearing:
         if check.is_ours:
             check.stream.mutual = True
             self._act(check.session, check.stream, _early(check), now)
-        elif check.stream.remote is None:
+        else:
             self._keep(check)
         if check.role_yielded:
             self._checking.consider_all(now)
@@ -53,10 +53,13 @@ class Hearing:
 
     def replay(self, session: Session, stream: StreamSession, now: float) -> None:
         """The peer's parameters came: what it checked before them counts now."""
-        early = list(stream.early.values())
-        stream.early.clear()
-        for check in early:
-            self._act(session, stream, check, now)
+        assert stream.remote is not None  # noqa: S101 - they came just now
+        fragment = stream.remote.username_fragment
+        for path, check in list(stream.early.items()):
+            if check.username_fragment == fragment:
+                del stream.early[path]
+                stream.mutual = True
+                self._act(session, stream, check, now)
         self._checking.wake(now)
 
     def _keep(self, check: PeerCheck) -> None:
@@ -66,7 +69,8 @@ class Hearing:
             self._state.dropped.excessive += 1
             return
         kept = _early(check)
-        if known is not None and known.nominates and not kept.nominates:
+        same = known is not None and known.username_fragment == kept.username_fragment
+        if same and known is not None and known.nominates and not kept.nominates:
             return
         early[check.path] = kept
 
@@ -190,4 +194,5 @@ def _early(check: PeerCheck) -> EarlyCheck:
         check.transaction_id,
         check.nominates,
         check.nomination_value,
+        check.username_fragment,
     )

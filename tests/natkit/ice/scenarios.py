@@ -53,7 +53,6 @@ class Scenario:
     relays: tuple[bool, bool]
     loss: float
     conditions: Conditions
-    aggressive_seed: int = 0
 
     @property
     def has_path(self) -> bool:

@@ -4,12 +4,13 @@ import pytest
 
 from natkit.address import Address
 from natkit.ice.candidate import CandidateType
-from natkit.ice.events import CandidateDiscovered, RoleChanged
+from natkit.ice.events import CandidateDiscovered, IceState, RoleChanged
 from natkit.ice.explanation import PairState
+from natkit.ice.parameters import Parameters
 from natkit.ice.settings import IceSettings
 from natkit.machine import Path, Transmit
 from natkit.stun.attributes import ErrorCode, UnknownAttribute, XorMappedAddress
-from natkit.stun.credentials import verify
+from natkit.stun.credentials import short_term_key, verify
 from natkit.stun.message import Message
 from natkit.stun.registry import MessageClass
 from tests.natkit.ice.bench import HOST, PATH, PEER, REMOTE, Bench, remote_candidate
@@ -149,6 +150,22 @@ def test_a_check_of_another_of_the_peers_sessions_is_answered_and_sets_off_nothi
     response = answer(bench.check(username=f"{fragment}:former"))
     assert response.message_class is MessageClass.SUCCESS_RESPONSE
     assert bench.agent.statistics().pairs == ()
+
+
+def test_a_nomination_that_comes_before_the_description_of_its_session_counts_with_it() -> None:
+    # Both restarted; what we have of the peer is its part of the session before.
+    bench = Bench(CONTROLLED)
+    bench.agent.restart(bench.now)
+    bench.agent.set_remote_parameters(0, REMOTE, bench.now)
+    bench.key = short_term_key(bench.agent.local_parameters.password)
+    fragment = bench.agent.local_parameters.username_fragment
+    bench.check(controlling=True, nominates=True, username=f"{fragment}:next")
+    assert bench.requests(0.1) == []
+    following = Parameters(username_fragment="next", password="n" * 24)
+    bench.agent.set_remote_parameters(0, following, bench.now)
+    [(request, path)] = bench.requests(0.1)
+    bench.respond(request, path, key=short_term_key(following.password))
+    assert bench.agent.state is IceState.COMPLETED
 
 
 def test_what_comes_to_no_base_of_ours_is_counted_and_forgotten() -> None:
