@@ -108,7 +108,7 @@ class StreamSession:
         "lost",
         "mutual",
         "nominating",
-        "peer_reflexive_count",
+        "peer_reflexive",
         "pending",
         "remote",
         "remote_candidates",
@@ -138,7 +138,8 @@ class StreamSession:
         self.nominating: dict[int, Pair] = {}
         """The pair of each component that this side's nominating check is for."""
         self.valid_told: set[int] = set()
-        self.peer_reflexive_count = 0
+        self.peer_reflexive: dict[Address, int] = {}
+        """How many remote candidates were revealed by checks at each base."""
         self.discovered_count = 0
         """Peer-reflexive candidates of this side."""
         self.mutual = False

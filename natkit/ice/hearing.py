@@ -15,8 +15,11 @@ from natkit.ice.pair import Pair
 from natkit.ice.pairing import Pairing
 from natkit.machine import Transport
 
-MOST_PEER_REFLEXIVE = 32
-"""Remote candidates of a stream that checks reveal: NATs can give each check another address."""
+MOST_PEER_REFLEXIVE = 16
+"""Remote candidates that checks reveal at one base: NATs can give each check another address.
+
+Counted for each base, so that those of a hopeless path leave room for those of a relay.
+"""
 
 
 class Hearing:
@@ -160,15 +163,13 @@ class Hearing:
         if known is not None:
             return known
         most = self._state.settings.most_remote_candidates
-        if (
-            len(stream.remote_candidates) >= most
-            or stream.peer_reflexive_count >= MOST_PEER_REFLEXIVE
-        ):
+        found = stream.peer_reflexive.get(path.local, 0)
+        if len(stream.remote_candidates) >= most or found >= MOST_PEER_REFLEXIVE:
             self._state.dropped.excessive += 1
             return None
-        stream.peer_reflexive_count += 1
+        stream.peer_reflexive[path.local] = found + 1
         discovered = Candidate(
-            foundation=f"remote{stream.peer_reflexive_count}",
+            foundation=f"remote{len(stream.remote_candidates) + 1}",
             component=check.component,
             transport=path.transport,
             priority=check.priority,

@@ -163,6 +163,15 @@ class Meeting:
         return outcome
 
     def _settle(self, limit: float) -> Outcome:
+        """Until both agree, or one fails; consent that is lost on a bad line is no end."""
+        for _ in range(4):
+            outcome = self._settle_once(limit)
+            lost = not (self.left.is_completed and self.right.is_completed)
+            if outcome is not Outcome.TWO_PAIRS or not lost:
+                break
+        return outcome
+
+    def _settle_once(self, limit: float) -> Outcome:
         def over() -> bool:
             states = {self.left.agent.state, self.right.agent.state}
             return states == {IceState.COMPLETED} or (
