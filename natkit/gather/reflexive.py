@@ -112,6 +112,8 @@ class Reflexive:
             Target(Transport.UDP, each.address, each.host, each.tls_name)
             for each in targets
             if each.address.family is family
+            # From a link-local address nothing leaves the link (RFC 4291 §2.5.6, RFC 3927 §7).
+            and each.address.ip.is_link_local is base.local.ip.is_link_local
             and Path(Transport.UDP, base.local, each.address) not in self._by_path
         ]
         if not fitting:

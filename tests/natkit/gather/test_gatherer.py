@@ -259,6 +259,24 @@ def test_reflexive_addresses_are_found_in_both_families() -> None:
         assert found == {"198.51.100.7", "2001:db8:7::1"}
 
 
+def test_a_link_local_address_is_a_candidate_and_asks_no_server_beyond_its_link() -> None:
+    with Network(seed=12) as network:
+        RelayServer(network, "server", "203.0.113.1", "2001:db8::1")
+        phone = network.host("phone", "2001:db8:7::2", "fe80::2")
+        uri = "stun:stun.example.org"
+        gathering = Gathering(
+            network,
+            phone,
+            GatherSettings(servers=(StunServer(uri),), grace=None),
+            names={uri: (target("udp [2001:db8::1]:3478"),)},
+        )
+        gathering.run()
+        hosts = {each.address.host for each in gathering.of_type(HOST)}
+        assert hosts == {"2001:db8:7::2", "fe80::2"}
+        assert gathering.failures == {}
+        assert gathering.duration < 1.0
+
+
 def test_the_policy_relay_opens_no_socket_of_its_own_and_tells_no_own_address() -> None:
     with Network(seed=13) as network:
         RelayServer(network, "server", "203.0.113.1")
