@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import Sized
 from tests.netlab.forwarder import Weather
 from tests.netlab.namespaces import lab
+from tests.netlab.nat64 import PREFIX
 from tests.netlab.nats import SHORT_LIFETIME, TRUTH, Behind, Internet, Kind
 from tests.netlab.servers import Server, serving
 
@@ -37,6 +38,7 @@ IN_THE_WAY: Final = (
 # What it is told to do beside the tests that it always makes.
 EXTRA: Final = {
     Kind.FULL_CONE: ("--hairpin",),
+    Kind.NAT64: ("--nat64",),
     Kind.HAIRPINNING: ("--hairpin",),
     Kind.SHORT_LIVED: (
         *("--lifetime", "--lifetime-from", "1", "--lifetime-to", "60", "--lifetime-limit", "9"),
@@ -66,11 +68,12 @@ class Asked:
         )
 
     def result(self) -> tuple[int, dict[str, object]]:
-        """Exit status, and the one family that was tested."""
+        """Exit status, and the one family that was tested, with what is said of a NAT64."""
         output, errors = self._process.communicate(timeout=180)
         assert errors == "", errors
-        (family,) = cast("list[dict[str, object]]", json.loads(output)["families"])
-        return self._process.returncode, family
+        found = json.loads(output)
+        (family,) = cast("list[dict[str, object]]", found["families"])
+        return self._process.returncode, {**family, "nat64": found["nat64"]}
 
     def stop(self) -> None:
         """If it still runs."""
@@ -177,6 +180,9 @@ def is_short_lived(family: dict[str, object]) -> None:
 
 def is_translated(family: dict[str, object]) -> None:
     assert family["family"] == "ipv6"
+    assert said(family, "nat64", "prefixes") == [f"{PREFIX}/96"]
+    works = cast("dict[str, object]", said(family, "nat64", "works"))
+    assert works["holds"] is True, family
 
 
 CHECKS: Final = {
