@@ -7,6 +7,7 @@ hold the text itself, of whichever program.
 import asyncio
 import base64
 import binascii
+import os
 import sys
 import zlib
 from pathlib import Path
@@ -20,6 +21,8 @@ PREFIX: Final = "ice1:"
 
 LONGEST_TEXT: Final = 256 * 1024
 """Bytes of a description; a line that unpacks to more is nobody's."""
+
+_AT_ONCE: Final = 65536
 
 LOOK_AGAIN: Final = 0.2
 """Seconds between two looks at a file that is not there yet."""
@@ -51,14 +54,44 @@ def from_line(text: str) -> str:
 
 
 async def read_line() -> str:
-    """The line that the user pastes; MisuseError when the input ends before."""
-    # Not in the loop: a terminal may be silent for long.
-    line: str = await asyncio.to_thread(sys.stdin.readline)
-    while line and not line.strip():
-        line = await asyncio.to_thread(sys.stdin.readline)
-    if not line:
-        raise MisuseError("the input ended before the peer's description; --remote reads a file")
-    return line
+    """The first line of the input with something in it; MisuseError when it ends before."""
+    pasted = b""
+    while True:
+        *lines, pasted = pasted.split(b"\n")
+        line = next((each for each in lines if each.strip()), None)
+        if line is not None:
+            return line.decode(errors="replace")
+        chunk = await _next_bytes()
+        if len(pasted) > LONGEST_TEXT:
+            raise MisuseError(f"a line of more than {LONGEST_TEXT} bytes is no description")
+        if not chunk:
+            # The last line may have no end.
+            chunk = b"\n"
+            if not pasted.strip():
+                raise MisuseError(
+                    "the input ended before the peer's description; --remote reads a file"
+                )
+        pasted += chunk
+
+
+async def _next_bytes() -> bytes:
+    """What is there of the input, as soon as there is something; nothing at its end.
+
+    Not in a thread: one that waits for a terminal would keep Ctrl-C from ending the program.
+    """
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    try:
+        file = sys.stdin.fileno()
+        loop.add_reader(file, readable.set)
+    except (OSError, ValueError, NotImplementedError):
+        # A file is always readable, and where the loop cannot wait there is no better way.
+        return sys.stdin.readline().encode()
+    try:
+        await readable.wait()
+        return os.read(file, _AT_ONCE)
+    finally:
+        loop.remove_reader(file)
 
 
 async def read_file(path: Path, limit: float) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 import zlib
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import cast
 import pytest
 
 from natkit.cli.entry import run
-from natkit.cli.ice_exchange import LONGEST_TEXT, from_line, to_line
+from natkit.cli.ice_exchange import LONGEST_TEXT, from_line, read_line, to_line
 from natkit.cli.main import app
 from natkit.errors import MisuseError
 from tests.natkit.aio.running_server import PASSWORD, USER, running_server
@@ -173,6 +174,28 @@ def test_an_input_that_ends_is_wrong_use(command: Here, monkeypatch: pytest.Monk
     ended = command("ice", "connect", *HERE)
     assert ended.status == 2
     assert "ice1:" in ended.output
+
+
+async def test_a_pasted_line_is_waited_for_and_blank_ones_are_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as pasted, os.fdopen(writing, "w", buffering=1) as terminal:
+        monkeypatch.setattr("sys.stdin", pasted)
+        async with asyncio.timeout(30.0):
+            line = asyncio.ensure_future(read_line())
+            for text in ("\n", "  \nice1:", "abc"):
+                await asyncio.sleep(0)
+                assert not line.done()
+                terminal.write(text)
+                terminal.flush()
+            terminal.write("\n")
+            assert await line == "ice1:abc"
+            waiting = asyncio.ensure_future(read_line())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
 
 
 def test_a_description_survives_its_line_and_terminals_that_break_it() -> None:
