@@ -217,6 +217,17 @@ def test_closing_gives_everything_back_on_both_sides() -> None:
         assert server.allocations == 0
 
 
+@pytest.mark.parametrize("release", [True, False])
+def test_what_no_pair_needs_is_kept_for_a_restart_unless_that_is_not_wanted(release: bool) -> None:
+    with Network(seed=7) as network:
+        server = RelayServer(network, "server", "203.0.113.1")
+        settings = GatherSettings(servers=(TURN,), release_unused=release)
+        one, other = meet(network, (INDEPENDENT, INDEPENDENT), (settings, settings))
+        network.run_for(30.0)
+        assert server.allocations == (0 if release else 2)
+        speak(network, one, other)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_over_rough_lines_they_meet_behind_any_of_these_nats(seed: int) -> None:
     rough = Conditions(loss=0.1, delay=0.03, jitter=0.1, reordering=0.1, duplication=0.05)

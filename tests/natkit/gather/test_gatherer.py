@@ -221,6 +221,19 @@ def test_turn_over_tcp_gives_a_relayed_udp_candidate() -> None:
         assert gathering.of_type(REFLEXIVE) == []
 
 
+def test_relays_are_asked_from_the_address_that_is_named() -> None:
+    with Network(seed=28) as network:
+        server = RelayServer(network, "server", "203.0.113.1")
+        host = network.host("host", "198.51.100.2", "198.51.100.3")
+        settings = GatherSettings(servers=(turn(),), relay_from=Address("198.51.100.3", 0))
+        gathering = Gathering(network, host, settings)
+        gathering.run()
+        (relayed,) = gathering.of_type(RELAYED)
+        allocation = server.machine.allocations.of_relayed(relayed.address)
+        assert allocation is not None
+        assert allocation.client.remote.host == "198.51.100.3"
+
+
 def test_a_dual_stack_server_relays_both_families_in_one_allocation() -> None:
     with Network(seed=10) as network:
         server = RelayServer(network, "server", "203.0.113.1", "2001:db8::1")
