@@ -16,6 +16,7 @@ __all__ = [
     "HOST",
     "IPV4_SIZE",
     "IPV6_SIZE",
+    "NETWORK",
     "from_python",
     "host_bytes",
     "of_parts",
@@ -35,6 +36,9 @@ IPV6_SIZE = 28
 
 HOST = {IPV4_SIZE: slice(4, 8), IPV6_SIZE: slice(8, 24)}
 """By size, where in a socket address the IP address lies, in network order."""
+
+NETWORK = {IPV4_SIZE: slice(4, 7), IPV6_SIZE: slice(8, 15)}
+"""By size, where its network lies: an IPv4 /24, an IPv6 /56, the least that one site has."""
 
 PythonAddress = tuple[str, int] | tuple[str, int, int, int]
 """What the socket module calls an address."""

@@ -7,7 +7,13 @@ from natkit.address import Address
 from natkit.machine import Path, Transport
 from natkit.net import sockaddr
 from natkit.net.batch import DatagramBatch, Packet
-from natkit.relay.patience import OF_CLIENTS, OF_GREETINGS, OF_STRANGERS, HostsPatience, Patience
+from natkit.relay.patience import (
+    OF_CLIENTS,
+    OF_GREETINGS,
+    OF_STRANGERS,
+    NetworksPatience,
+    Patience,
+)
 from natkit.relay.plane import Counters, Unhandled
 from natkit.relay.tables import Listener
 
@@ -38,7 +44,7 @@ class HandingUp:
         self._greetings_patience = Patience(OF_GREETINGS)
         self._strangers_patience = Patience(OF_STRANGERS)
         self._clients_patience = Patience(OF_CLIENTS)
-        self._hosts_patience = HostsPatience()
+        self._networks_patience = NetworksPatience()
 
     def hand_up(
         self,
@@ -49,47 +55,65 @@ class HandingUp:
         is_crowded: bool,
     ) -> None:
         """Have requests answered; while more waits than was taken, only some of them."""
+        if not is_crowded:
+            strangers = []
+            for name, data in unhandled:
+                known = listener.clients.get(name)
+                if known is None:
+                    strangers.append((name, data))
+                else:
+                    self.on_unhandled(data, known.client, now)
+            for name, data in self._greet(listener, strangers, now):
+                self.on_unhandled(data, _path(listener.local, name), now)
+        else:
+            self._hand_up_some(listener, unhandled, now)
+
+    def _hand_up_some(
+        self, listener: Listener, unhandled: Sequence[tuple[bytes, bytes]], now: float
+    ) -> None:
+        """Have those requests answered for which there is time; a flood is dropped here."""
+        clients, networks = listener.clients, self._networks_patience
+        network = sockaddr.NETWORK[listener.endpoint.name_size]
         strangers: list[tuple[bytes, bytes]] = []
+        at = self._stopwatch()
         for name, data in unhandled:
-            known = listener.clients.get(name)
-            if known is None:
+            known = clients.get(name)
+            if not networks.has_time(name[network], at):
+                (self._other if known is None else known.counters).dropped_requests += 1
+            elif known is None:
                 strangers.append((name, data))
-            elif not is_crowded:
-                self.on_unhandled(data, known.client, now)
-            elif not self._hand_up_in_turn(data, known.client, self._clients_patience, now):
+            elif not self._clients_patience.has_time(at):
                 known.counters.dropped_requests += 1
+            else:
+                self.on_unhandled(data, known.client, now)
+                at = self._spent_since(at, self._clients_patience, name[network])
         if not strangers:
             return
-        begin = self._stopwatch()
-        if is_crowded and not self._greetings_patience.has_time(begin):
+        if not self._greetings_patience.has_time(at):
             self._other.dropped_strangers += len(strangers)
             return
         strangers = self._greet(listener, strangers, now)
-        if is_crowded:
-            self._greetings_patience.spend(self._stopwatch() - begin)
+        at = self._spent_since(at, self._greetings_patience)
         for name, data in strangers:
-            path = _path(listener.local, name)
-            if not is_crowded:
-                self.on_unhandled(data, path, now)
-            elif not self._hand_up_in_turn(data, path, self._strangers_patience, now):
+            if self._strangers_patience.has_time(at) and networks.has_time(name[network], at):
+                self.on_unhandled(data, _path(listener.local, name), now)
+                at = self._spent_since(at, self._strangers_patience, name[network])
+            else:
                 self._other.dropped_strangers += 1
 
-    def _hand_up_in_turn(self, data: bytes, path: Path, patience: Patience, now: float) -> bool:
-        """Have a request answered, unless all of its kind or its network had their time."""
-        begin, host = self._stopwatch(), path.remote.packed
-        if not (patience.has_time(begin) and self._hosts_patience.has_time(host, begin)):
-            return False
-        self.on_unhandled(data, path, now)
-        seconds = self._stopwatch() - begin
-        patience.spend(seconds)
-        self._hosts_patience.spend(host, seconds)
-        return True
+    def _spent_since(self, begin: float, patience: Patience, network: bytes | None = None) -> float:
+        """Put the time since ``begin`` to the account of some; what time it is."""
+        end = self._stopwatch()
+        patience.spend(end - begin)
+        if network is not None:
+            self._networks_patience.spend(network, end - begin)
+        return end
 
     def _greet(
         self, listener: Listener, strangers: list[tuple[bytes, bytes]], now: float
     ) -> list[tuple[bytes, bytes]]:
         """Answer strangers in one go, as far as their bytes say all; the others."""
-        if listener.greeter is None:
+        if listener.greeter is None or not strangers:
             return strangers
         greet, host = listener.greeter.greet, sockaddr.HOST[listener.endpoint.name_size]
         left: list[tuple[bytes, bytes]] = []

@@ -9,9 +9,9 @@ leave is theirs too.
 __all__ = [
     "OF_CLIENTS",
     "OF_GREETINGS",
-    "OF_ONE_HOST",
+    "OF_ONE_NETWORK",
     "OF_STRANGERS",
-    "HostsPatience",
+    "NetworksPatience",
     "Patience",
 ]
 
@@ -24,7 +24,7 @@ OF_STRANGERS = 0.25
 OF_CLIENTS = 0.3
 """Share of the time of the requests of clients who have one."""
 
-OF_ONE_HOST = 0.15
+OF_ONE_NETWORK = 0.15
 """Share of the time of the requests that come from one network, as sources are counted."""
 
 LONGEST = 0.1
@@ -33,8 +33,7 @@ LONGEST = 0.1
 WINDOW = 0.05
 """Seconds over which the time of one network is counted."""
 
-_IPV4_PREFIX = 3
-_IPV6_PREFIX = 7
+_OF_WINDOW = OF_ONE_NETWORK * WINDOW
 
 
 class Patience:
@@ -59,10 +58,11 @@ class Patience:
         self._left -= seconds
 
 
-class HostsPatience:
-    """Time that is left for each network: an IPv4 /24, an IPv6 /56.
+class NetworksPatience:
+    """Time that is left for each network.
 
-    Of those who were heard in a window the table has a place each, so their time bounds it.
+    It is given as its part of an address (:data:`natkit.net.sockaddr.NETWORK`).  The table has a
+    place for each that was heard in a window, so the time that they take bounds it.
     """
 
     __slots__ = ("_spent", "_window")
@@ -71,19 +71,14 @@ class HostsPatience:
         self._window = -1
         self._spent: dict[bytes, float] = {}
 
-    def has_time(self, host: bytes, now: float) -> bool:
-        """Whether the network of ``host``, an IP address in network order, may be heard."""
+    def has_time(self, network: bytes, now: float) -> bool:
+        """Whether ``network`` may be heard."""
         window = int(now / WINDOW)
         if window != self._window:
             self._window = window
             self._spent.clear()
-        return self._spent.get(_network(host), 0.0) < OF_ONE_HOST * WINDOW
+        return self._spent.get(network, 0.0) < _OF_WINDOW
 
-    def spend(self, host: bytes, seconds: float) -> None:
+    def spend(self, network: bytes, seconds: float) -> None:
         """It was heard for so long, while others waited."""
-        network = _network(host)
         self._spent[network] = self._spent.get(network, 0.0) + seconds
-
-
-def _network(host: bytes) -> bytes:
-    return host[:_IPV4_PREFIX] if len(host) == 4 else host[:_IPV6_PREFIX]

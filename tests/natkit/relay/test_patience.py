@@ -7,13 +7,14 @@ import pytest
 
 from natkit.address import Address
 from natkit.machine import Path, Transport
+from natkit.net import sockaddr
 from natkit.net.batch import CAPACITY
 from natkit.relay.patience import (
     LONGEST,
-    OF_ONE_HOST,
+    OF_ONE_NETWORK,
     OF_STRANGERS,
     WINDOW,
-    HostsPatience,
+    NetworksPatience,
     Patience,
 )
 from natkit.relay.plane import BindingPolicy
@@ -41,32 +42,35 @@ def test_they_have_their_share_and_no_more(cost: float) -> None:
 @pytest.mark.parametrize(
     ("host", "neighbour", "other"),
     [
-        (bytes([11, 1, 1, 1]), bytes([11, 1, 1, 200]), bytes([11, 1, 2, 1])),
-        (bytes(6) + bytes(10), bytes(6) + bytes([0, 9] * 5), bytes(6) + bytes([1] * 10)),
+        ("11.1.1.1", "11.1.1.200", "11.1.2.1"),
+        ("2001:db8:0:100::1", "2001:db8:0:1ff::2", "2001:db8:0:200::1"),
     ],
 )
-def test_a_network_has_its_share_of_each_window_and_takes_none_of_others(
-    host: bytes, neighbour: bytes, other: bytes
-) -> None:
-    patience, now, heard = HostsPatience(), 1_000.0, 0.0
+def test_a_network_is_a_24_or_a_56(host: str, neighbour: str, other: str) -> None:
+    first, second, third = (
+        name[sockaddr.NETWORK[len(name)]]
+        for name in (sockaddr.pack(Address(each, 5)) for each in (host, neighbour, other))
+    )
+    assert first == second != third
+
+
+def test_a_network_has_its_share_of_each_window_and_takes_none_of_others() -> None:
+    patience, now, heard = NetworksPatience(), 1_000.0, 0.0
     for _ in range(10_000):
-        if patience.has_time(host, now):
-            assert patience.has_time(neighbour, now)
-            patience.spend(host, 0.001)
+        if patience.has_time(b"one", now):
+            patience.spend(b"one", 0.001)
             heard += 0.001
-        else:
-            assert not patience.has_time(neighbour, now)
-        assert patience.has_time(other, now)
+        assert patience.has_time(b"other", now)
         now += 0.001
-    assert heard == pytest.approx(10.0 * OF_ONE_HOST, rel=0.1)
+    assert heard == pytest.approx(10.0 * OF_ONE_NETWORK, rel=0.1)
 
 
 def test_networks_that_were_heard_are_forgotten_with_their_window() -> None:
-    patience, now, most = HostsPatience(), 1_000.0, 0
+    patience, now, most = NetworksPatience(), 1_000.0, 0
     for number in range(100_000):
-        host = number.to_bytes(3, "big") + bytes(1)
-        assert patience.has_time(host, now)
-        patience.spend(host, 0.000_1)
+        network = number.to_bytes(3, "big")
+        assert patience.has_time(network, now)
+        patience.spend(network, 0.000_1)
         now += 0.000_1
         most = max(most, len(patience._spent))
     assert most <= WINDOW / 0.000_1 + 1
