@@ -19,7 +19,7 @@ from natkit.stun.message import Message
 from natkit.stun.registry import Method
 from natkit.turn import Both
 from natkit.turn.events import Allocated, DataReceived, PermissionInstalled
-from tests.natkit.turn.test_allocation import GRANT, MAPPED, PEER, PEER6, RELAYED, Table
+from tests.natkit.turn.table import GRANT, MAPPED, PEER, PEER6, RELAYED, Table
 
 RELAYED6 = Address("2001:db8::9", 50001)
 TWO = (*GRANT, XorRelayedAddress(RELAYED6))
