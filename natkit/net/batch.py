@@ -83,6 +83,9 @@ _MAY_BE_EARLIER = _ONE_FAILED - {errno.EMSGSIZE}
 # Where runs are shorter, on average, to find and describe them takes longer than they save.
 _SHORTEST_RUN = 3
 
+# So few datagrams are cheaper to send by the socket module than by ctypes, whose calls cost more.
+_SINGLY = 2
+
 _SEND_FLAGS = getattr(socket, "MSG_DONTWAIT", 0)
 _RECEIVE_FLAGS = _SEND_FLAGS | getattr(socket, "MSG_TRUNC", 0)
 
@@ -264,13 +267,13 @@ class _LinuxBatch(DatagramBatch):
             return ()
         if count > self.capacity:
             raise MisuseError(f"{count} packets in a batch of {self.capacity}")
-        if count == 1:
-            return () if self.send_one(endpoint, *packets[0]) else (0,)
+        if count <= _SINGLY:
+            return self._send_each(endpoint, packets)
         memory, bases, sizes = self._memory, self._outgoing.bases, self._outgoing.sizes
         for place, (start, length, _) in enumerate(packets):
             bases[place] = memory + start
             sizes[place] = length
-        if self._can_segment and endpoint.segments:
+        if self._can_segment and endpoint.segments and _may_have_runs(packets):
             starts = run_starts(packets)
             if len(starts) == 1 or _SHORTEST_RUN * len(starts) <= count:
                 return self._send_runs(endpoint, packets, starts)
@@ -337,6 +340,12 @@ class _LinuxBatch(DatagramBatch):
             if place == count:
                 return failed
             done = sendmmsg(endpoint.descriptor, headers[place], count - place, _SEND_FLAGS)
+
+
+def _may_have_runs(packets: Sequence[Packet]) -> bool:
+    """A look at two places: where clients take turns, neighbours go to different ones."""
+    middle = len(packets) // 2
+    return packets[0][2] == packets[1][2] or packets[middle - 1][2] == packets[middle][2]
 
 
 class _PortableBatch(DatagramBatch):
