@@ -37,6 +37,7 @@ class Peers:
     """Two running programs, which are told of each other."""
 
     def __init__(self, one: Behind, other: Behind) -> None:
+        self._gathered: list[object] = []
         self._processes = [
             self._start(one, "controlling"),
             self._start(other, "controlled"),
@@ -55,16 +56,23 @@ class Peers:
             text=True,
         )
 
+    def gather(self) -> None:
+        """Wait until both have."""
+        self._gathered = self._lines()
+
     def introduce(self) -> None:
         """Tell each what the other gathered."""
-        self._swap()
+        if not self._gathered:
+            self.gather()
+        self._tell(self._gathered)
 
     def met(self) -> Met:
         """How it went for both; AssertionError when they did not meet."""
         # Nobody leaves before both have heard; who found no path says so in place of it.
-        heard = self._swap()
+        heard = self._lines()
         assert heard == ["heard", "heard"], heard
-        told = [cast("dict[str, object]", self._line(process)) for process in self._processes]
+        self._tell(heard)
+        told = [cast("dict[str, object]", each) for each in self._lines()]
         assert [each["data"] for each in told] == ["hello", "hello"]
         relayed = {cast("bool", each["relayed"]) for each in told}
         assert len(relayed) == 1, told
@@ -76,19 +84,19 @@ class Peers:
             process.kill()
             process.communicate()
 
-    def _swap(self) -> list[object]:
-        lines = [self._line(process) for process in self._processes]
+    def _lines(self) -> list[object]:
+        lines: list[object] = []
+        for process in self._processes:
+            assert process.stdout is not None
+            lines.append(json.loads(process.stdout.readline()))
+        return lines
+
+    def _tell(self, lines: Sequence[object]) -> None:
+        """Each what the other said."""
         for process, line in zip(self._processes, reversed(lines), strict=True):
             assert process.stdin is not None
             process.stdin.write(json.dumps(line) + "\n")
             process.stdin.flush()
-        return lines
-
-    @staticmethod
-    def _line(process: "subprocess.Popen[str]") -> object:
-        assert process.stdout is not None
-        found: object = json.loads(process.stdout.readline())
-        return found
 
 
 @contextmanager
