@@ -1,12 +1,15 @@
 """docs/benchmarks.md: one section for each benchmark, of which each run writes its own."""
 
+import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-__all__ = ["Bar", "bar_table", "conclude", "put_section", "table"]
+from benchmarks.checkout import PAGE, RESULTS, ROOT
+
+__all__ = ["Bar", "add_print_option", "bar_table", "publish", "put_section", "table"]
 
 _TITLE: Final = "# Benchmarks\n"
 _SECTION: Final = re.compile(r"^## .*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
@@ -43,8 +46,35 @@ def bar_table(bars: Sequence[Bar]) -> str:
     )
 
 
-def conclude(bars: Sequence[Bar]) -> int:
-    """Print whether each bar is reached; the exit status: 0 when all are, else 1."""
+class Figures(Protocol):
+    """The results of a benchmark."""
+
+    def keep(self, directory: Path) -> Path:
+        """Write them to a file there, and give its path."""
+        ...
+
+
+def add_print_option(parser: argparse.ArgumentParser) -> None:
+    """``--print``, which sets ``keep`` to False."""
+    parser.add_argument(
+        "--print",
+        dest="keep",
+        action="store_false",
+        help="print the section; leave docs/ and benchmarks/results/ as they are",
+    )
+
+
+def publish(figures: Figures, section: str, bars: Sequence[Bar], *, keep: bool) -> int:
+    """Keep the figures and put the section into the page, or print it, and then the bars.
+
+    The exit status: 0 when all bars are reached, else 1.
+    """
+    if keep:
+        print(f"figures: {figures.keep(RESULTS).relative_to(ROOT)}")
+        put_section(PAGE, section)
+        print(f"page: {PAGE.relative_to(ROOT)}")
+    else:
+        print(section)
     for bar in bars:
         print(f"{'reached' if bar.reached else 'MISSED '}  {bar.measured:9,.2f}  {bar.title}")
     return 0 if all(bar.reached for bar in bars) else 1

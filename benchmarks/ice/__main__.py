@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from importlib import metadata
 
 from benchmarks import cpu
-from benchmarks.checkout import PAGE, RESULTS, ROOT, commit
+from benchmarks.checkout import commit
 from benchmarks.ice.meeting import SCENARIOS, meet
 from benchmarks.ice.report import section
 from benchmarks.ice.results import Results, bars
 from benchmarks.ice.stacks import STACKS
 from benchmarks.ice.thousand import crowd
-from benchmarks.page import conclude, put_section
+from benchmarks.page import add_print_option, publish
 from tests.peering import roster
 
 
@@ -47,13 +47,7 @@ def main() -> int:
         for seed in range(max(1, round(scenario.repetitions * options.scale))):
             for stack, found in by_stack.items():
                 found.append(asyncio.run(meet(stack, scenario, seed)))
-    if options.keep:
-        print(f"figures: {results.keep(RESULTS).relative_to(ROOT)}")
-        put_section(PAGE, section(results))
-        print(f"page: {PAGE.relative_to(ROOT)}")
-    else:
-        print(section(results))
-    return conclude(bars(results))
+    return publish(results, section(results), bars(results), keep=options.keep)
 
 
 class _Options(argparse.Namespace):
@@ -66,12 +60,7 @@ def _options() -> _Options:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ice", description=__doc__)
     parser.add_argument("--agents", type=int, default=1000, help="in one process (1000)")
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of meetings (1)")
-    parser.add_argument(
-        "--print",
-        dest="keep",
-        action="store_false",
-        help="print the section; leave docs/ and benchmarks/results/ as they are",
-    )
+    add_print_option(parser)
     options = parser.parse_args(namespace=_Options())
     if options.agents < 2 or options.agents % 2 or options.scale <= 0:
         parser.error("agents are an even number, and the scale is more than 0")

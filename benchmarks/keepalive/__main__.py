@@ -7,11 +7,11 @@ import sys
 from datetime import UTC, datetime
 
 from benchmarks import cpu
-from benchmarks.checkout import PAGE, RESULTS, ROOT, commit
+from benchmarks.checkout import commit
 from benchmarks.keepalive import measure
 from benchmarks.keepalive.report import section
 from benchmarks.keepalive.results import Results, bars
-from benchmarks.page import conclude, put_section
+from benchmarks.page import add_print_option, publish
 from natkit.keepalive.outbound import UDP_BOUND
 
 
@@ -33,13 +33,7 @@ def main() -> int:
         print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
         results.simulated.append(measure.simulated(options.flows, options.simulated))
         results.loopback.append(measure.on_loopback(options.flows, options.seconds))
-    if options.keep:
-        print(f"figures: {results.keep(RESULTS).relative_to(ROOT)}")
-        put_section(PAGE, section(results))
-        print(f"page: {PAGE.relative_to(ROOT)}")
-    else:
-        print(section(results))
-    return conclude(bars(results))
+    return publish(results, section(results), bars(results), keep=options.keep)
 
 
 class _Options(argparse.Namespace):
@@ -56,12 +50,7 @@ def _options() -> _Options:
     parser.add_argument("--flows", type=int, default=50_000, help="to keep open (50000)")
     parser.add_argument("--simulated", type=float, default=120.0, help="simulated seconds (120)")
     parser.add_argument("--seconds", type=float, default=10.0, help="real seconds (10)")
-    parser.add_argument(
-        "--print",
-        dest="keep",
-        action="store_false",
-        help="print the section; leave docs/ and benchmarks/results/ as they are",
-    )
+    add_print_option(parser)
     options = parser.parse_args(namespace=_Options())
     if options.rounds < 1 or options.flows < measure.FLOWS_A_SOCKET or options.seconds <= 0:
         parser.error(f"at least one round, {measure.FLOWS_A_SOCKET} flows, and some seconds")

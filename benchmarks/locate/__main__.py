@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import cpu
-from benchmarks.checkout import PAGE, RESULTS, ROOT, commit
+from benchmarks.checkout import commit
 from benchmarks.locate import measure
 from benchmarks.locate.report import section
 from benchmarks.locate.results import Cold, Results, bars
 from benchmarks.locate.zones import KINDS, Kind
-from benchmarks.page import conclude, put_section
+from benchmarks.page import add_print_option, publish
 
 DELAY = 0.05
 WARM_DOMAINS = 1_000
@@ -31,13 +31,7 @@ def main() -> int:
     except measure.MeasuringError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if options.keep:
-        print(f"figures: {results.keep(RESULTS).relative_to(ROOT)}")
-        put_section(PAGE, section(results))
-        print(f"page: {PAGE.relative_to(ROOT)}")
-    else:
-        print(section(results))
-    return conclude(bars(results))
+    return publish(results, section(results), bars(results), keep=options.keep)
 
 
 class _Options(argparse.Namespace):
@@ -54,12 +48,7 @@ def _options() -> _Options:
     parser.add_argument("--domains", type=int, default=5, help="of each kind in a round (5)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of warm lookups (2)")
     parser.add_argument("--names", type=int, default=100_000, help="to cache (100000)")
-    parser.add_argument(
-        "--print",
-        dest="keep",
-        action="store_false",
-        help="print the section; leave docs/ and benchmarks/results/ as they are",
-    )
+    add_print_option(parser)
     options = parser.parse_args(namespace=_Options())
     if options.rounds < 1 or options.domains < 1 or options.seconds <= 0 or options.names < 1:
         parser.error("at least one round, one domain, one name, and some seconds")

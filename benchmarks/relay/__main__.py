@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import cpu
-from benchmarks.checkout import PAGE, RESULTS, ROOT, commit
-from benchmarks.page import conclude, put_section
+from benchmarks.checkout import commit
+from benchmarks.page import add_print_option, publish
 from benchmarks.relay.loads import LOADS, SPREAD_LOADS, WINDOW, build_pump, packets
 from benchmarks.relay.report import section
 from benchmarks.relay.results import SERVERS, SPREAD, WORKERS, Results, bars
@@ -34,13 +34,7 @@ def main() -> int:
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if options.keep:
-        print(f"figures: {results.keep(RESULTS).relative_to(ROOT)}")
-        put_section(PAGE, section(results))
-        print(f"page: {PAGE.relative_to(ROOT)}")
-    else:
-        print(section(results))
-    return conclude(bars(results))
+    return publish(results, section(results), bars(results), keep=options.keep)
 
 
 class _Options(argparse.Namespace):
@@ -55,12 +49,7 @@ def _options() -> _Options:
     parser.add_argument("--rounds", type=int, default=5, help="how often to measure (5)")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each load (2)")
     parser.add_argument("--allocations", type=int, default=2_000, help="for memory (2000)")
-    parser.add_argument(
-        "--print",
-        dest="keep",
-        action="store_false",
-        help="print the page; leave docs/ and benchmarks/results/ as they are",
-    )
+    add_print_option(parser)
     options = parser.parse_args(namespace=_Options())
     if options.rounds < 1 or options.seconds <= 0 or options.allocations < 100:
         parser.error("at least one round, some seconds, and 100 allocations")

@@ -61,7 +61,7 @@ SendMany = Callable[[int, Headers, int, int], int]
 
 
 def _missing(*_: int | Headers | None) -> int:
-    raise NotImplementedError("recvmmsg and sendmmsg are used on Linux only")
+    raise OSError("recvmmsg and sendmmsg are used on Linux only")
 
 
 def _load() -> tuple[ReceiveMany, SendMany] | None:
