@@ -26,6 +26,9 @@ __all__ = ["Forwarder"]
 LARGEST_DATAGRAM: Final = 1300
 """Bytes; a longer request goes by TCP (RFC 3261 §18.1.1)."""
 
+MOST_TARGETS: Final = 64
+"""URIs that one request is tried at: whoever answers with ever new contacts ends there."""
+
 ELSEWHERE: Final = HeaderField.of(REASON, 'SIP;cause=200;text="Call completed elsewhere"')
 """Without it each phone that rang shows a missed call (RFC 3326 §3.1)."""
 
@@ -209,7 +212,8 @@ class Forwarder:
         except MalformedMessage:
             return
         contacts = [Contact(one.uri) for one in named if isinstance(one, NameAddress)]
-        fresh = [one for one in contacts if str(one.uri) not in branch.fork.tried]
+        room = max(0, MOST_TARGETS - len(branch.fork.tried))
+        fresh = [one for one in contacts if str(one.uri) not in branch.fork.tried][:room]
         if fresh and not branch.fork.is_answered and not branch.fork.is_cancelled:
             branch.response = None
             branch.fork.groups.appendleft(fresh)

@@ -20,6 +20,7 @@ from natkit.sip.kinds import (
     UNSUPPORTED,
     VIA,
 )
+from sip_proxy.forwarder import MOST_TARGETS
 from tests.simnet.network import Network
 from tests.sip_proxy.world import DOMAIN, PROXY, Call, Phone, ProxyHost, Ringing, settings
 
@@ -268,6 +269,21 @@ class TestRedirects:
         bob = Phone(network, "bob", "192.0.2.11", answers=rejects(302, back))
         assert sent(network, alice.invite(ELSEWHERE)).statuses == [302]
         assert len(bob.received) == 1
+
+    def test_a_peer_that_redirects_to_ever_new_contacts_is_left(self, network: Network) -> None:
+        ProxyHost(network, settings(recurse=True))
+        alice = Phone(network, "alice", "192.0.2.10")
+        bob = Phone(network, "bob", "192.0.2.11")
+
+        def redirect(phone: Phone, ringing: Ringing) -> None:
+            another = NameAddress.parse(f"<sip:{len(phone.received)}@192.0.2.11>")
+            phone.respond(ringing, 302, HeaderField.of(CONTACT, another))
+
+        bob.answers = redirect
+        call = alice.invite(ELSEWHERE)
+        network.run_for(30.0)
+        assert call.statuses == [302]
+        assert len(bob.received) == MOST_TARGETS
 
     def test_a_redirect_server_answers_with_the_contacts(self, network: Network) -> None:
         ProxyHost(network, settings(redirect=True))
