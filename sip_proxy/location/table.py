@@ -1,17 +1,23 @@
 """The bindings in memory, by address of record."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from sip_proxy.location.binding import Binding
-from sip_proxy.location.registration import Accepted, Outcome, Registration
+from sip_proxy.location.registration import Accepted, Outcome, Refused, Registration
 
 __all__ = ["BindingTable"]
+
+
+LARGEST_COUNT: Final = 500_000
+"""Addresses of record with bindings: where nobody need prove who they are, anybody can add some."""
 
 
 class BindingTable:
     """The bindings by address of record; times are Unix time."""
 
-    def __init__(self) -> None:
+    def __init__(self, largest_count: int = LARGEST_COUNT) -> None:
+        self._largest_count = largest_count
         self._bindings: dict[str, tuple[Binding, ...]] = {}
 
     def __len__(self) -> int:
@@ -29,6 +35,12 @@ class BindingTable:
         self, address_of_record: str, registration: Registration, unix_now: float
     ) -> Outcome:
         """Apply a REGISTER."""
+        if (
+            registration.changes
+            and address_of_record not in self._bindings
+            and len(self._bindings) >= self._largest_count
+        ):
+            return Refused(503, "No room for more registrations")
         outcome = registration.apply(self._bindings.get(address_of_record, ()), unix_now)
         if isinstance(outcome, Accepted):
             self.put(address_of_record, outcome.bindings)
