@@ -130,6 +130,7 @@ async def test_a_file_that_is_none_of_ours_is_named(tmp_path: Path) -> None:
 
 WRITER = """
 import asyncio, sys
+from itertools import count
 from pathlib import Path
 from sip_proxy.location import ContactChange, Registration
 from sip_proxy.shell.stores import SqliteLocation
@@ -137,13 +138,15 @@ from sip_proxy.shell.stores import SqliteLocation
 async def main():
     location = SqliteLocation(Path(sys.argv[1]))
     await location.open()
-    def say(name):
-        return lambda outcome: print(name, flush=True)
-    for number in range(100_000):
-        name = f"sip:{number}@example.org"
-        change = Registration((ContactChange("sip:a@192.0.2.10", 3600, 1000),), "1", 1)
-        location.update(name, change, 1_700_000_000.0, say(name))
-        await asyncio.sleep(0)
+    change = Registration((ContactChange("sip:a@192.0.2.10", 3600, 1000),), "1", 1)
+    for number in count():
+        acknowledged = asyncio.get_running_loop().create_future()
+        def say(outcome, name=f"sip:{number}@example.org", acknowledged=acknowledged):
+            print(name, flush=True)
+            acknowledged.set_result(None)
+        location.update(f"sip:{number}@example.org", change, 1_700_000_000.0, say)
+        if number % 20 == 19:
+            await acknowledged
 
 asyncio.run(main())
 """
