@@ -10,7 +10,7 @@ from natkit.machine import Failure, Path, RandomBytes, RequestId
 from natkit.sip import HeaderField, Request, Response
 from natkit.sip.kinds import CALL_ID
 from natkit.sip.transactions import TransactionId, Transactions
-from sip_proxy.events import Answered, ProxyEvent, ProxyResult
+from sip_proxy.events import Answered, Overloaded, ProxyEvent, ProxyResult
 from sip_proxy.flow_tokens import FlowTokens
 from sip_proxy.identity import Identity
 from sip_proxy.settings import Settings
@@ -68,7 +68,7 @@ class Desk:
         None when too much waits already: ``then`` has had its Failure.
         """
         if len(self._questions) >= self.settings.largest_pending:
-            then(Failure("too many requests wait for an answer"), now)
+            then(Overloaded("too many requests wait for an answer"), now)
             return None
         self._last_id += 1
         # In the order of their deadlines, for each waits equally long.

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from natkit.locate import Target
-from natkit.machine import ClosePath, Path, Request
+from natkit.machine import ClosePath, Failure, Path, Request
 from natkit.sip.digest import Algorithm
 from sip_proxy.location import Binding, Outcome, Registration
 
@@ -16,10 +16,16 @@ __all__ = [
     "FindCredential",
     "FindServers",
     "OpenFlow",
+    "Overloaded",
     "ProxyEvent",
     "ProxyResult",
     "UpdateBindings",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Overloaded(Failure):
+    """Too much waits already: nothing is broken, and it may do in a while."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ from sip_proxy.registrar import accepted, address_of_record, read_registration
 from sip_proxy.routing import Preprocessed, preprocess
 from sip_proxy.settings import Settings
 from sip_proxy.targets import Contact, contacts_of
+from sip_proxy.unavailable import retry_later, unavailable
 from sip_proxy.validation import SUPPORTED_EXTENSIONS, Rejection, validate
 
 __all__ = ["Proxy"]
@@ -257,7 +258,7 @@ class Proxy:
         self, incoming: Incoming, request: Request, found: ProxyResult | Failure, now: float
     ) -> None:
         if isinstance(found, Failure):
-            self._desk.reject(incoming, 500, now, reason="The location service is down")
+            self._fail(incoming, "The location service", found, now)
             return
         assert isinstance(found, tuple)  # noqa: S101 - the contract of FindBindings
         contacts = contacts_of([one for one in found if isinstance(one, Binding)])
@@ -323,9 +324,10 @@ class Proxy:
             self._desk.respond(incoming, response, now, by_us=True)
             self._desk.events.append(BindingsChanged(address, outcome.bindings))
         elif isinstance(outcome, Refused):
-            self._desk.reject(incoming, outcome.status, now, reason=outcome.reason)
-        else:
-            self._desk.reject(incoming, 500, now, reason="The location service is down")
+            fields = [retry_later(self._desk.random)] if outcome.status == 503 else []
+            self._desk.reject(incoming, outcome.status, now, reason=outcome.reason, fields=fields)
+        elif isinstance(outcome, Failure):
+            self._fail(incoming, "The location service", outcome, now)
 
     # ── credentials ─────────────────────────────────────────────────────────────────────────────
 
@@ -341,9 +343,10 @@ class Proxy:
             return
 
         def found(secrets: ProxyResult | Failure, at: float) -> None:
-            if isinstance(secrets, Failure) or not isinstance(secrets, Mapping):
-                self._desk.reject(incoming, 500, at, reason="The store of users is down")
+            if isinstance(secrets, Failure):
+                self._fail(incoming, "The store of users", secrets, at)
                 return
+            assert isinstance(secrets, Mapping)  # noqa: S101 - the contract of FindCredential
             fault = self._authentication.judge(request, credentials, secrets, role, at)
             if fault is not None:
                 self._reject(incoming, fault, at)
@@ -355,6 +358,9 @@ class Proxy:
         self._desk.ask(
             lambda number: FindCredential(number, credentials.username, realm), found, now
         )
+
+    def _fail(self, incoming: Incoming, what: str, failure: Failure, now: float) -> None:
+        self._reject(incoming, unavailable(what, failure, self._desk.random), now)
 
     def _reject(self, incoming: Incoming, fault: Rejection, now: float) -> None:
         self._desk.reject(incoming, fault.status, now, reason=fault.reason, fields=fault.fields)

@@ -8,12 +8,12 @@ import typer
 
 from natkit.cli.entry import VersionOption, application
 from natkit.errors import MisuseError
-from natkit.sip.digest import Algorithm, ha1
 from natkit.sip.grammar import domain_name
 from sip_proxy.settings import Settings
 from sip_proxy.shell.listening import SERVED, ListenAddress, open_listeners
-from sip_proxy.shell.running import Users, serve
+from sip_proxy.shell.running import serve
 from sip_proxy.shell.stores import MemoryLocation, SqliteLocation
+from sip_proxy.shell.users import Users
 from sipdns import Locator
 
 __all__ = ["app"]
@@ -70,11 +70,10 @@ def main(
 
 
 def _users(texts: list[str], domains: frozenset[str]) -> Users:
-    keys = {}
+    passwords = {}
     for text in texts:
         name, colon, password = text.partition(":")
         if not (name and colon and password):
             raise MisuseError("--user takes NAME:PASSWORD")
-        for realm in domains:
-            keys[name, realm] = {each: ha1(name, realm, password, each) for each in Algorithm}
-    return Users(keys)
+        passwords[name] = password
+    return Users.of_passwords(passwords, domains)

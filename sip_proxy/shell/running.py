@@ -4,8 +4,8 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, assert_never
 
 from natkit.aio.driver import Driver
@@ -13,7 +13,6 @@ from natkit.aio.udp import DatagramSockets
 from natkit.errors import NatkitError
 from natkit.locate import Locator, Target
 from natkit.machine import ClosePath, Failure, Path, Transport
-from natkit.sip.digest import Algorithm
 from sip_proxy.events import (
     Answered,
     BindingsChanged,
@@ -31,8 +30,9 @@ from sip_proxy.settings import Settings
 from sip_proxy.shell.listening import Bound
 from sip_proxy.shell.stores import Location, MemoryLocation
 from sip_proxy.shell.streams import Streams
+from sip_proxy.shell.users import Users
 
-__all__ = ["Admitted", "RunningProxy", "Users", "serve"]
+__all__ = ["Admitted", "RunningProxy", "serve"]
 
 KEY_LENGTH: Final = 32
 
@@ -42,19 +42,6 @@ EXPIRY_INTERVAL: Final = 60.0
 LARGEST_CONNECTIONS: Final = 10_000
 CONNECTIONS_PER_SOURCE: Final = 256
 """A site behind one NAT has as many phones."""
-
-Secrets = Mapping[Algorithm, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Users:
-    """The users by name and domain, each with keys by algorithm."""
-
-    keys: Mapping[tuple[str, str], Secrets] = field(default_factory=dict)
-
-    def find(self, username: str, realm: str) -> Secrets:
-        """The user's keys; empty where there is no such user."""
-        return self.keys.get((username, realm), {})
 
 
 class Admitted:
@@ -127,6 +114,7 @@ class RunningProxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._location.aclose()
+        await self._users.aclose()
         await self._driver.aclose()
 
     # ── what the machine asks for ───────────────────────────────────────────────────────────────
@@ -135,7 +123,7 @@ class RunningProxy:
         driver = self._driver
         match event:
             case FindCredential(number, username, realm):
-                driver.answer(number, self._users.find(username, realm))
+                self._users.find(username, realm, lambda found: driver.answer(number, found))
             case FindBindings(number, address):
                 self._location.find(
                     address, self._unix_now(), lambda found: driver.answer(number, found)
@@ -197,7 +185,9 @@ async def serve(
     announce: Callable[[], None],
 ) -> None:
     """Serve until SIGINT or SIGTERM; ``announce`` is called once it does."""
+    await users.open()
     await location.open()
+    settings = replace(settings, algorithms=users.served(settings.algorithms))
     running = RunningProxy(settings, bound, users, locator, location=location)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -7,10 +7,11 @@ import pytest
 
 from natkit.address import Address
 from natkit.machine import Transport
-from natkit.sip.digest import Algorithm, ha1
+from natkit.sip.digest import Algorithm
 from sip_proxy.settings import Settings
 from sip_proxy.shell.listening import ListenAddress, open_listeners
-from sip_proxy.shell.running import RunningProxy, Users
+from sip_proxy.shell.running import RunningProxy
+from sip_proxy.shell.users import Users
 from sipdns import Locator
 from tests.peering.ports import free_port
 from tests.peering.sipp import Sipp
@@ -38,11 +39,10 @@ class Served:
             authenticate=authenticate,
             algorithms=ALGORITHMS,
         )
-        keys = {each: ha1("bob", DOMAIN, "secret", each) for each in ALGORITHMS}
         self._proxy = RunningProxy(
             settings,
             bound,
-            Users({("bob", DOMAIN): keys}),
+            Users.of_passwords({"bob": "secret"}, [DOMAIN]),
             Locator(transports=(Transport.UDP, Transport.TCP)),
         )
 

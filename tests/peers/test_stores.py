@@ -1,6 +1,7 @@
 """Stores in real databases: they do what every store does, and come back when they went away."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -9,12 +10,15 @@ from contextlib import asynccontextmanager
 
 import pytest
 import structlog
+from redis.asyncio import Redis
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from natkit.address import Address
 from natkit.aio.turn import allocate
 from natkit.errors import StoreFailure, Unauthenticated
 from natkit.server.stores.opening import store_at
+from natkit.server.stores.sql import SqlStore
 from natkit.server.stores.store import Store, UserKeys
 from stun_server.config import Config
 from stun_server.shell.running import RunningServer
@@ -81,6 +85,32 @@ async def test_a_restart_is_survived_without_a_new_store(database: Database, sto
         assert store.name in str(caught.value)
     database.start()
     assert await store.find(REALM, ANN.userhash(REALM)) == ANN
+
+
+async def forget_newest_key(database: Database, store: Store) -> None:
+    """Leave the store as natkit 0.1 wrote it, which knew MD5 and SHA-256 alone."""
+    if isinstance(store, SqlStore):
+        async with store._engine.begin() as connection:
+            await connection.execute(text("ALTER TABLE natkit_users DROP COLUMN sha512_256"))
+        return
+    async with Redis.from_url(database.url) as redis:
+        (userhash, entry), *_ = (await redis.hgetall(f"natkit:users:{REALM}")).items()
+        described = json.loads(entry)
+        del described["sha512_256"]
+        await redis.hset(f"natkit:users:{REALM}", userhash, json.dumps(described))
+
+
+async def test_users_of_an_older_natkit_are_there_without_the_key_that_it_did_not_know(
+    database: Database, store: Store
+) -> None:
+    await store.put(REALM, ANN)
+    await forget_newest_key(database, store)
+    again = connect(database)
+    await again.open()
+    assert await again.users(REALM) == [UserKeys("ann", ANN.md5, ANN.sha256)]
+    await again.put(REALM, ANN)
+    assert await again.users(REALM) == [ANN]
+    await again.aclose()
 
 
 async def test_a_wrong_password_for_the_store_is_a_failure_and_not_shown(

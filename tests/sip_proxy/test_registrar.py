@@ -5,8 +5,18 @@ from collections.abc import Iterator
 import pytest
 
 from natkit.sip import HeaderField, NameAddress
-from natkit.sip.kinds import CONTACT, EXPIRES, MIN_EXPIRES, PATH, REQUIRE, SUPPORTED, VIA
+from natkit.sip.kinds import (
+    CONTACT,
+    EXPIRES,
+    MIN_EXPIRES,
+    PATH,
+    REQUIRE,
+    RETRY_AFTER,
+    SUPPORTED,
+    VIA,
+)
 from natkit.sip.via import Via
+from sip_proxy.events import Overloaded
 from sip_proxy.location import Binding
 from tests.simnet.network import Network
 from tests.sip_proxy.world import DOMAIN, UNIX, Call, Phone, ProxyHost, settings
@@ -190,9 +200,28 @@ def test_more_contacts_than_allowed_are_refused(office: Office) -> None:
     assert len(office.contacts) == 20
 
 
-def test_while_the_location_service_is_down_it_is_500(office: Office) -> None:
+def retry_after(call: Call) -> int:
+    asked = call.responses[-1].headers.get(RETRY_AFTER)
+    assert asked is not None
+    return asked.seconds
+
+
+def test_while_the_location_service_is_down_phones_come_back_later_and_not_at_once(
+    office: Office,
+) -> None:
     office.proxy.location_is_down = True
-    assert office.register("<sip:a@192.0.2.10>").statuses == [500]
+    refused = [office.register("<sip:a@192.0.2.10>", number=number) for number in range(1, 9)]
+    assert {status for call in refused for status in call.statuses} == {500}
+    delays = {retry_after(call) for call in refused}
+    assert min(delays) >= 5
+    assert len(delays) > 1
+
+
+def test_a_registrar_that_has_too_much_to_do_says_503(office: Office) -> None:
+    office.proxy.location_is_down = Overloaded("too much waits")
+    busy = office.register("<sip:a@192.0.2.10>")
+    assert busy.statuses == [503]
+    assert retry_after(busy) >= 5
 
 
 class TestOutbound:

@@ -94,7 +94,7 @@ class ProxyHost:
         self.users: dict[tuple[str, str], str] = {}
         self.servers: dict[str, Sequence[Target]] = {}
         self.facts: list[ProxyEvent] = []
-        self.location_is_down = False
+        self.location_is_down: bool | Failure = False
         self.machine = Proxy(
             configured, key=KEY, random=network.random_bytes("proxy"), unix_offset=UNIX
         )
@@ -129,6 +129,8 @@ class ProxyHost:
                 self.facts.append(event)
 
     def _unless_down(self, result: ProxyResult) -> ProxyResult | Failure:
+        if isinstance(self.location_is_down, Failure):
+            return self.location_is_down
         return Failure("down") if self.location_is_down else result
 
     def _secrets(self, username: str, realm: str) -> Mapping[Algorithm, str]:

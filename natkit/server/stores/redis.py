@@ -1,7 +1,8 @@
 """A store in Redis, or in what speaks its protocol.
 
-``natkit:users:REALM`` is a hash from the user's hash to a JSON object with ``username``, ``md5``
-and ``sha256``; ``natkit:secrets:REALM`` is a sorted set of secrets by the time of their creation.
+``natkit:users:REALM`` is a hash from the user's hash to a JSON object with ``username``, ``md5``,
+``sha256`` and ``sha512_256``; ``natkit:secrets:REALM`` is a sorted set of secrets by the time of
+their creation.
 """
 
 import asyncio
@@ -90,6 +91,7 @@ class RedisStore:
                 "username": user.username,
                 "md5": user.md5.hex() if user.md5 is not None else None,
                 "sha256": user.sha256.hex() if user.sha256 is not None else None,
+                "sha512_256": user.sha512_256.hex() if user.sha512_256 is not None else None,
             }
         )
         async with self._asking():
@@ -146,7 +148,8 @@ def _secrets(realm: str) -> str:
 def _read(text: bytes | str) -> UserKeys:
     match json.loads(text):
         case {"username": str(username), **keys}:
-            return UserKeys(username, _key(keys.get("md5")), _key(keys.get("sha256")))
+            md5, sha256, sha512_256 = map(_key, map(keys.get, ("md5", "sha256", "sha512_256")))
+            return UserKeys(username, md5, sha256, sha512_256)
     raise ValueError("an entry holds no user")
 
 

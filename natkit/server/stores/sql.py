@@ -1,8 +1,8 @@
 """Stores in PostgreSQL and in MySQL or MariaDB, by SQLAlchemy.
 
 The tables are ``natkit_users`` and ``natkit_secrets``; they are made when they are missing.  Other
-software may write them too: ``userhash`` is the SHA-256 of ``username:realm``, and ``md5`` and
-``sha256`` are that hash of ``username:realm:password``.
+software may write them too: ``userhash`` is the SHA-256 of ``username:realm``; ``md5``, ``sha256``
+and ``sha512_256`` are that hash of ``username:realm:password``.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from sqlalchemy import (
     URL,
     Column,
     ColumnElement,
+    Connection,
     Double,
     LargeBinary,
     MetaData,
@@ -22,8 +23,10 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    inspect,
     make_url,
     select,
+    text,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -64,6 +67,7 @@ _USERS = Table(
     Column("username", _text(508), nullable=False),
     Column("md5", _binary(16)),
     Column("sha256", _binary(32)),
+    Column("sha512_256", _binary(32)),
 )
 _SECRETS = Table(
     "natkit_secrets",
@@ -128,12 +132,15 @@ class SqlStore:
     async def summary(self, realm: str) -> Summary:
         """Counts."""
         columns = _USERS.c
-        statement = select(func.count(), func.count(columns.md5), func.count(columns.sha256)).where(
-            columns.realm == realm
-        )
+        statement = select(
+            func.count(),
+            func.count(columns.md5),
+            func.count(columns.sha256),
+            func.count(columns.sha512_256),
+        ).where(columns.realm == realm)
         async with self._transaction() as connection:
-            users, md5, sha256 = (await connection.execute(statement)).one()
-        return Summary(users, users - md5, users - sha256)
+            users, md5, sha256, sha512_256 = (await connection.execute(statement)).one()
+        return Summary(users, users - md5, users - sha256, users - sha512_256)
 
     async def put(self, realm: str, user: UserKeys) -> bool:
         """Add a user, or replace its keys; whether it is new."""
@@ -147,6 +154,7 @@ class SqlStore:
                     username=user.username,
                     md5=user.md5,
                     sha256=user.sha256,
+                    sha512_256=user.sha512_256,
                 )
             )
         return not replaced.rowcount
@@ -189,10 +197,11 @@ class SqlStore:
 
     async def _users(self, *conditions: ColumnElement[bool]) -> list[UserKeys]:
         columns = _USERS.c
-        statement = select(columns.username, columns.md5, columns.sha256).where(*conditions)
+        keys = (columns.md5, columns.sha256, columns.sha512_256)
+        statement = select(columns.username, *keys).where(*conditions)
         async with self._transaction() as connection:
             rows = (await connection.execute(statement)).all()
-        return [UserKeys(username, md5, sha256) for username, md5, sha256 in rows]
+        return [UserKeys(*row) for row in rows]
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -212,12 +221,22 @@ class SqlStore:
         for left in reversed(range(len(_METADATA.tables) + 1)):
             try:
                 async with self._engine.begin() as connection:
-                    await connection.run_sync(_METADATA.create_all)
+                    await connection.run_sync(_prepare)
                 break
             except DBAPIError:
                 if not left:
                     raise
         self._has_tables = True
+
+
+def _prepare(connection: Connection) -> None:
+    """Create the tables that are missing, and the column that natkit 0.1 did not know."""
+    _METADATA.create_all(connection)
+    column = _USERS.c.sha512_256
+    there = {each["name"] for each in inspect(connection).get_columns(_USERS.name)}
+    if column.name not in there:
+        kind = column.type.compile(connection.dialect)
+        connection.execute(text(f"ALTER TABLE {_USERS.name} ADD COLUMN {column.name} {kind}"))
 
 
 def _parse(url: str) -> URL:

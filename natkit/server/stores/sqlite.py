@@ -22,7 +22,7 @@ __all__ = ["SqliteStore"]
 
 T = TypeVar("T")
 
-VERSION = 1
+VERSION = 2
 """The version of the tables, as the database's ``user_version``."""
 
 _TABLES = """
@@ -31,7 +31,8 @@ CREATE TABLE IF NOT EXISTS users (
     realm TEXT NOT NULL,
     username TEXT NOT NULL,
     md5 BLOB,
-    sha256 BLOB
+    sha256 BLOB,
+    sha512_256 BLOB
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS users_by_realm ON users (realm, username);
 CREATE TABLE IF NOT EXISTS secrets (
@@ -41,6 +42,8 @@ CREATE TABLE IF NOT EXISTS secrets (
     created REAL NOT NULL
 ) WITHOUT ROWID;
 """
+
+_FROM_VERSION_1 = "ALTER TABLE users ADD COLUMN sha512_256 BLOB;"
 
 
 class SqliteStore:
@@ -85,10 +88,13 @@ class SqliteStore:
         """Counts."""
 
         def work(connection: sqlite3.Connection) -> Summary:
-            users, md5, sha256 = connection.execute(
-                "SELECT count(*), count(md5), count(sha256) FROM users WHERE realm = ?", (realm,)
+            users, *held = connection.execute(
+                "SELECT count(*), count(md5), count(sha256), count(sha512_256) FROM users"
+                " WHERE realm = ?",
+                (realm,),
             ).fetchone()
-            return Summary(users, users - md5, users - sha256)
+            md5, sha256, sha512_256 = [users - each for each in held]
+            return Summary(users, md5, sha256, sha512_256)
 
         return await self._run(work)
 
@@ -99,8 +105,8 @@ class SqliteStore:
         def work(connection: sqlite3.Connection) -> bool:
             replaced = connection.execute("DELETE FROM users WHERE userhash = ?", (userhash,))
             connection.execute(
-                "INSERT INTO users VALUES (?, ?, ?, ?, ?)",
-                (userhash, realm, user.username, user.md5, user.sha256),
+                "INSERT INTO users VALUES (?, ?, ?, ?, ?, ?)",
+                (userhash, realm, user.username, user.md5, user.sha256, user.sha512_256),
             )
             return not replaced.rowcount
 
@@ -137,7 +143,7 @@ class SqliteStore:
         )
 
     async def _users(self, condition: str, values: tuple[str | bytes, ...]) -> list[UserKeys]:
-        statement = f"SELECT username, md5, sha256 FROM users WHERE {condition}"  # noqa: S608 - ours
+        statement = f"SELECT username, md5, sha256, sha512_256 FROM users WHERE {condition}"  # noqa: S608 - ours
         return await self._run(
             lambda database: [UserKeys(*row) for row in database.execute(statement, values)]
         )
@@ -190,9 +196,18 @@ class SqliteStore:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         if version < VERSION:
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;"
-            )
+            self._upgrade(connection)
+
+    def _upgrade(self, connection: sqlite3.Connection) -> None:
+        # Another process may be at it too, so what is to be done is looked at in the transaction.
+        connection.execute("BEGIN IMMEDIATE")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version < VERSION:
+            statements = _FROM_VERSION_1 if version else _TABLES
+            for statement in statements.split(";")[:-1]:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.commit()
 
     def _close(self) -> None:
         if self._connection is not None:

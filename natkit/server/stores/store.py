@@ -25,20 +25,25 @@ ANSWER_LIMIT = 3.0
 class UserKeys:
     """A user and the long-term keys of one realm (RFC 8489 §18.5.1); None for a key not known.
 
-    ``username`` is as OpaqueString prepares it (RFC 8265 §4.2), which clients send.
+    ``username`` is as OpaqueString prepares it (RFC 8265 §4.2), which clients send.  SIP's digest
+    knows the same keys as HA1 (RFC 7616 §3.4.2), and ``sha512_256`` beside them.
     """
 
     username: str
     md5: bytes | None
     sha256: bytes | None
+    sha512_256: bytes | None = None
 
     @classmethod
     def derive(cls, username: str, realm: str, password: str) -> "UserKeys":
         """The keys of a password; MisuseError for text that OpaqueString forbids."""
+        prepared = opaque_string(username)
+        text = f"{prepared}:{realm}:{opaque_string(password)}".encode()
         return cls(
-            opaque_string(username),
+            prepared,
             long_term_key(username, realm, password, PasswordAlgorithmNumber.MD5),
             long_term_key(username, realm, password, PasswordAlgorithmNumber.SHA_256),
+            hashlib.new("sha512_256", text).digest(),
         )
 
     def userhash(self, realm: str) -> bytes:
@@ -53,6 +58,7 @@ class Summary:
     users: int
     without_md5: int
     without_sha256: int
+    without_sha512_256: int
 
     @classmethod
     def of(cls, users: Sequence[UserKeys]) -> "Summary":
@@ -61,6 +67,7 @@ class Summary:
             len(users),
             sum(user.md5 is None for user in users),
             sum(user.sha256 is None for user in users),
+            sum(user.sha512_256 is None for user in users),
         )
 
 

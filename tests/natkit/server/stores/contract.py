@@ -55,21 +55,22 @@ class StoreContract:
         for name in names:
             expected = UserKeys.derive(name, REALM, name)
             assert await store.find(REALM, user_hash(name, REALM)) == expected
-        assert await store.summary(REALM) == Summary(len(names), 0, 0)
+        assert await store.summary(REALM) == Summary(len(names), 0, 0, 0)
 
     async def test_a_user_may_lack_a_key_and_the_summary_counts_it(self, store: Store) -> None:
-        assert await store.summary(REALM) == Summary(0, 0, 0)
+        assert await store.summary(REALM) == Summary(0, 0, 0, 0)
         only_md5 = UserKeys("old", ANN.md5, None)
         only_sha256 = UserKeys("new", None, ANN.sha256)
+        only_sha512_256 = UserKeys("newest", None, None, ANN.sha512_256)
         nothing = UserKeys("locked", None, None)
-        for user in (ANN, only_md5, only_sha256, nothing):
+        for user in (ANN, only_md5, only_sha256, only_sha512_256, nothing):
             await store.put(REALM, user)
             assert await store.find(REALM, user.userhash(REALM)) == user
-        assert await store.summary(REALM) == Summary(users=4, without_md5=2, without_sha256=2)
+        assert await store.summary(REALM) == Summary(5, 3, 3, 3)
 
     @pytest.mark.parametrize("key", [bytes(16), b"\x00" * 15 + b" ", b"\xff" * 16, b"'\\%\n" * 4])
     async def test_keys_are_any_bytes(self, store: Store, key: bytes) -> None:
-        user = UserKeys("ann", key, key + key)
+        user = UserKeys("ann", key, key + key, key + key)
         await store.put(REALM, user)
         assert await store.find(REALM, user.userhash(REALM)) == user
 

@@ -141,3 +141,24 @@ async def test_one_thread_serves_all(store: SqliteStore) -> None:
     await asyncio.gather(*(store.put(REALM, user) for user in (ANN, BOB) * 20))
     assert threading.active_count() == before
     assert await store.users(REALM) == [ANN, BOB]
+
+
+async def test_a_file_of_version_1_gains_the_keys_that_it_lacked(path: Path) -> None:
+    plant(path, b"")
+    with closing(sqlite3.connect(path)) as database, database:
+        database.executescript(
+            "CREATE TABLE users (userhash BLOB PRIMARY KEY, realm TEXT NOT NULL,"
+            " username TEXT NOT NULL, md5 BLOB, sha256 BLOB) WITHOUT ROWID;"
+            "CREATE TABLE secrets (secret_hash BLOB PRIMARY KEY, realm TEXT NOT NULL,"
+            " secret TEXT NOT NULL, created REAL NOT NULL) WITHOUT ROWID;"
+            "PRAGMA user_version = 1;"
+        )
+        row = (ANN.userhash(REALM), REALM, "ann", ANN.md5, ANN.sha256)
+        database.execute("INSERT INTO users VALUES (?, ?, ?, ?, ?)", row)
+    stores = [SqliteStore(path) for _ in range(4)]
+    await asyncio.gather(*(store.open() for store in stores))
+    assert await stores[0].users(REALM) == [UserKeys("ann", ANN.md5, ANN.sha256)]
+    await stores[1].put(REALM, ANN)
+    assert await stores[2].users(REALM) == [ANN]
+    for store in stores:
+        await store.aclose()
