@@ -102,17 +102,19 @@ def server_context(
     certificate: tuple[FilePath, FilePath],
     *,
     client_trust: FilePath | None = None,
+    require_client: bool = True,
     alpn: Sequence[str] = (),
 ) -> ssl.SSLContext:
     """A server's context: TLS 1.2 and up.
 
     ``certificate`` is a PEM file of the chain and one of its key.  With ``client_trust``, a PEM
-    file of roots, clients must present a certificate.
+    file of roots, clients must present a certificate; without ``require_client`` they may have
+    none, but not a wrong one.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if client_trust is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = ssl.CERT_REQUIRED if require_client else ssl.CERT_OPTIONAL
         context.load_verify_locations(cafile=client_trust)
     _present(context, certificate, alpn)
     return context

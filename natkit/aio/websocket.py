@@ -22,7 +22,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import CLOSING, OPEN
 from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
+from websockets.typing import Origin, Subprotocol
 from websockets.uri import WebSocketURI
 
 from natkit.address import Address
@@ -74,6 +74,8 @@ class WebSocketConnections:
 
     ``streams`` have :class:`Chunks` as framing and belong to this carrier from now on.  ``host``
     and ``resource`` are what a client asks for.  ``subprotocol`` must be agreed on by both ends.
+    ``origins`` are the web sites whose scripts may connect, ``https://www.example.org`` say; by
+    default any may.  Who names no origin is no browser, and is not asked for one (RFC 6455 §4.2.2).
     ``on_pong`` is told of every pong with its payload, whoever asked for it.
     """
 
@@ -84,6 +86,7 @@ class WebSocketConnections:
         host: str = "",
         resource: str = "/",
         subprotocol: str = "sip",
+        origins: Sequence[str] | None = None,
         on_pong: Callable[[Path, bytes], None] | None = None,
     ) -> None:
         self._streams = streams
@@ -92,6 +95,7 @@ class WebSocketConnections:
         self._resource = resource
         self._subprotocol = Subprotocol(subprotocol)
         self._on_pong = on_pong
+        self._origins = None if origins is None else [None, *map(Origin, origins)]
         self._sockets: dict[Path, _WebSocket] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._inputs: Inputs | None = None
@@ -170,6 +174,10 @@ class WebSocketConnections:
         """
         await self._streams.listen(sock, accept)
 
+    async def adopt(self, sock: socket.socket, remote: Address) -> asyncio.Future[None]:
+        """Serve a connection that somebody else accepted, as ``StreamConnections.adopt`` does."""
+        return await self._streams.adopt(sock, remote)
+
     def send(self, transmit: Transmit) -> None:
         """Send a message: as text, which SIP is, or as binary if it is no UTF-8."""
         held = self._sockets.get(transmit.path)
@@ -222,7 +230,9 @@ class WebSocketConnections:
         path = self._above(below)
         held = self._sockets.get(path)
         if held is None:
-            server = ServerProtocol(subprotocols=[self._subprotocol], max_size=LARGEST_MESSAGE)
+            server = ServerProtocol(
+                origins=self._origins, subprotocols=[self._subprotocol], max_size=LARGEST_MESSAGE
+            )
             held = self._sockets[path] = _WebSocket(below, server, started=True)
         held.protocol.receive_data(data)
         for event in held.protocol.events_received():

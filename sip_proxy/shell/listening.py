@@ -3,26 +3,31 @@
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from natkit.address import Address
+from natkit.aio.system_errors import is_address_in_use
 from natkit.aio.tcp import bind_tcp
 from natkit.aio.udp import bind_udp
 from natkit.errors import ConfigError, MisuseError, UnreachableError
 from natkit.machine import Transport
-from natkit.net import sockaddr
 from natkit.net.interfaces import expand_wildcard
 from sip_proxy.settings import Listener
 
 __all__ = ["SERVED", "Bound", "ListenAddress", "open_listeners"]
 
-SERVED = (Transport.UDP, Transport.TCP)
+SERVED: Final = (Transport.UDP, Transport.TCP, Transport.TLS, Transport.WS, Transport.WSS)
 """What ``--listen`` takes."""
+
+_DEFAULT: Final = (Transport.UDP, Transport.TCP)
+
+# A port that the system chose for UDP may be taken for TCP; that 16 in a row are is no accident.
+_PORT_ATTEMPTS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """``udp:ADDRESS:PORT`` or ``tcp:ADDRESS:PORT``; without a prefix both."""
+    """``[udp:|tcp:|tls:|ws:|wss:]ADDRESS:PORT``; without a prefix UDP and TCP."""
 
     transports: tuple[Transport, ...]
     address: Address
@@ -34,9 +39,18 @@ class ListenAddress:
         if prefix in SERVED:
             return cls((Transport(prefix),), Address.parse(rest))
         if prefix in list(Transport):
-            names = " and ".join(SERVED)
-            raise MisuseError(f"{text!r}: {prefix} is not served, but {names} are")
-        return cls(SERVED, Address.parse(text))
+            names = ", ".join(SERVED[:-1])
+            raise MisuseError(f"{text!r}: {prefix} is not served, but {names} and {SERVED[-1]} are")
+        return cls(_DEFAULT, Address.parse(text))
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it takes a certificate."""
+        return any(each.is_secure for each in self.transports)
+
+    def __str__(self) -> str:
+        prefix = f"{self.transports[0]}:" if len(self.transports) == 1 else ""
+        return f"{prefix}{self.address}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +70,37 @@ def open_listeners(wanted: Sequence[ListenAddress]) -> tuple[Bound, ...]:
     opened: list[Bound] = []
     try:
         for each in wanted:
-            port = each.address.port
-            for address in expand_wildcard(each.address):
-                for transport in each.transports:
-                    bound = _bind(transport, Address(address.host, port))
-                    opened.append(bound)
-                    port = bound.listener.address.port
+            opened += _open(each)
     except UnreachableError as error:
-        for bound in opened:
-            bound.socket.close()
+        _close(opened)
         raise ConfigError(str(error)) from error
     return tuple(opened)
 
 
+def _open(wanted: ListenAddress) -> list[Bound]:
+    attempts = 1 if wanted.address.port else _PORT_ATTEMPTS
+    while True:
+        attempts -= 1
+        opened: list[Bound] = []
+        port = wanted.address.port
+        try:
+            for address in expand_wildcard(wanted.address):
+                for transport in wanted.transports:
+                    bound = _bind(transport, Address(address.host, port))
+                    opened.append(bound)
+                    port = bound.listener.address.port
+            return opened
+        except UnreachableError as error:
+            _close(opened)
+            if not (attempts and is_address_in_use(error)):
+                raise
+
+
 def _bind(transport: Transport, address: Address) -> Bound:
     sock = bind_udp(address) if transport is Transport.UDP else bind_tcp(address, listen=True)
-    local = sockaddr.unpack(sockaddr.from_python(sock.getsockname()))
-    return Bound(Listener(transport, local), sock)
+    return Bound(Listener(transport, address._replace(port=sock.getsockname()[1])), sock)
+
+
+def _close(opened: Sequence[Bound]) -> None:
+    for each in opened:
+        each.socket.close()

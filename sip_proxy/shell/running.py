@@ -29,7 +29,7 @@ from sip_proxy.proxy import Proxy
 from sip_proxy.settings import Settings
 from sip_proxy.shell.listening import Bound
 from sip_proxy.shell.stores import Location, MemoryLocation
-from sip_proxy.shell.streams import Streams
+from sip_proxy.shell.streams import Streams, StreamSettings
 from sip_proxy.shell.users import Users
 
 __all__ = ["Admitted", "RunningProxy", "serve"]
@@ -82,6 +82,7 @@ class RunningProxy:
         *,
         location: Location | None = None,
         key: bytes | None = None,
+        streams: StreamSettings | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._offset = time.time() - loop.time()
@@ -95,7 +96,7 @@ class RunningProxy:
             if each.listener.transport is Transport.UDP:
                 datagrams.adopt(each.socket)
         self._datagrams = datagrams
-        self._streams = Streams(Admitted())
+        self.streams = Streams(Admitted(), streams or StreamSettings())
         machine = Proxy(
             settings,
             key=os.urandom(KEY_LENGTH) if key is None else key,
@@ -103,9 +104,9 @@ class RunningProxy:
             unix_offset=self._offset,
         )
         self._driver = Driver[ProxyEvent, ProxyResult](
-            machine, self._on_event, datagrams=datagrams, streams=self._streams
+            machine, self._on_event, datagrams=datagrams, streams=self.streams
         )
-        self._streams.listen(bound)
+        self.streams.listen(bound)
         self._spawn(self._forget_expired())
 
     async def aclose(self) -> None:
@@ -155,12 +156,12 @@ class RunningProxy:
 
     async def _open(self, number: int, target: Target) -> None:
         try:
-            path = await self._streams.connect(target.transport, None, target.address)
+            path = await self.streams.open(target)
         except NatkitError as error:
             self._driver.answer(number, Failure(str(error)))
             return
         self._driver.answer(number, path)
-        self._streams.start(path)
+        self.streams.start(path)
 
     async def _forget_expired(self) -> None:
         while True:
@@ -183,12 +184,13 @@ async def serve(
     locator: Locator,
     location: Location,
     announce: Callable[[], None],
+    streams: StreamSettings,
 ) -> None:
     """Serve until SIGINT or SIGTERM; ``announce`` is called once it does."""
     await users.open()
     await location.open()
     settings = replace(settings, algorithms=users.served(settings.algorithms))
-    running = RunningProxy(settings, bound, users, locator, location=location)
+    running = RunningProxy(settings, bound, users, locator, location=location, streams=streams)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

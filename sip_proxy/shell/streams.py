@@ -1,59 +1,148 @@
-"""The connections of a proxy: those that come, and those that it makes."""
+"""The connections of a proxy, over TCP, TLS and WebSockets: those that come, and those we make."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Final
 
 from natkit.address import Address
 from natkit.aio.accepting import Admission, StreamListener
 from natkit.aio.driver import Inputs
 from natkit.aio.tcp import StreamConnections
-from natkit.errors import UnreachableError
-from natkit.machine import Path, Transmit, Transport
+from natkit.aio.tls import TlsConnections
+from natkit.aio.websocket import Chunks, WebSocketConnections
+from natkit.errors import MisuseError, UnreachableError
+from natkit.locate import Target
+from natkit.machine import Path, StreamFraming, Transmit, Transport
 from natkit.sip.framing import Expect, SipFraming
 from sip_proxy.shell.listening import Bound
+from sip_proxy.shell.securing import Securing, TlsSettings
 
-__all__ = ["Streams"]
+__all__ = ["StreamSettings", "Streams"]
+
+_Carrier = StreamConnections | WebSocketConnections
+
+_FROM_CLIENTS: Final = partial(SipFraming, Expect.PINGS)
+_FROM_SERVERS: Final = partial(SipFraming, Expect.PONGS)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """``origins``: the web sites whose pages may open a WebSocket here, None for any of them.
+
+    ``connect_timeout``: seconds until a server counts as unreachable, handshakes included.
+    """
+
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    origins: tuple[str, ...] | None = None
+    connect_timeout: float = 5.0
 
 
 class Streams:
     """A :class:`~natkit.aio.driver.StreamCarrier`.
 
-    The two kinds are kept apart because the keep-alives in them differ (RFC 5626 §3.5.1): who
-    connected sends pings.
+    Connections that come are kept by transport.  Each that we make has a carrier to itself, for
+    each asks for another name; and their keep-alives differ: who connected sends the pings
+    (RFC 5626 §3.5.1).
     """
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, settings: StreamSettings) -> None:
         self._admission = admission
-        self._come = StreamConnections(partial(SipFraming, Expect.PINGS))
-        self._made = StreamConnections(partial(SipFraming, Expect.PONGS))
-        self._ours: set[Path] = set()
+        self._connect_timeout = settings.connect_timeout
+        self._tls = TlsConnections(_FROM_CLIENTS)
+        self._beneath_wss = TlsConnections(Chunks)
+        origins = settings.origins
+        self._come: dict[Transport, _Carrier] = {
+            Transport.TCP: StreamConnections(_FROM_CLIENTS),
+            Transport.TLS: self._tls,
+            Transport.WS: WebSocketConnections(StreamConnections(Chunks), origins=origins),
+            Transport.WSS: WebSocketConnections(self._beneath_wss, origins=origins),
+        }
+        self._made: dict[Path, _Carrier] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._listeners: list[StreamListener] = []
+        self._inputs: Inputs | None = None
+        self._secure_with(Securing(settings.tls))
+
+    def renew(self, tls: TlsSettings) -> None:
+        """Read the certificates again, for handshakes that begin later.
+
+        ConfigError leaves those in use that were.
+        """
+        securing = Securing(tls)
+        if securing.tls is None and self._tls.server is not None:
+            raise MisuseError("listeners of TLS need a certificate")
+        self._secure_with(securing)
+
+    def _secure_with(self, securing: Securing) -> None:
+        self._securing = securing
+        self._tls.server, self._beneath_wss.server = securing.tls, securing.wss
 
     def listen(self, bound: Sequence[Bound]) -> None:
         """Accept on the sockets that listen."""
         for each in bound:
-            if each.listener.transport is Transport.TCP:
-                self._listeners.append(
-                    StreamListener(each.socket, self._admission, plain=self._come)
-                )
+            transport = each.listener.transport
+            if transport is Transport.UDP:
+                continue
+            if transport.is_secure and self._tls.server is None:
+                raise MisuseError(f"a listener of {transport} needs a certificate")
+            self._listeners.append(
+                StreamListener(each.socket, self._admission, plain=self._come[transport])
+            )
+
+    # ── the carrier ─────────────────────────────────────────────────────────────────────────────
 
     def attach(self, inputs: Inputs) -> None:
         """From now on tell ``inputs``."""
-        self._come.attach(inputs)
-        self._made.attach(_Forgetting(inputs, self._ours))
+        self._inputs = inputs
+        for carrier in self._come.values():
+            carrier.attach(inputs)
 
     async def connect(self, transport: Transport, local: Address | None, remote: Address) -> Path:
-        """Connect; raises UnreachableError."""
-        if transport is not Transport.TCP:
-            raise UnreachableError(f"cannot connect to {remote} over {transport.upper()}")
-        path = await self._made.connect(transport, local, remote)
-        self._ours.add(path)
+        """Connect to a server by its address alone; raises UnreachableError."""
+        return await self._open(Target(transport, remote, remote.host, remote.host), local)
+
+    async def open(self, target: Target) -> Path:
+        """Connect to ``target``; UnreachableError, TlsFailed and UpgradeRefused among it."""
+        return await self._open(target, None)
+
+    async def _open(self, target: Target, local: Address | None) -> Path:
+        if self._inputs is None:
+            raise MisuseError("nobody is told of connections yet")
+        carrier = self._carrier_to(target)
+        carrier.attach(_Forgetting(self._inputs, self._made))
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                path = await carrier.connect(target.transport, local, target.address)
+        except BaseException as error:
+            self._end(carrier)
+            if isinstance(error, TimeoutError):
+                raise UnreachableError(f"no connection to {target.address} in time") from None
+            raise
+        self._made[path] = carrier
         return path
 
+    def _carrier_to(self, target: Target) -> _Carrier:
+        match target.transport:
+            case Transport.TCP:
+                return StreamConnections(_FROM_SERVERS)
+            case Transport.TLS:
+                return self._tls_to(target, _FROM_SERVERS)
+            case Transport.WS:
+                return WebSocketConnections(StreamConnections(Chunks), host=_web_host(target))
+            case Transport.WSS:
+                return WebSocketConnections(self._tls_to(target, Chunks), host=_web_host(target))
+            case other:
+                raise UnreachableError(f"cannot connect to {target.address} over {other.upper()}")
+
+    def _tls_to(self, target: Target, framing: Callable[[], StreamFraming]) -> TlsConnections:
+        client = self._securing.client(target.tls_name or target.host)
+        return TlsConnections(framing, client=client)
+
     def start(self, path: Path) -> None:
-        """Begin to deliver what arrives on a connection that :meth:`connect` made."""
-        self._made.start(path)
+        """Begin to deliver what arrives on a connection that :meth:`open` made."""
+        self._carrier(path).start(path)
 
     def send(self, transmit: Transmit) -> None:
         """Write a message; one for a connection that is gone is dropped."""
@@ -66,22 +155,35 @@ class Streams:
     async def aclose(self) -> None:
         """Accept no more, close every connection, and wait until they are gone."""
         await asyncio.gather(*[each.aclose() for each in self._listeners])
-        await asyncio.gather(self._come.aclose(), self._made.aclose())
+        carriers = [*self._come.values(), *self._made.values()]
+        await asyncio.gather(*[each.aclose() for each in carriers], *self._ending)
 
-    def _carrier(self, path: Path) -> StreamConnections:
-        return self._made if path in self._ours else self._come
+    def _carrier(self, path: Path) -> _Carrier:
+        made = self._made.get(path)
+        # Not its truth: a carrier without connections is false.
+        return self._come[path.transport] if made is None else made
+
+    def _end(self, carrier: _Carrier) -> None:
+        """See a connection off that came to nothing."""
+        task = asyncio.get_running_loop().create_task(carrier.aclose())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
 
 class _Forgetting:
     """Tells the driver, and forgets the paths that ended."""
 
-    def __init__(self, inputs: Inputs, paths: set[Path]) -> None:
+    def __init__(self, inputs: Inputs, carriers: dict[Path, _Carrier]) -> None:
         self._inputs = inputs
-        self._paths = paths
+        self._carriers = carriers
         self.receive = inputs.receive
         self.many = inputs.many
 
     def disconnected(self, path: Path) -> None:
         """A connection of ours ended."""
-        self._paths.discard(path)
+        self._carriers.pop(path, None)
         self._inputs.disconnected(path)
+
+
+def _web_host(target: Target) -> str:
+    return target.tls_name or target.host

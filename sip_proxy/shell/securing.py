@@ -1,0 +1,136 @@
+"""TLS on both sides: which certificate a client is shown, and whom we believe (RFC 5922)."""
+
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from natkit.aio.tls import TlsClient, TlsSession, client_context, server_context
+from natkit.errors import ConfigError, MalformedMessage, MisuseError, TlsFailed
+from natkit.server.certificates import CertificateFiles, ServerCertificate, read_certificate
+from natkit.sip.certificate import CertificateNames, check_certificate
+from natkit.sip.grammar import numeric_host
+
+__all__ = ["Securing", "TlsSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """Certificates of ours, and those who may vouch for others; files in PEM.
+
+    ``certificates``: a client that names no domain (SNI), or none of theirs, is shown the first,
+    which is ours too where we are the client.  ``trust`` has the roots for servers that we connect
+    to, by default the system's; without ``verify`` any server will do, and none is proven.
+    ``client_trust`` has the roots for clients, which are then asked for a certificate, and with
+    ``require_client`` must show one.
+    """
+
+    certificates: tuple[CertificateFiles, ...] = ()
+    trust: FilePath | None = None
+    verify: bool = True
+    client_trust: FilePath | None = None
+    require_client: bool = False
+
+
+class Securing:
+    """All TLS contexts, read from their files at construction: ConfigError for what is wrong.
+
+    ``tls`` is for SIP's own connections and ``wss`` for WebSockets, where nobody is asked for a
+    certificate: a browser would ask its user.  Both are None without a certificate.
+    """
+
+    def __init__(self, settings: TlsSettings) -> None:
+        self._verify = settings.verify
+        self.certificates = tuple([read_certificate(each) for each in settings.certificates])
+        self.tls = self._server(settings, settings.client_trust)
+        self.wss = self._server(settings, None)
+        own = settings.certificates[0] if settings.certificates else None
+        self._client = _reading(
+            settings.trust,
+            lambda: client_context(
+                trust=settings.trust,
+                verify=settings.verify,
+                certificate=None if own is None else (own.chain, own.key),
+            ),
+        )
+
+    def client(self, domain: str) -> TlsClient:
+        """How to connect to a server whose certificate must be for the SIP domain ``domain``."""
+        name = domain if domain and numeric_host(domain) is None else None
+        if not self._verify:
+            return TlsClient(name, self._client)
+        return TlsClient(name, self._client, lambda session: _check(session, domain))
+
+    def _server(self, settings: TlsSettings, trust: FilePath | None) -> ssl.SSLContext | None:
+        contexts = [
+            _server_context(files, trust, require=settings.require_client)
+            for files in settings.certificates
+        ]
+        if not contexts:
+            return None
+        contexts[0].sni_callback = _ByName(self.certificates, contexts).choose
+        return contexts[0]
+
+
+class _ByName:
+    """Gives a handshake the context whose certificate is for the name that the client asked for."""
+
+    def __init__(
+        self, certificates: Sequence[ServerCertificate], contexts: Sequence[ssl.SSLContext]
+    ) -> None:
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        for certificate, context in zip(certificates, contexts, strict=True):
+            for name in _names_of(certificate):
+                self._contexts.setdefault(name, context)
+
+    def choose(self, tls: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        """A callback of the ssl module."""
+        wanted = (name or "").lower().rstrip(".")
+        # A browser knows wildcards (RFC 9525 §6.3), if SIP does not.
+        pattern = "*." + wanted.partition(".")[2]
+        found = self._contexts.get(wanted) or self._contexts.get(pattern)
+        if found is not None:
+            tls.context = found
+
+
+def _names_of(certificate: ServerCertificate) -> Iterator[str]:
+    names = CertificateNames.from_der(certificate.leaf.public_bytes(Encoding.DER))
+    yield from (one.domain for one in names.identities())
+    yield from (one.lower() for one in names.dns_names)
+
+
+def _check(session: TlsSession, domain: str) -> None:
+    """RFC 5922 §7.3, by the domain that was asked for; raises TlsFailed."""
+    try:
+        names = CertificateNames.from_der(session.certificates[0])
+        match = check_certificate(names, domain)
+    except (MalformedMessage, MisuseError, IndexError) as error:
+        raise TlsFailed(f"its certificate is not for {domain}: {error}") from error
+    if not match.matches:
+        raise TlsFailed(f"its certificate is not for {domain}: {match.reason}")
+
+
+def _server_context(
+    files: CertificateFiles, trust: FilePath | None, *, require: bool
+) -> ssl.SSLContext:
+    return _reading(
+        trust,
+        lambda: server_context(
+            (files.chain, files.key), client_trust=trust, require_client=require
+        ),
+    )
+
+
+def _reading(trust: FilePath | None, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    try:
+        return make()
+    except MisuseError as error:
+        raise ConfigError(str(error)) from error
+    except ssl.SSLError:
+        raise ConfigError(f"{trust} holds no certificates in PEM") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read the trusted certificates {trust}: {error.strerror}") from (
+            error
+        )
