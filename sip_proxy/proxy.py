@@ -46,7 +46,7 @@ from sip_proxy.routing import Preprocessed, preprocess
 from sip_proxy.settings import Settings
 from sip_proxy.targets import Contact, contacts_of
 from sip_proxy.unavailable import retry_later, unavailable
-from sip_proxy.validation import SUPPORTED_EXTENSIONS, Rejection, validate
+from sip_proxy.validation import SUPPORTED_EXTENSIONS, Rejection, is_other_version, validate
 
 __all__ = ["Proxy"]
 
@@ -158,7 +158,7 @@ class Proxy:
                 pass
 
     def _answer_badly(self, request: Request, path: Path, reason: str) -> None:
-        status = 400 if request.version.upper() == "SIP/2.0" else 505
+        status = 505 if is_other_version(request) else 400
         response = Response.to(request, status, reason=reason if status == 400 else None)
         self._transactions.respond_to(request, response, path)
 

@@ -1,6 +1,6 @@
 """Routes that lead to us, and where a request goes next (RFC 3261 §16.4, §16.6 steps 6 and 7)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from natkit.errors import MalformedMessage
 from natkit.sip import AbsoluteUri, Headers, NameAddress, Request, SipUri, TelUri
@@ -68,7 +68,10 @@ def with_headers(request: Request, headers: Headers) -> Request:
 
 
 def with_uri(request: Request, uri: SipUri | TelUri | AbsoluteUri) -> Request:
-    """The same request to another URI."""
+    """The same request to another URI, without what no Request-URI has (§19.1.1 table 1)."""
+    if isinstance(uri, SipUri) and (uri.headers or uri.has_parameter("method")):
+        kept = tuple([one for one in uri.parameters if one.name.lower() != "method"])
+        uri = replace(uri, headers=(), parameters=kept)
     return Request(request.method, str(uri), request.headers, request.body, request.version)
 
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from natkit.sip import AbsoluteUri, HeaderField, Request
-from natkit.sip.kinds import MAX_FORWARDS, PROXY_REQUIRE, UNSUPPORTED
+from natkit.sip import AbsoluteUri, HeaderField, Request, SipUri, TelUri
+from natkit.sip.kinds import MAX_FORWARDS, PROXY_REQUIRE, ROUTE, UNSUPPORTED
+from natkit.sip.message import is_version
 from natkit.sip.registry import SIP_VERSION
 from sip_proxy.identity import Identity
 from sip_proxy.loops import is_loop
@@ -24,16 +25,22 @@ class Rejection:
     fields: Sequence[HeaderField] = ()
 
 
+def is_other_version(request: Request) -> bool:
+    """Whether it names a version of SIP that is not ours; what is no version at all does not."""
+    return request.version.upper() != SIP_VERSION and is_version(request.version)
+
+
 def validate(request: Request, received: str, identity: Identity) -> Rejection | None:
     """The first fault by §16.3's numbers, or None.
 
     ``received`` is the request's fingerprint.
     """
-    if request.version.upper() != SIP_VERSION:
+    if is_other_version(request):
         return Rejection(505)
-    if isinstance(request.uri, AbsoluteUri):
+    uri = request.uri
+    if isinstance(uri, AbsoluteUri):
         return Rejection(416)  # step 2
-    if request.headers.get(MAX_FORWARDS) == 0 and request.method != "OPTIONS":
+    if request.headers.get(MAX_FORWARDS) == 0 and not _ends_here(request, uri, identity):
         return Rejection(483)  # step 3
     if is_loop(request, received, identity):
         return Rejection(482)  # step 4
@@ -45,3 +52,9 @@ def validate(request: Request, received: str, identity: Identity) -> Rejection |
     if unknown:
         return Rejection(420, None, [HeaderField.of(UNSUPPORTED, *unknown)])  # step 5
     return None
+
+
+def _ends_here(request: Request, uri: SipUri | TelUri, identity: Identity) -> bool:
+    """Whether we are asked ourselves: an OPTIONS for others is not (RFC 4475 §3.3.11)."""
+    is_ours = isinstance(uri, SipUri) and uri.user is None and identity.is_ours(uri)
+    return is_ours and not request.headers.has(ROUTE)

@@ -47,6 +47,8 @@ PARAMETER_CHARACTERS: Final = UNRESERVED | frozenset("[]/:&+$")
 HEADER_CHARACTERS: Final = UNRESERVED | frozenset("[]/?:+$")
 
 _ESCAPED = re.compile(r"%([0-9A-Fa-f]{2})")
+# RFC 3261's grammar has it before an IPv4 address, by a slip: it is to be taken (RFC 5118 §4.10).
+_EXTRA_COLON = re.compile(r":::(?=[0-9]+(?:\.[0-9]+){3}\]\Z)")
 _LONGEST_EXCERPT = 60
 
 
@@ -123,6 +125,8 @@ def numeric_host(host: str) -> IPAddress | None:
     """The address that a host spells out, or None for a name."""
     try:
         if host.startswith("["):
+            if ":::" in host:
+                host = _EXTRA_COLON.sub("::", host)
             return None if "%" in host else ipaddress.IPv6Address(host[1:-1])
         return ipaddress.IPv4Address(host)
     except ValueError:

@@ -25,7 +25,7 @@ from natkit.sip.registry import REASON_PHRASES, SIP_VERSION
 from natkit.sip.uri import AbsoluteUri, SipUri, TelUri, parse_absolute_uri
 from natkit.sip.values import is_token
 
-__all__ = ["Request", "Response", "parse_message"]
+__all__ = ["Request", "Response", "is_version", "parse_message"]
 
 _VERSION: Final = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
 _STATUS_LINE: Final = re.compile(r"(SIP/[0-9]+\.[0-9]+) ([1-6][0-9]{2})(?: (.*))?", re.IGNORECASE)
@@ -70,7 +70,7 @@ class Request:
         """
         if not is_token(self.method):
             raise MalformedMessage(f"{excerpt(self.method)} is not a method")
-        if _VERSION.fullmatch(self.version) is None:
+        if not is_version(self.version):
             raise MalformedMessage(f"{excerpt(self.version)} at the end is not a version of SIP")
         uri = self.uri
         if isinstance(uri, SipUri) and uri.headers:
@@ -150,6 +150,11 @@ class Response:
 
 
 _COPIED: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
+
+
+def is_version(text: str) -> bool:
+    """Whether this has the form of a version of SIP (RFC 3261 §25.1)."""
+    return _VERSION.fullmatch(text) is not None
 
 
 def parse_message(data: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> Request | Response:

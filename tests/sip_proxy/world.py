@@ -88,7 +88,7 @@ def settings(**changes: object) -> Settings:
 class ProxyHost:
     """The proxy with a shell that answers at once: users, bindings, and a DNS of literals."""
 
-    def __init__(self, network: Network, configured: Settings) -> None:
+    def __init__(self, network: Network, configured: Settings, *, address: Address = PROXY) -> None:
         self.network = network
         self.location = BindingTable()
         self.users: dict[tuple[str, str], str] = {}
@@ -98,12 +98,12 @@ class ProxyHost:
         self.machine = Proxy(
             configured, key=KEY, random=network.random_bytes("proxy"), unix_offset=UNIX
         )
-        host = network.host("proxy", PROXY.host)
+        host = network.host("proxy", address.host)
         self.shell = Shell[ProxyEvent, ProxyResult](
             host, self.machine, on_event=self._on_event, framing=SipFraming
         )
-        self.shell.bind(PROXY)
-        self.shell.listen(PROXY)
+        self.shell.bind(address)
+        self.shell.listen(address)
 
     @property
     def is_idle(self) -> bool:

@@ -128,9 +128,17 @@ class Transactions:
             self._servers[key].move(path)
 
     def respond_to(self, request: Request, response: Response, path: Path) -> None:
-        """Answer without a transaction what came on ``path`` (§16.11, §8.2.7)."""
-        if request.method != "ACK":
-            self.transmit(bytes(response), _answering(_via_of(request), path)[0])
+        """Answer without a transaction what came on ``path`` (§16.11, §8.2.7).
+
+        Where the topmost Via cannot be read, the answer goes back to where the request came from.
+        """
+        if request.method == "ACK":
+            return
+        try:
+            path = _answering(_via_of(request), path)[0]
+        except MalformedMessage:
+            pass
+        self.transmit(bytes(response), path)
 
     def abandon(self, transaction: TransactionId) -> None:
         """Forget a transaction, whatever its state; its messages then belong to nothing."""
@@ -243,8 +251,7 @@ class Transactions:
         try:
             via = _via_of(request)
         except MalformedMessage as error:
-            # Without it there is nowhere to send an answer to.
-            self.emit(Dropped(path, str(error)))
+            self._refuse(request, path, str(error))
             return
         stamped = via.stamped(path.remote)
         if stamped != via:
@@ -256,10 +263,7 @@ class Transactions:
             request.check()
             key = server_key(request)
         except MalformedMessage as error:
-            if request.method == "ACK":
-                self.emit(Dropped(path, str(error)))
-            else:
-                self.emit(BadRequest(request, path, str(error)))
+            self._refuse(request, path, str(error))
             return
         found = self._servers.get(key)
         if request.method == "ACK":
@@ -270,6 +274,13 @@ class Transactions:
             self.emit(NoRoomForRequest(request, path))
         else:
             self._open(key, request, stamped, path, now)
+
+    def _refuse(self, request: Request, path: Path, reason: str) -> None:
+        """What is an ACK, or names no hop at all, gets no answer."""
+        if request.method == "ACK" or not request.headers.has(VIA):
+            self.emit(Dropped(path, reason))
+        else:
+            self.emit(BadRequest(request, path, reason))
 
     def _receive_ack(
         self,
