@@ -115,11 +115,10 @@ class Desk:
     def respond(
         self, incoming: Incoming, response: Response, now: float, *, by_us: bool = False
     ) -> None:
-        """Send a response in the request's transaction; one too many is dropped."""
+        """Send a response in the request's transaction; one after a final one is dropped."""
         try:
             self.transactions.respond(incoming.transaction, response, now)
         except MisuseError:
-            # A final response has gone: others of the fork come too late (§16.7 step 5).
             return
         if response.status >= 200:
             request = incoming.request
@@ -127,6 +126,18 @@ class Desk:
             self.events.append(
                 Answered(incoming.path, request.method, call_id, response.status, by_us)
             )
+
+    def respond_late(self, incoming: Incoming, response: Response, now: float) -> None:
+        """Pass on a 2xx to an INVITE that has had a final response (RFC 3261 §16.7 step 5)."""
+        transactions = self.transactions
+        if transactions.request_of(incoming.transaction) is not None:
+            try:
+                transactions.respond(incoming.transaction, response, now)
+            except MisuseError:
+                pass
+            else:
+                return
+        transactions.respond_to(incoming.request, response, incoming.path)
 
     def new_tag(self) -> str:
         """A tag of 64 random bits (RFC 3261 §19.3 wants 32)."""

@@ -4,7 +4,6 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from natkit.address import Address
 from natkit.locate import Target
 from natkit.machine import Path
 from natkit.sip import AbsoluteUri, Request, Response, SipUri, TelUri
@@ -12,6 +11,7 @@ from natkit.sip.transactions import TransactionId
 from sip_proxy.choosing import best_of, with_all_challenges
 from sip_proxy.desk import Incoming
 from sip_proxy.targets import Contact
+from sipdns.failover import Failover
 
 __all__ = ["Branch", "BranchState", "Fork"]
 
@@ -31,8 +31,10 @@ class BranchState(Enum):
 class Branch:
     """One target of a fork, tried on one server after the other (RFC 3263 §4.3).
 
-    ``hops`` are the servers left to try, ``flows`` the other flows of its user agent, ``tried_tcp``
-    the servers of UDP that a long request was sent to by TCP first.
+    ``failover`` has the servers of its next hop, None while it goes by a flow; ``fallback`` is the
+    server to go on with by UDP when it refuses TCP.  ``others`` are tried when the contact fails.
+    ``transaction`` is the last of those that it had: one before it, which took too long, may yet be
+    answered.
     """
 
     fork: "Fork"
@@ -40,9 +42,9 @@ class Branch:
     request: Request
     next_hop: SipUri | TelUri | AbsoluteUri
     state: BranchState = BranchState.SEEKING
-    hops: deque[Target] = field(default_factory=deque)
-    flows: deque[Contact] = field(default_factory=deque)
-    tried_tcp: set[Address] = field(default_factory=set)
+    failover: Failover[Target] | None = None
+    fallback: Target | None = None
+    others: deque[Contact] = field(default_factory=deque)
     path: Path | None = None
     transaction: TransactionId | None = None
     response: Response | None = None
@@ -53,10 +55,18 @@ class Branch:
         """Whether nothing more is to be expected of it."""
         return self.state is BranchState.OVER
 
+    @property
+    def has_alternative(self) -> bool:
+        """Whether another server or contact is left to try."""
+        more_servers = self.failover is not None and self.failover.has_more
+        return more_servers or bool(self.others)
+
     def finish(self, response: Response | None) -> None:
         """It ended with this final response, or without any."""
         self.state = BranchState.OVER
         self.response = response
+        if self.failover is not None:
+            self.failover.abandon()  # harmless where the server's part is known
 
 
 class Fork:
@@ -70,6 +80,7 @@ class Fork:
         self.branches: list[Branch] = []
         self.tried: set[str] = set()
         self.is_answered = False
+        """Its final response has been chosen; of an INVITE more 2xx may follow."""
         self.is_cancelled = False
 
     @property
@@ -87,7 +98,7 @@ class Fork:
     ) -> Branch:
         """A new branch: the request as it leaves, and the URI of whom to send it to."""
         branch = Branch(self, contact, request, next_hop)
-        branch.flows.extend(contact.others)
+        branch.others.extend(contact.others)
         self.branches.append(branch)
         return branch
 

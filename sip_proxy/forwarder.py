@@ -1,38 +1,39 @@
-"""Forwards requests and their responses: RFC 3261 §16.6 to §16.10, step by step."""
+"""Response contexts: requests that are forwarded, and their responses (RFC 3261 §16.6 to §16.10).
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+Where a branch goes is the affair of :mod:`sip_proxy.hops`.
+"""
+
+from collections.abc import Sequence
+from math import ceil
 from typing import Final
 
 from natkit.errors import MalformedMessage, MisuseError
-from natkit.locate import Target
-from natkit.machine import Failure, Path, Transport
-from natkit.sip import HeaderField, Request, Response, SipUri
-from natkit.sip.kinds import CONTACT, MAX_BREADTH, REASON, VIA
-from natkit.sip.name_address import NameAddress
+from natkit.machine import Path
+from natkit.sip import HeaderField, Request, Response
+from natkit.sip.kinds import CONTACT, MAX_BREADTH, REASON, RETRY_AFTER, VIA, RetryAfter
 from natkit.sip.transactions import TransactionId
 from natkit.timers import TimerQueue
 from sip_proxy.desk import Desk, Incoming
-from sip_proxy.events import FindServers, OpenFlow, ProxyResult
 from sip_proxy.flows import Flows
 from sip_proxy.forking import Branch, BranchState, Fork
 from sip_proxy.forwarding import forwarded, recorded, signed
+from sip_proxy.hops import Hops
 from sip_proxy.loops import branch_for
-from sip_proxy.targets import Contact, in_order
+from sip_proxy.targets import Contact, contacts_named, in_order
 
 __all__ = ["Forwarder"]
-
-LARGEST_DATAGRAM: Final = 1300
-"""Bytes; a longer request goes by TCP (RFC 3261 §18.1.1)."""
 
 MOST_TARGETS: Final = 64
 """URIs that one request is tried at: whoever answers with ever new contacts ends there."""
 
+FOLLOWED: Final = frozenset({300, 301, 302})
+"""Redirections whose contacts may be tried in place of the target.
+
+A 305 names a proxy for it, and a 380 another service (§21.3).
+"""
+
 ELSEWHERE: Final = HeaderField.of(REASON, 'SIP;cause=200;text="Call completed elsewhere"')
 """Without it each phone that rang shows a missed call (RFC 3326 §3.1)."""
-
-SendOn = Callable[[Path | None, float], None]
 
 
 class Forwarder:
@@ -40,10 +41,11 @@ class Forwarder:
 
     def __init__(self, desk: Desk, flows: Flows) -> None:
         self._desk = desk
-        self._flows = flows
+        self._hops = Hops(desk, flows, self._send, self._end)
         self._forks: dict[TransactionId, Fork] = {}
         self._branches: dict[TransactionId, Branch] = {}
         self._timer_c: TimerQueue[TransactionId] = TimerQueue()
+        self._patience: TimerQueue[TransactionId] = TimerQueue()
 
     def __len__(self) -> int:
         return len(self._forks)
@@ -76,29 +78,6 @@ class Forwarder:
             self._cancel(branch, why, now)
         self._advance(fork, now)
 
-    def forward_ack(
-        self, request: Request, flow: Path | None, fingerprint: str, now: float
-    ) -> None:
-        """An ACK to a 2xx, which has no transaction (§16.11 without its answer)."""
-        copy, hop = forwarded(request, Contact(request.uri), None)
-
-        def send(path: Path | None, at: float) -> None:
-            del at
-            listener = None if path is None else self._desk.identity.listener_of(path)
-            if path is not None and listener is not None:
-                ack = signed(copy, listener, branch_for(self._desk.random(8), fingerprint))
-                self._desk.transactions.transmit(bytes(ack), path)
-
-        if flow is not None:
-            send(flow if self._is_usable(flow) else None, now)
-            return
-        uri = str(hop)
-        self._desk.ask(
-            lambda number: FindServers(number, uri),
-            lambda found, at: self._path_to(_targets(found), send, at),
-            now,
-        )
-
     # ── what transactions tell ──────────────────────────────────────────────────────────────────
 
     def receive(self, transaction: TransactionId, response: Response, now: float) -> None:
@@ -115,7 +94,9 @@ class Forwarder:
         upstream = Response(
             response.status, response.reason, headers, response.body, response.version
         )
-        if response.status < 200:
+        if branch.transaction != transaction:
+            self._late(transaction, branch, upstream, now)
+        elif response.status < 200:
             self._provisional(branch, upstream, now)
         elif response.status < 300:
             self._success(branch, upstream, now)
@@ -124,41 +105,43 @@ class Forwarder:
 
     def timed_out(self, transaction: TransactionId, now: float) -> None:
         """Timer B or F (§16.8 and RFC 4320): the next server, or the end of a branch."""
-        branch = self._branches.get(transaction)
-        if branch is not None and not branch.is_over:
-            self._try_next(branch, self._local(branch, 408) if branch.fork.is_invite else None, now)
+        branch = self._pending(transaction)
+        if branch is not None:
+            self._hops.timed_out(branch, self._timeout(branch), now)
 
     def path_lost(self, transaction: TransactionId, now: float) -> None:
         """A transport error, which counts as a 503 (§16.9)."""
-        branch = self._branches.get(transaction)
-        if branch is not None and not branch.is_over:
-            self._try_next(branch, self._local(branch, self._lost_status(branch)), now)
+        branch = self._pending(transaction)
+        if branch is not None:
+            self._hops.lost(branch, now)
 
     def ended(self, transaction: TransactionId) -> None:
         """A transaction is over."""
         self._branches.pop(transaction, None)
         self._timer_c.cancel(transaction)
+        self._patience.cancel(transaction)
         fork = self._forks.pop(transaction, None)
         if fork is not None:
             fork.is_answered = True
             fork.groups.clear()
 
     def handle_timer(self, now: float) -> None:
-        """Timer C (§16.8): a phone rings for ever, or does not answer a CANCEL."""
+        """Timer C (§16.8), and the patience with a server that says nothing."""
         for transaction in self._timer_c.pop_due(now):
-            branch = self._branches.get(transaction)
-            if branch is None or branch.is_over:
-                continue
-            if branch.state is BranchState.PROCEEDING and not branch.is_cancelled:
-                self._cancel(branch, (), now)
-            else:
-                self._desk.transactions.abandon(transaction)
-                branch.finish(self._local(branch, 408))
-                self._advance(branch.fork, now)
+            branch = self._pending(transaction)
+            if branch is not None:
+                self._overdue(transaction, branch, now)
+        for transaction in self._patience.pop_due(now):
+            branch = self._pending(transaction)
+            if branch is not None and branch.state is BranchState.CALLING:
+                # Its transaction stays: what it is answered with yet belongs to a call.
+                self._hops.timed_out(branch, self._timeout(branch), now)
 
     def next_deadline(self) -> float | None:
-        """When timer C fires next."""
-        return self._timer_c.next_deadline()
+        """When the first of these timers fires."""
+        queues = (self._timer_c, self._patience)
+        deadlines = [queue.next_deadline() for queue in queues]
+        return min((each for each in deadlines if each is not None), default=None)
 
     # ── responses by their class (§16.7) ────────────────────────────────────────────────────────
 
@@ -172,51 +155,71 @@ class Forwarder:
         if upstream.status == 100:
             return
         self._arm_timer_c(branch, now)
-        if not branch.fork.is_answered:
+        # RFC 4320 §4.1: to others than an INVITE there is no provisional response but 100.
+        if branch.fork.is_invite and not branch.fork.is_answered:
             self._desk.respond(branch.fork.incoming, upstream, now)
 
     def _success(self, branch: Branch, upstream: Response, now: float) -> None:
-        fork = branch.fork
         if not branch.is_over:
+            self._hops.answered(branch, upstream, now)
             branch.finish(upstream)
         if branch.transaction is not None:
             self._timer_c.cancel(branch.transaction)
-        # Of an INVITE each 2xx goes up, after a final response too (step 5).
-        self._desk.respond(fork.incoming, upstream, now)
-        fork.is_answered = True
-        fork.groups.clear()
+        self._pass_on_success(branch.fork, upstream, now)
+
+    def _pass_on_success(self, fork: Fork, upstream: Response, now: float) -> None:
+        # Of an INVITE each 2xx goes up, after another final response too (step 5).
+        if not fork.is_answered:
+            fork.is_answered = True
+            fork.groups.clear()
+            self._desk.respond(fork.incoming, upstream, now)
+        elif fork.is_invite:
+            self._desk.respond_late(fork.incoming, upstream, now)
         if fork.is_invite:
             for other in fork.pending:
                 self._cancel(other, (ELSEWHERE,), now)
+
+    def _late(
+        self, transaction: TransactionId, branch: Branch, upstream: Response, now: float
+    ) -> None:
+        """A server that was given up for its silence answers after all: it has the request."""
+        if 200 <= upstream.status < 300:
+            self._pass_on_success(branch.fork, upstream, now)
+        elif upstream.status < 200 and branch.fork.is_invite:
+            self._send_cancel(transaction, (), now)
 
     def _failure(self, branch: Branch, upstream: Response, now: float) -> None:
         fork = branch.fork
         if branch.transaction is not None:
             self._timer_c.cancel(branch.transaction)
-        if upstream.status in (430, 503) and not fork.is_cancelled and not branch.is_cancelled:
-            self._try_next(branch, upstream, now)
+        if upstream.status in branch.contact.failover_on and not branch.is_cancelled:
+            self._hops.failed(branch, upstream, now)
             return
-        branch.finish(upstream)
+        self._hops.answered(branch, upstream, now)
+        if upstream.status == 408 and not fork.is_invite:
+            branch.finish(None)  # RFC 4320 §4.2
+        else:
+            branch.finish(upstream)
         if upstream.status >= 600:
             fork.groups.clear()
             for other in fork.pending:
                 self._cancel(other, (), now)
-        elif 300 <= upstream.status < 400 and self._desk.settings.recurse:
+        elif upstream.status in FOLLOWED and self._desk.settings.recurse:
             self._recurse(branch, upstream)
         self._advance(fork, now)
 
     def _recurse(self, branch: Branch, upstream: Response) -> None:
         """The contacts of a 3xx become targets, and it is no answer any more (step 4)."""
+        fork = branch.fork
         try:
-            named = upstream.headers.get_all(CONTACT)
+            contacts = contacts_named(upstream.headers.get_all(CONTACT))
         except MalformedMessage:
             return
-        contacts = [Contact(one.uri) for one in named if isinstance(one, NameAddress)]
-        room = max(0, MOST_TARGETS - len(branch.fork.tried))
-        fresh = [one for one in contacts if str(one.uri) not in branch.fork.tried][:room]
-        if fresh and not branch.fork.is_answered and not branch.fork.is_cancelled:
+        room = max(0, MOST_TARGETS - len(fork.tried))
+        fresh = [one for one in contacts if str(one.uri) not in fork.tried][:room]
+        if fresh and not fork.is_answered and not fork.is_cancelled:
             branch.response = None
-            branch.fork.groups.appendleft(fresh)
+            fork.groups.extendleft(reversed(in_order(fresh)))
 
     def _advance(self, fork: Fork, now: float) -> None:
         if fork.pending or fork.is_answered:
@@ -237,7 +240,8 @@ class Forwarder:
                 self._desk.transactions.abandon(fork.incoming.transaction)
         elif best.status == 503:
             # Step 6: this would say that we cannot be used, for any request.
-            self._desk.reject(fork.incoming, 500, now, reason="No server of the target answers")
+            reason = "No server of the target answers"
+            self._desk.reject(fork.incoming, 500, now, reason=reason, fields=_rest(fork, now))
         else:
             self._desk.respond(fork.incoming, best, now)
 
@@ -259,91 +263,16 @@ class Forwarder:
                 branches.append(fork.add(contact, *forwarded(fork.request, contact, share)))
             for branch in branches:
                 if not branch.is_over:
-                    self._seek(branch, now)
+                    self._hops.seek(branch, now)
             return
         self._conclude(fork, now)
-
-    def _seek(self, branch: Branch, now: float) -> None:
-        flow = branch.contact.flow
-        if flow is not None:
-            if self._is_usable(flow):
-                self._send(branch, flow, now)
-                return
-            if branch.contact.needs_flow:
-                # RFC 5626 §5.3.1.
-                self._try_next(branch, self._local(branch, 430), now)
-                return
-        uri = branch.next_hop
-        if not isinstance(uri, SipUri):
-            self._end(branch, self._local(branch, 404), now)
-            return
-        text = str(uri)
-        self._desk.ask(
-            lambda number: FindServers(number, text),
-            lambda found, at: self._found(branch, found, at),
-            now,
-        )
-
-    def _found(self, branch: Branch, found: ProxyResult | Failure, now: float) -> None:
-        if not branch.is_over:
-            branch.hops.extend(_targets(found))
-            self._try_next(branch, self._local(branch, 503), now)
-
-    def _try_next(self, branch: Branch, response: Response | None, now: float) -> None:
-        """The next server of a branch or its next flow; without, it ends with ``response``."""
-        if branch.is_cancelled or branch.fork.is_answered:
-            self._end(branch, response, now)
-            return
-        branch.state = BranchState.SEEKING
-        if branch.hops:
-            self._try_hop(branch, branch.hops.popleft(), now)
-        elif branch.flows:
-            contact = branch.flows.popleft()
-            branch.contact = contact
-            breadth = branch.request.headers.get(MAX_BREADTH)
-            branch.request, branch.next_hop = forwarded(branch.fork.request, contact, breadth)
-            self._seek(branch, now)
-        else:
-            self._end(branch, response, now)
-
-    def _try_hop(self, branch: Branch, target: Target, now: float) -> None:
-        if target.transport is Transport.UDP and self._is_for_tcp(branch, target):
-            # If TCP is refused, UDP it is (§18.1.1).
-            branch.tried_tcp.add(target.address)
-            branch.hops.appendleft(target)
-            target = replace(target, transport=Transport.TCP)
-        listener = self._desk.identity.listener_for(target.transport, target.address)
-        if listener is None:
-            self._try_next(branch, self._local(branch, 503), now)
-        elif target.transport is Transport.UDP:
-            self._send(branch, Path(Transport.UDP, listener.address, target.address), now)
-        elif (path := self._flows.find(target)) is not None:
-            self._send(branch, path, now)
-        else:
-            self._desk.ask(
-                lambda number: OpenFlow(number, target),
-                partial(self._opened, branch, target),
-                now,
-            )
-
-    def _opened(
-        self, branch: Branch, target: Target, opened: ProxyResult | Failure, now: float
-    ) -> None:
-        if isinstance(opened, Path):
-            self._flows.made(target, opened)
-        if branch.is_over:
-            return
-        if isinstance(opened, Path):
-            self._send(branch, opened, now)
-        else:
-            self._try_next(branch, self._local(branch, 503), now)
 
     def _send(self, branch: Branch, path: Path, now: float) -> None:
         desk, fork = self._desk, branch.fork
         listener = desk.identity.listener_of(path)
         inbound = desk.identity.listener_of(fork.incoming.path)
         if listener is None or inbound is None:
-            self._try_next(branch, self._local(branch, 503), now)
+            self._end(branch, self._hops.stands_for(branch, 503), now)
             return
         request = branch.request
         if desk.settings.record_route:
@@ -358,84 +287,71 @@ class Forwarder:
         try:
             token = desk.transactions.send(request, path, now)
         except MisuseError:
-            self._end(branch, self._local(branch, 503), now)
+            self._end(branch, self._hops.stands_for(branch, 503), now)
             return
         branch.state = BranchState.CALLING
         branch.path = path
         branch.transaction = token
         self._branches[token] = branch
         self._arm_timer_c(branch, now)
+        if branch.has_alternative and desk.settings.failover_after is not None:
+            self._patience.set(token, now + desk.settings.failover_after)
 
     # ── ends ────────────────────────────────────────────────────────────────────────────────────
 
+    def _pending(self, transaction: TransactionId) -> Branch | None:
+        """The branch whose last transaction this is, while it waits for a final response."""
+        branch = self._branches.get(transaction)
+        if branch is None or branch.is_over or branch.transaction != transaction:
+            return None
+        return branch
+
     def _end(self, branch: Branch, response: Response | None, now: float) -> None:
-        if branch.is_cancelled and response is None:
-            response = self._local(branch, 487)
         branch.finish(response)
+        self._advance(branch.fork, now)
+
+    def _timeout(self, branch: Branch) -> Response | None:
+        if not branch.fork.is_invite:
+            return None  # RFC 4320 §4.2
+        return self._hops.stands_for(branch, 487 if branch.is_cancelled else 408)
+
+    def _overdue(self, transaction: TransactionId, branch: Branch, now: float) -> None:
+        """Timer C: a phone rings for ever, or does not answer a CANCEL (§16.8)."""
+        if branch.state is BranchState.PROCEEDING and not branch.is_cancelled:
+            self._cancel(branch, (), now)
+            return
+        self._desk.transactions.abandon(transaction)
+        branch.finish(self._hops.stands_for(branch, 408))
         self._advance(branch.fork, now)
 
     def _cancel(self, branch: Branch, why: Sequence[HeaderField], now: float) -> None:
         branch.is_cancelled = True
         if branch.state is BranchState.SEEKING:
-            branch.finish(self._local(branch, 487))
+            branch.finish(self._hops.stands_for(branch, 487))
         elif branch.state is BranchState.PROCEEDING and branch.transaction is not None:
-            try:
-                self._desk.transactions.cancel(branch.transaction, now, why)
-            except MisuseError:
-                # It was sent before, or there is no room: timer C ends the branch.
-                pass
+            self._send_cancel(branch.transaction, why, now)
             timeout = self._desk.settings.timing.timeout
             self._timer_c.set(branch.transaction, now + timeout)  # §9.1
+
+    def _send_cancel(
+        self, transaction: TransactionId, why: Sequence[HeaderField], now: float
+    ) -> None:
+        try:
+            self._desk.transactions.cancel(transaction, now, why)
+        except MisuseError:
+            # It was sent before, or there is no room: timer C ends the branch.
+            pass
 
     def _arm_timer_c(self, branch: Branch, now: float) -> None:
         if branch.fork.is_invite and branch.transaction is not None:
             self._timer_c.set(branch.transaction, now + self._desk.settings.timer_c)
 
-    def _local(self, branch: Branch, status: int) -> Response:
-        """A response that stands for one of the branch."""
-        return Response.to(branch.fork.incoming.request, status, tag=self._desk.new_tag())
 
-    def _lost_status(self, branch: Branch) -> int:
-        return 430 if branch.contact.flow is not None else 503
-
-    def _is_usable(self, flow: Path) -> bool:
-        return not flow.transport.is_reliable or flow in self._flows
-
-    def _is_for_tcp(self, branch: Branch, target: Target) -> bool:
-        """Whether a request for UDP is too long for it, and TCP was not tried yet."""
-        return (
-            len(bytes(branch.request)) > LARGEST_DATAGRAM
-            and target.address not in branch.tried_tcp
-            and self._desk.identity.listener_for(Transport.TCP, target.address) is not None
-        )
-
-    def _path_to(self, targets: Sequence[Target], then: SendOn, now: float) -> None:
-        """The path to the first of ``targets`` that we have a listener for."""
-        for target in targets:
-            listener = self._desk.identity.listener_for(target.transport, target.address)
-            if listener is None:
-                continue
-            if target.transport is Transport.UDP:
-                then(Path(Transport.UDP, listener.address, target.address), now)
-            elif (path := self._flows.find(target)) is not None:
-                then(path, now)
-            else:
-                self._open(target, then, now)
-            return
-        then(None, now)
-
-    def _open(self, target: Target, then: SendOn, now: float) -> None:
-        def opened(path: ProxyResult | Failure, at: float) -> None:
-            if isinstance(path, Path):
-                self._flows.made(target, path)
-                then(path, at)
-            else:
-                then(None, at)
-
-        self._desk.ask(lambda number: OpenFlow(number, target), opened, now)
-
-
-def _targets(found: ProxyResult | Failure) -> Sequence[Target]:
-    if isinstance(found, Failure) or not isinstance(found, tuple | list):
-        return ()
-    return [one for one in found if isinstance(one, Target)]
+def _rest(fork: Fork, now: float) -> list[HeaderField]:
+    """When the first of the servers that asked for rest may be tried again (§20.33)."""
+    times = [
+        until
+        for branch in fork.branches
+        if branch.failover is not None and (until := branch.failover.rests_until(now)) is not None
+    ]
+    return [HeaderField.of(RETRY_AFTER, RetryAfter(ceil(min(times) - now)))] if times else []

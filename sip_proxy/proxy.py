@@ -40,7 +40,8 @@ from sip_proxy.flow_tokens import FlowTokens
 from sip_proxy.flows import Flows
 from sip_proxy.forwarder import Forwarder
 from sip_proxy.location import Accepted, Binding, Refused
-from sip_proxy.loops import fingerprint
+from sip_proxy.loops import branch_for, fingerprint
+from sip_proxy.one_way import OneWay
 from sip_proxy.registrar import accepted, address_of_record, read_registration
 from sip_proxy.routing import Preprocessed, preprocess
 from sip_proxy.settings import Settings
@@ -74,6 +75,7 @@ class Proxy:
         self._desk = Desk(settings, self._transactions, FlowTokens(key), random)
         self._flows = Flows()
         self._forwarder = Forwarder(self._desk, self._flows)
+        self._one_way = OneWay(self._desk, self._flows)
         self._watch = FlowWatch()
         self._authentication = Authentication(
             settings, Nonces(key, random, unix_offset=unix_offset)
@@ -173,7 +175,9 @@ class Proxy:
         uri = routed.request.uri
         if isinstance(uri, SipUri) and self._desk.identity.is_ours(uri):
             return
-        self._forwarder.forward_ack(routed.request, _flow_of(routed), received, now)
+        contact = Contact(uri, flow=_flow_of(routed))
+        branch = branch_for(self._desk.random(8), received)
+        self._one_way.send(routed.request, contact, branch, now)
 
     # ── requests (§16.3 to §16.5) ───────────────────────────────────────────────────────────────
 

@@ -5,7 +5,6 @@ RFC 3261 §10.3, RFC 5626 §6, RFC 3327 §5.3.
 
 from typing import Final
 
-from natkit.errors import MalformedMessage
 from natkit.machine import Path
 from natkit.sip import HeaderField, HeaderParameter, NameAddress, Request, Response, SipUri
 from natkit.sip.kinds import (
@@ -25,6 +24,7 @@ from natkit.sip.kinds import (
 from natkit.sip.uri import parse_absolute_uri
 from sip_proxy.location import Binding, ContactChange, Registration, RegistrationLimits
 from sip_proxy.location.binding import LARGEST_Q
+from sip_proxy.preference import q_of
 from sip_proxy.validation import Rejection
 
 __all__ = ["accepted", "address_of_record", "read_registration"]
@@ -116,7 +116,7 @@ def _change_of(
     supported = {option.lower() for option in request.headers.get_all(SUPPORTED)}
     if instance is not None and "outbound" in supported:
         reg_id = _reg_id_of(contact)
-    return ContactChange(str(contact.uri), granted, _q_of(contact), instance, reg_id)
+    return ContactChange(str(contact.uri), granted, q_of(contact), instance, reg_id)
 
 
 def _needs_flow(change: ContactChange, flow: Path) -> bool:
@@ -139,19 +139,6 @@ def _asked(parameter: str | None, header: int | None) -> int | None:
     # §10.2.1.1: one that cannot be read counts as 3600.
     digits = parameter.isascii() and parameter.isdigit()
     return min(int(parameter[:11]), 2**32 - 1) if digits else 3600
-
-
-def _q_of(contact: NameAddress) -> int:
-    text = contact.parameter("q")
-    if text is None:
-        return LARGEST_Q
-    whole, _, decimals = text.partition(".")
-    if whole not in ("0", "1") or len(decimals) > 3 or not (decimals or "0").isdecimal():
-        raise MalformedMessage(f"q={text!r} is not between 0 and 1")
-    thousandths = int(whole + decimals.ljust(3, "0"))
-    if thousandths > LARGEST_Q:
-        raise MalformedMessage(f"q={text!r} is more than 1")
-    return thousandths
 
 
 def _instance_of(contact: NameAddress) -> str | None:

@@ -10,6 +10,7 @@ from natkit.sip.grammar import domain_name
 from natkit.sip.registry import DEFAULT_PORTS
 from natkit.sip.transactions import SipTiming
 from sip_proxy.location import RegistrationLimits
+from sipdns.outliers import OutlierLimits
 
 __all__ = ["Listener", "Settings"]
 
@@ -61,6 +62,10 @@ class Settings:
     recurse: bool = False
     """Follow the contacts of a 3xx in place of passing it back (§16.5, §16.7 step 4)."""
     timer_c: float = 185.0
+    failover_after: float | None = 5.0
+    """Seconds for which a server may say nothing while there is another to try; None: 32."""
+    outliers: OutlierLimits = field(default_factory=OutlierLimits)
+    """For how long servers that failed are tried last."""
     max_breadth: int = 60
     """Branches at once of one request, with all that they fork into (RFC 5393 §5.3.3)."""
     largest_transactions: int = 100_000

@@ -3,23 +3,30 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Final
 
 from natkit.errors import MalformedMessage
 from natkit.machine import Path
 from natkit.sip import AbsoluteUri, NameAddress, SipUri, TelUri, parse_absolute_uri
+from natkit.sip.kinds import Wildcard
 from natkit.sip.uri import parse_uri
 from sip_proxy.location import Binding
 from sip_proxy.location.binding import LARGEST_Q
+from sip_proxy.preference import q_of
 
-__all__ = ["Contact", "contacts_of", "in_order"]
+__all__ = ["Contact", "contacts_named", "contacts_of", "in_order"]
+
+FAILED: Final = frozenset({430, 503})
+"""A flow that is gone (RFC 5626 §5.3.1), a server that serves nobody now (RFC 3263 §4.3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contact:
     """A URI to try; ``route`` is what goes before it, ``flow`` the best way to it if it has one.
 
-    With ``needs_flow`` there is no other way.  ``others`` are further flows of the same user agent
-    (RFC 5626 §6): the next is tried when one fails.
+    With ``needs_flow`` there is no other way.  ``others`` stand in for it, such as further flows of
+    the same user agent (RFC 5626 §6): the next is tried when one fails, or answers with a status
+    of ``failover_on``.
     """
 
     uri: SipUri | TelUri | AbsoluteUri
@@ -28,6 +35,7 @@ class Contact:
     flow: Path | None = None
     needs_flow: bool = True
     others: tuple["Contact", ...] = ()
+    failover_on: frozenset[int] = FAILED
 
 
 def contacts_of(bindings: Sequence[Binding]) -> list[Contact]:
@@ -45,6 +53,11 @@ def contacts_of(bindings: Sequence[Binding]) -> list[Contact]:
     for first, *others in flows.values():
         contacts.append(replace(first, others=tuple(others)))
     return contacts
+
+
+def contacts_named(values: Sequence[NameAddress | Wildcard]) -> list[Contact]:
+    """The targets that the Contacts of a 3xx name, each with its q (§16.5); MalformedMessage."""
+    return [Contact(one.uri, q_of(one)) for one in values if isinstance(one, NameAddress)]
 
 
 def in_order(contacts: Sequence[Contact]) -> list[list[Contact]]:

@@ -80,6 +80,11 @@ class Failover(Generic[T]):
         """All that was tried, in order."""
         return tuple(self._tried)
 
+    @property
+    def has_more(self) -> bool:
+        """Whether targets are left that were not given; all of them may have asked for rest."""
+        return bool(self._waiting)
+
     def next_target(self, now: float) -> T | None:
         """The next target to send the request to; None when there is none.
 

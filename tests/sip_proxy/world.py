@@ -204,6 +204,8 @@ class Phone:
         self.transport = transport
         self.password = password
         self.answers = answers
+        self.otherwise = 200
+        """What other requests than INVITE and CANCEL are answered with."""
         self.layer = Transactions(TransactionSettings(timing=NO_TRYING))
         self.local = Address(address, 5060)
         self.ringing: list[Ringing] = []
@@ -381,7 +383,7 @@ class Phone:
                     if self.answers is not None:
                         self.answers(self, ringing)
                 else:
-                    self.respond(ringing, 200)
+                    self.respond(ringing, self.otherwise)
             case ResponseReceived(transaction, response, _) if transaction in self.calls:
                 self.calls[transaction].responses.append(response)
             case TimedOut(transaction) if transaction in self.calls:
