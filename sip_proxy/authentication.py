@@ -17,8 +17,8 @@ from natkit.sip.digest import (
     Qop,
 )
 from natkit.sip.digest_nonces import Nonces, Verdict
+from sip_proxy.rejection import Rejection
 from sip_proxy.settings import Settings
-from sip_proxy.validation import Rejection
 
 __all__ = ["Authentication", "Role"]
 
@@ -56,9 +56,15 @@ class Authentication:
                 return credentials
         return None
 
-    def challenge(self, realm: str, role: Role, now: float, *, stale: bool = False) -> Rejection:
+    def asked(self, credentials: Credentials, path: Path) -> bool:
+        """Whether they answer a challenge that was sent to the address that they come from."""
+        return self._nonces.knows(credentials.nonce, _place(credentials.realm, path))
+
+    def challenge(
+        self, realm: str, role: Role, path: Path, now: float, *, stale: bool = False
+    ) -> Rejection:
         """Ask for credentials, by each of the algorithms in their order (RFC 8760 §2.4)."""
-        nonce = self._nonces.issue(realm, now)
+        nonce = self._nonces.issue(_place(realm, path), now)
         challenges = [
             Challenge(realm, nonce, algorithm, (Qop.AUTH,), stale=stale)
             for algorithm in self._settings.algorithms
@@ -67,23 +73,23 @@ class Authentication:
         fields = [HeaderField.of(kind, challenge) for challenge in challenges]
         return Rejection(_STATUS[role], None, fields)
 
-    def judge(
-        self,
-        request: Request,
-        credentials: Credentials,
-        secrets: Mapping[Algorithm, str],
-        role: Role,
-        now: float,
-    ) -> Rejection | None:
-        """None when the request is the user's; else what to answer."""
+    def proves(
+        self, request: Request, credentials: Credentials, secrets: Mapping[Algorithm, str]
+    ) -> bool:
+        """Whether who sent the request knows one of the ``secrets``."""
         offered = credentials.algorithm in self._settings.algorithms
         secret = secrets.get(credentials.algorithm) if offered else None
-        realm = credentials.realm
         # Their uri is not compared with the Request-URI, which proxies before us may have changed
         # (§22.4 step 4): a nonce's count is good once, so a copy for another target is refused.
-        if secret is None or not credentials.proves(secret, request.method, request.body):
-            return self.challenge(realm, role, now)
-        verdict = self._nonces.use(credentials.nonce, realm, credentials.nonce_count, now)
-        if verdict is Verdict.GOOD:
-            return None
-        return self.challenge(realm, role, now, stale=verdict is Verdict.STALE)
+        return secret is not None and credentials.proves(secret, request.method, request.body)
+
+    def is_fresh(self, credentials: Credentials, path: Path, now: float) -> bool:
+        """Whether right credentials are no copy of others and not too old; asked once."""
+        place = _place(credentials.realm, path)
+        verdict = self._nonces.use(credentials.nonce, place, credentials.nonce_count, now)
+        return verdict is Verdict.GOOD
+
+
+def _place(realm: str, path: Path) -> str:
+    """What a nonce is good for: one realm, asked from one address."""
+    return f"{realm}\0{path.remote.host}"

@@ -25,12 +25,16 @@ Then = Callable[[ProxyResult | Failure, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A request that came in a transaction of its own; ``fingerprint`` is of it as it came."""
+    """A request that came in a transaction of its own; ``fingerprint`` is of it as it came.
+
+    ``size``: bytes of the message that it came in.
+    """
 
     transaction: TransactionId
     request: Request
     path: Path
     fingerprint: str
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +125,13 @@ class Desk:
         except MisuseError:
             return
         if response.status >= 200:
-            request = incoming.request
-            call_id = request.headers.get(CALL_ID) or ""
-            self.events.append(
-                Answered(incoming.path, request.method, call_id, response.status, by_us)
-            )
+            self.tell_answered(incoming, response.status, by_us=by_us)
+
+    def tell_answered(self, incoming: Incoming, status: int, *, by_us: bool) -> None:
+        """Tell the shell that a request has its final answer."""
+        request = incoming.request
+        call_id = request.headers.get(CALL_ID) or ""
+        self.events.append(Answered(incoming.path, request.method, call_id, status, by_us))
 
     def respond_late(self, incoming: Incoming, response: Response, now: float) -> None:
         """Pass on a 2xx to an INVITE that has had a final response (RFC 3261 §16.7 step 5)."""

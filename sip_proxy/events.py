@@ -15,6 +15,7 @@ __all__ = [
     "FindBindings",
     "FindCredential",
     "FindServers",
+    "GuessesStopped",
     "OpenFlow",
     "Overloaded",
     "ProxyEvent",
@@ -95,6 +96,18 @@ class Dropped:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class GuessesStopped:
+    """A source was wrong about passwords too often, and is not heard for ``wait`` seconds.
+
+    ``username`` is the user of its last wrong answer, whom it may have been about alone.
+    """
+
+    path: Path
+    username: str
+    wait: float
+
+
 ProxyEvent = (
     FindCredential
     | FindBindings
@@ -105,6 +118,7 @@ ProxyEvent = (
     | Answered
     | BindingsChanged
     | Dropped
+    | GuessesStopped
 )
 
 ProxyResult = Mapping[Algorithm, str] | tuple[Binding, ...] | Outcome | Sequence[Target] | Path

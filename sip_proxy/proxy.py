@@ -1,6 +1,6 @@
 """The proxy as a machine: what is done with each request that comes (RFC 3261 §16.2)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -9,7 +9,13 @@ from natkit.keepalive import FlowWatch
 from natkit.machine import Failure, Path, RandomBytes, RequestId, Transmit
 from natkit.sip import HeaderField, NameAddress, Request, Response, Scheme, SipUri
 from natkit.sip.digest_nonces import Nonces
-from natkit.sip.kinds import ALLOW, CONTACT, FROM, REASON, SUPPORTED
+from natkit.sip.kinds import (
+    ALLOW,
+    CONTACT,
+    FROM,
+    REASON,
+    SUPPORTED,
+)
 from natkit.sip.transactions import (
     AckMissing,
     AckReceived,
@@ -31,7 +37,6 @@ from sip_proxy.desk import Desk, Incoming
 from sip_proxy.events import (
     BindingsChanged,
     FindBindings,
-    FindCredential,
     ProxyEvent,
     ProxyResult,
     UpdateBindings,
@@ -39,19 +44,21 @@ from sip_proxy.events import (
 from sip_proxy.flow_tokens import FlowTokens
 from sip_proxy.flows import Flows
 from sip_proxy.forwarder import Forwarder
+from sip_proxy.guesses import Guesses
 from sip_proxy.location import Accepted, Binding, Refused
 from sip_proxy.loops import branch_for, fingerprint
 from sip_proxy.one_way import OneWay
+from sip_proxy.proving import Prover
 from sip_proxy.registrar import accepted, address_of_record, read_registration
+from sip_proxy.rejection import Rejection
 from sip_proxy.routing import Preprocessed, preprocess
 from sip_proxy.settings import Settings
+from sip_proxy.sources import Sources
 from sip_proxy.targets import Contact, contacts_of
 from sip_proxy.unavailable import retry_later, unavailable
-from sip_proxy.validation import SUPPORTED_EXTENSIONS, Rejection, is_other_version, validate
+from sip_proxy.validation import SUPPORTED_EXTENSIONS, is_other_version, validate
 
 __all__ = ["Proxy"]
-
-Then = Callable[[float], None]
 
 ALLOWED_METHODS: Final = ("ACK", "BYE", "CANCEL", "INVITE", "OPTIONS", "REGISTER")
 
@@ -80,6 +87,10 @@ class Proxy:
         self._authentication = Authentication(
             settings, Nonces(key, random, unix_offset=unix_offset)
         )
+        self._size = 0
+        self.sources = Sources(settings.sources, random)
+        guesses = Guesses(settings.guesses)
+        self._prover = Prover(self._desk, self._authentication, self.sources, guesses)
 
     # ── the contract of machines ────────────────────────────────────────────────────────────────
 
@@ -90,6 +101,9 @@ class Proxy:
         if self._watch.takes(data, path):
             self._watch.receive(data, path, now)
             return
+        if not self.sources.hears(data, path, now):
+            return
+        self._size = len(data)
         self._transactions.receive(data, path, now)
         self._follow(now)
 
@@ -153,7 +167,8 @@ class Proxy:
             case BadRequest(request, path, reason):
                 self._answer_badly(request, path, reason)
             case NoRoomForRequest(request, path):
-                self._transactions.respond_to(request, Response.to(request, 503), path)
+                response = Response.to(request, 503, fields=[retry_later(self._desk.random)])
+                self._transactions.respond_to(request, response, path)
             case Dropped(path, reason):
                 self._desk.events.append(events.Dropped(path, reason))
             case AckMissing():
@@ -166,7 +181,10 @@ class Proxy:
 
     def _receive_ack(self, request: Request, path: Path, now: float) -> None:
         received = fingerprint(request)
-        if validate(request, received, self._desk.identity) is not None:
+        if (
+            self._settings.bounds.judge(request)
+            or validate(request, received, self._desk.identity) is not None
+        ):
             return
         routed = preprocess(request, self._desk.identity, self._desk.tokens)
         if routed.token is None and self._authentication.is_needed(path):
@@ -183,7 +201,12 @@ class Proxy:
 
     def _receive_request(self, event: RequestReceived, now: float) -> None:
         request = event.request
-        incoming = Incoming(event.transaction, request, event.path, fingerprint(request))
+        received = fingerprint(request)
+        incoming = Incoming(event.transaction, request, event.path, received, self._size)
+        beyond = self._settings.bounds.judge(request)
+        if beyond is not None:
+            self._reject(incoming, beyond, now)
+            return
         try:
             if request.method == "CANCEL":
                 self._receive_cancel(incoming, event, now)
@@ -228,7 +251,7 @@ class Proxy:
         if not self._authentication.is_needed(incoming.path):
             self._forward(incoming, routed, now)
         elif isinstance(uri, SipUri) and is_local_user:
-            self._authenticate(
+            self._prover.require(
                 incoming, uri, Role.PROXY, lambda at: self._forward(incoming, routed, at), now
             )
         elif self._is_for_us(routed.request):
@@ -293,7 +316,7 @@ class Proxy:
             self._desk.reject(incoming, 404, now)  # §10.3 step 5
             return
         if self._authentication.is_needed(incoming.path):
-            self._authenticate(
+            self._prover.require(
                 incoming,
                 to,
                 Role.REGISTRAR,
@@ -332,36 +355,6 @@ class Proxy:
             self._desk.reject(incoming, outcome.status, now, reason=outcome.reason, fields=fields)
         elif isinstance(outcome, Failure):
             self._fail(incoming, "The location service", outcome, now)
-
-    # ── credentials ─────────────────────────────────────────────────────────────────────────────
-
-    def _authenticate(
-        self, incoming: Incoming, claimed: SipUri, role: Role, then: Then, now: float
-    ) -> None:
-        """Go on by ``then`` once the request is proved to be of the user ``claimed``."""
-        realm = claimed.host.lower()
-        request = incoming.request
-        credentials = self._authentication.credentials_of(request, realm, role)
-        if credentials is None:
-            self._reject(incoming, self._authentication.challenge(realm, role, now), now)
-            return
-
-        def found(secrets: ProxyResult | Failure, at: float) -> None:
-            if isinstance(secrets, Failure):
-                self._fail(incoming, "The store of users", secrets, at)
-                return
-            assert isinstance(secrets, Mapping)  # noqa: S101 - the contract of FindCredential
-            fault = self._authentication.judge(request, credentials, secrets, role, at)
-            if fault is not None:
-                self._reject(incoming, fault, at)
-            elif credentials.username != claimed.user_text:
-                self._desk.reject(incoming, 403, at, reason="These credentials are another user's")
-            else:
-                then(at)
-
-        self._desk.ask(
-            lambda number: FindCredential(number, credentials.username, realm), found, now
-        )
 
     def _fail(self, incoming: Incoming, what: str, failure: Failure, now: float) -> None:
         self._reject(incoming, unavailable(what, failure, self._desk.random), now)

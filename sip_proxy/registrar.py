@@ -25,7 +25,7 @@ from natkit.sip.uri import parse_absolute_uri
 from sip_proxy.location import Binding, ContactChange, Registration, RegistrationLimits
 from sip_proxy.location.binding import LARGEST_Q
 from sip_proxy.preference import q_of
-from sip_proxy.validation import Rejection
+from sip_proxy.rejection import Rejection
 
 __all__ = ["accepted", "address_of_record", "read_registration"]
 

@@ -9,7 +9,10 @@ from natkit.sip.digest import Algorithm
 from natkit.sip.grammar import domain_name
 from natkit.sip.registry import DEFAULT_PORTS
 from natkit.sip.transactions import SipTiming
+from sip_proxy.guesses import GuessSettings
 from sip_proxy.location import RegistrationLimits
+from sip_proxy.message_bounds import MessageBounds
+from sip_proxy.sources import SourceSettings
 from sipdns.outliers import OutlierLimits
 
 __all__ = ["Listener", "Settings"]
@@ -68,6 +71,9 @@ class Settings:
     """For how long servers that failed are tried last."""
     max_breadth: int = 60
     """Branches at once of one request, with all that they fork into (RFC 5393 §5.3.3)."""
+    sources: SourceSettings = field(default_factory=SourceSettings)
+    guesses: GuessSettings = field(default_factory=GuessSettings)
+    bounds: MessageBounds = field(default_factory=MessageBounds)
     largest_transactions: int = 100_000
     largest_pending: int = 10_000
     """Requests that wait for a lookup at a time."""

@@ -6,7 +6,7 @@ from natkit.machine import Failure, RandomBytes
 from natkit.sip import HeaderField
 from natkit.sip.kinds import RETRY_AFTER, RetryAfter
 from sip_proxy.events import Overloaded
-from sip_proxy.validation import Rejection
+from sip_proxy.rejection import Rejection
 
 __all__ = ["retry_later", "unavailable"]
 

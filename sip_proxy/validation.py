@@ -1,7 +1,5 @@
 """What a request must be to be treated at all (RFC 3261 §16.3), but for its credentials."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from natkit.sip import AbsoluteUri, HeaderField, Request, SipUri, TelUri
@@ -10,19 +8,11 @@ from natkit.sip.message import is_version
 from natkit.sip.registry import SIP_VERSION
 from sip_proxy.identity import Identity
 from sip_proxy.loops import is_loop
+from sip_proxy.rejection import Rejection
 
 __all__ = ["Rejection", "validate"]
 
 SUPPORTED_EXTENSIONS: Final = frozenset({"path", "outbound", "gruu"})
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """Answer with this; ``reason`` None is the status code's own phrase."""
-
-    status: int
-    reason: str | None = None
-    fields: Sequence[HeaderField] = ()
 
 
 def is_other_version(request: Request) -> bool:

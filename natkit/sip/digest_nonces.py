@@ -75,6 +75,10 @@ class Nonces:
         head = _HEAD.pack(now + self._offset, self._random(8))
         return b64encode(head + self._proof(head, realm)).decode("ascii")
 
+    def knows(self, nonce: str, realm: str) -> bool:
+        """Whether a nonce was issued here for ``realm``, however long ago."""
+        return self._made_at(nonce, realm) is not None
+
     def use(self, nonce: str, realm: str, count: int | None, now: float) -> Verdict:
         """Judge a nonce that came with a right proof, and take note of ``count``.
 

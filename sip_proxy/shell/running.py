@@ -20,6 +20,7 @@ from sip_proxy.events import (
     FindBindings,
     FindCredential,
     FindServers,
+    GuessesStopped,
     OpenFlow,
     ProxyEvent,
     ProxyResult,
@@ -142,7 +143,7 @@ class RunningProxy:
                 self._spawn(self._open(number, target))
             case ClosePath():
                 pass  # the driver's
-            case Answered() | BindingsChanged() | Dropped():
+            case Answered() | BindingsChanged() | Dropped() | GuessesStopped():
                 pass
             case _:
                 assert_never(event)

@@ -36,6 +36,17 @@ def test_each_count_is_good_once_in_any_order_within_the_window() -> None:
     assert made.use(nonce, "r", 71, 1.0) is Verdict.STALE
 
 
+def test_it_is_known_for_its_realm_alone_however_old_it_is() -> None:
+    made = nonces()
+    nonce = made.issue("r", 0.0)
+    assert made.knows(nonce, "r")
+    assert made.use(nonce, "r", 1, 1_000.0) is Verdict.STALE
+    assert made.knows(nonce, "r")
+    assert not made.knows(nonce, "s")
+    assert not nonces(key=bytes(range(16))).knows(nonce, "r")
+    assert not made.knows("nonsense", "r")
+
+
 def test_without_a_count_it_is_good_once() -> None:
     made = nonces()
     nonce = made.issue("r", 0.0)

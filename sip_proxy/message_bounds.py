@@ -1,0 +1,43 @@
+"""How long requests may be, within what the parser takes (:class:`natkit.sip.MessageLimits`)."""
+
+from dataclasses import dataclass
+
+from natkit.errors import MisuseError
+from natkit.sip import Request
+from natkit.sip.parser import DEFAULT_LIMITS
+from sip_proxy.rejection import Rejection
+
+__all__ = ["MessageBounds"]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageBounds:
+    """What a request may measure, in bytes but for ``fields``; more is refused in so many words.
+
+    What is beyond the parser's own limits is not answered: it is no message that was read.
+    """
+
+    message: int = DEFAULT_LIMITS.message
+    body: int = DEFAULT_LIMITS.message
+    field: int = 8_192
+    """One header field with its folds; tokens and certificates in them have some kilobytes."""
+    fields: int = 200
+
+    def __post_init__(self) -> None:
+        if min(self.message, self.field, self.fields) < 1 or self.body < 0:
+            raise MisuseError(f"{self} lets no request through")
+
+    def judge(self, request: Request) -> Rejection | None:
+        """The answer to a request that is too long, or None (RFC 3261 §21.4.11, §21.5.7)."""
+        body = len(request.body)
+        if body > self.body:
+            return Rejection(413, f"The body has {body} bytes, {self.body} are allowed")
+        headers = request.headers
+        if len(headers) > self.fields:
+            return Rejection(400, f"More than {self.fields} header fields")
+        lengths = [len(each.raw) for each in headers]
+        if max(lengths) > self.field:
+            return Rejection(400, f"A header field has more than {self.field} bytes")
+        if sum(lengths) + len(request.uri_text) + body > self.message:
+            return Rejection(513, f"More than {self.message} bytes")
+        return None
