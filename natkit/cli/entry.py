@@ -247,7 +247,7 @@ def extra(name: str, program: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing in ("natkit", "sipdns", "stun_server"):
+        if missing in ("natkit", "sip_proxy", "sipdns", "stun_server"):
             raise
         raise ConfigError(
             f"{program} needs the Python package {missing!r}: pip install 'natkit[{name}]'"

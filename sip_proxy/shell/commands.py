@@ -1,22 +1,18 @@
 """``sip-proxy``: its options, and what they start."""
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from natkit.cli.entry import VersionOption, application
-from natkit.errors import MisuseError
-from natkit.server.certificates import CertificateFiles
-from natkit.sip.grammar import domain_name
-from sip_proxy.settings import Settings
-from sip_proxy.shell.listening import SERVED, ListenAddress, open_listeners
+from natkit.errors import ConfigError
+from sip_proxy.config import Flag, load
+from sip_proxy.shell.listening import SERVED, everywhere, open_listeners
 from sip_proxy.shell.running import serve
-from sip_proxy.shell.securing import Securing, TlsSettings
+from sip_proxy.shell.securing import Securing
 from sip_proxy.shell.stores import MemoryLocation, SqliteLocation
-from sip_proxy.shell.streams import StreamSettings
 from sip_proxy.shell.users import Users
 from sipdns import Locator
 
@@ -32,6 +28,14 @@ app = application(
 
 @app.callback(invoke_without_command=True)
 def main(
+    *,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Read a TOML configuration. A flag beats the file."),
+    ] = None,
+    check_config: Annotated[
+        bool, typer.Option("--check-config", help="Check file and flags, then leave.")
+    ] = False,
     domain: Annotated[
         list[str] | None,
         typer.Option(metavar="DOMAIN", help="Be the proxy and registrar of it; repeatable."),
@@ -40,7 +44,9 @@ def main(
         list[str] | None,
         typer.Option(
             metavar="[udp:|tcp:|tls:|ws:|wss:]ADDRESS:PORT",
-            help="Serve there, by UDP and TCP without a prefix; repeatable. Default: 0.0.0.0:5060.",
+            help="Serve phones here, by UDP and TCP without a prefix; repeatable. "
+            "0.0.0.0 and [::] stand for each local address, port 0 for a free one. "
+            "Default: 0.0.0.0:5060 and [::]:5060.",
         ),
     ] = None,
     certificate: Annotated[
@@ -52,7 +58,10 @@ def main(
     ] = None,
     user: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME:PASSWORD", help="A user, of every domain; repeatable."),
+        typer.Option(
+            metavar="NAME:PASSWORD",
+            help="A user, of every domain, or NAME@DOMAIN:PASSWORD of one; repeatable.",
+        ),
     ] = None,
     data_dir: Annotated[
         Path | None,
@@ -61,48 +70,45 @@ def main(
             help="Keep the registrations there. Without it they end with the server.",
         ),
     ] = None,
-    _version: VersionOption = False,  # noqa: FBT002 - a flag of typer's
+    _version: VersionOption = False,
 ) -> None:
     """Serve until SIGINT or SIGTERM."""
-    if not domain:
-        raise MisuseError("name the domain of the users: --domain example.org")
-    domains = frozenset(map(domain_name, domain))
-    wanted = [ListenAddress.parse(each) for each in listen or ["0.0.0.0:5060"]]
-    users = _users(user or [], domains)
-    streams = StreamSettings(_tls(certificate, key, wanted))
-    bound = open_listeners(wanted)
-    settings = Settings(tuple(each.listener for each in bound), domains)
+    given = (
+        ("--domain", ("domains",), domain),
+        ("--listen", ("listeners", "listen"), listen),
+        ("--certificate", ("listeners", "certificate"), certificate),
+        ("--key", ("listeners", "key"), key),
+        ("--data-dir", ("data_dir",), data_dir),
+    )
+    flags = [Flag(*each) for each in given if each[2] is not None]
+    flags += [_user_flag(each) for each in user or ()]
+    options = load(config, flags)
+    if not options.domains:
+        raise ConfigError("name the domain of the users: --domain example.org")
+    streams = options.listeners.streams()
+    Securing(streams.tls)  # a wrong file ends the command before anything is bound
+    if check_config:
+        typer.echo(f"{config or 'the flags'}: good")
+        return
+    bound = open_listeners(options.listeners.listen or everywhere())
+    settings = options.settings([each.listener for each in bound])
 
     def announce() -> None:
         names = [f"{each.listener.transport}:{each.listener.address}" for each in bound]
-        typer.echo(f"serving {', '.join(sorted(domains))} on {', '.join(names)}")
+        typer.echo(f"serving {', '.join(sorted(options.domains))} on {', '.join(names)}")
 
-    location = MemoryLocation() if data_dir is None else SqliteLocation(data_dir / DATABASE)
+    directory = options.data_dir
+    location = MemoryLocation() if directory is None else SqliteLocation(directory / DATABASE)
+    users = Users(options.domains, options.users.accounts(options.domains))
     listened = {each.listener.transport for each in bound}
     locator = Locator(transports=[each for each in SERVED if each in listened])
-    asyncio.run(serve(settings, bound, users, locator, location, announce, streams))
+    limits = options.limits
+    asyncio.run(serve(settings, bound, users, locator, location, limits, announce, streams))
 
 
-def _tls(
-    certificate: Path | None, key: Path | None, wanted: Sequence[ListenAddress]
-) -> TlsSettings:
-    if certificate is None or key is None:
-        if certificate is not None or key is not None:
-            raise MisuseError("certificate and key go together (--certificate, --key)")
-        secure = next((each for each in wanted if each.is_secure), None)
-        if secure is not None:
-            raise MisuseError(f"{secure} needs a certificate and its key (--certificate, --key)")
-        return TlsSettings()
-    settings = TlsSettings((CertificateFiles(certificate, key),))
-    Securing(settings)  # a wrong file ends the command before anything is bound
-    return settings
-
-
-def _users(texts: list[str], domains: frozenset[str]) -> Users:
-    passwords = {}
-    for text in texts:
-        name, colon, password = text.partition(":")
-        if not (name and colon and password):
-            raise MisuseError("--user takes NAME:PASSWORD")
-        passwords[name] = password
-    return Users.of_passwords(passwords, domains)
+def _user_flag(text: str) -> Flag:
+    name, colon, password = text.partition(":")
+    if not (name and colon and password):
+        # The text may hold a password, so it is not repeated.
+        raise ConfigError("--user: a user is written NAME:PASSWORD")
+    return Flag("--user", ("users", "passwords", name), password)

@@ -12,9 +12,10 @@ from natkit.aio.udp import bind_udp
 from natkit.errors import ConfigError, MisuseError, UnreachableError
 from natkit.machine import Transport
 from natkit.net.interfaces import expand_wildcard
+from natkit.sip.registry import DEFAULT_PORTS
 from sip_proxy.settings import Listener
 
-__all__ = ["SERVED", "Bound", "ListenAddress", "open_listeners"]
+__all__ = ["SERVED", "Bound", "ListenAddress", "everywhere", "open_listeners"]
 
 SERVED: Final = (Transport.UDP, Transport.TCP, Transport.TLS, Transport.WS, Transport.WSS)
 """What ``--listen`` takes."""
@@ -59,6 +60,13 @@ class Bound:
 
     listener: Listener
     socket: socket.socket
+
+
+def everywhere() -> tuple[ListenAddress, ...]:
+    """The default port on every local address, of the families that the machine has."""
+    port = DEFAULT_PORTS[Transport.UDP]
+    wildcards = (Address("0.0.0.0", port), Address("::", port))  # noqa: S104 - meant so
+    return tuple(ListenAddress(SERVED, each) for each in wildcards if expand_wildcard(each))
 
 
 def open_listeners(wanted: Sequence[ListenAddress]) -> tuple[Bound, ...]:

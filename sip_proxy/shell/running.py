@@ -13,6 +13,7 @@ from natkit.aio.udp import DatagramSockets
 from natkit.errors import NatkitError
 from natkit.locate import Locator, Target
 from natkit.machine import ClosePath, Failure, Path, Transport
+from sip_proxy.config.policy import Limits
 from sip_proxy.events import (
     Answered,
     BindingsChanged,
@@ -40,15 +41,12 @@ KEY_LENGTH: Final = 32
 EXPIRY_INTERVAL: Final = 60.0
 """Seconds between two looks for bindings that have expired."""
 
-LARGEST_CONNECTIONS: Final = 10_000
-CONNECTIONS_PER_SOURCE: Final = 256
-"""A site behind one NAT has as many phones."""
-
 
 class Admitted:
-    """Counts connections, in all and of each source address."""
+    """Counts connections, in all and of each source address, and admits so many."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
         self._by_source: dict[str, int] = {}
         self._count = 0
 
@@ -56,7 +54,7 @@ class Admitted:
         """Whether one more may be."""
         source = path.remote.host
         held = self._by_source.get(source, 0)
-        if self._count >= LARGEST_CONNECTIONS or held >= CONNECTIONS_PER_SOURCE:
+        if self._count >= self._limits.connections or held >= self._limits.connections_per_source:
             return False
         self._by_source[source] = held + 1
         self._count += 1
@@ -84,6 +82,7 @@ class RunningProxy:
         location: Location | None = None,
         key: bytes | None = None,
         streams: StreamSettings | None = None,
+        limits: Limits | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._offset = time.time() - loop.time()
@@ -97,7 +96,7 @@ class RunningProxy:
             if each.listener.transport is Transport.UDP:
                 datagrams.adopt(each.socket)
         self._datagrams = datagrams
-        self.streams = Streams(Admitted(), streams or StreamSettings())
+        self.streams = Streams(Admitted(limits), streams or StreamSettings())
         machine = Proxy(
             settings,
             key=os.urandom(KEY_LENGTH) if key is None else key,
@@ -184,6 +183,7 @@ async def serve(
     users: Users,
     locator: Locator,
     location: Location,
+    limits: Limits,
     announce: Callable[[], None],
     streams: StreamSettings,
 ) -> None:
@@ -191,7 +191,9 @@ async def serve(
     await users.open()
     await location.open()
     settings = replace(settings, algorithms=users.served(settings.algorithms))
-    running = RunningProxy(settings, bound, users, locator, location=location, streams=streams)
+    running = RunningProxy(
+        settings, bound, users, locator, location=location, streams=streams, limits=limits
+    )
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from natkit.errors import MisuseError
-from stun_server.config.tables import Table
-from stun_server.config.values import Secret, http_url
+from natkit.server.config.tables import Table
+from natkit.server.config.values import HttpUrl, Secret
 
 __all__ = ["Events"]
 
@@ -14,7 +14,7 @@ __all__ = ["Events"]
 class Events(Table):
     """What becomes of sessions, sent by HTTP to a program of yours."""
 
-    url: Annotated[str, BeforeValidator(http_url)] | None = None
+    url: HttpUrl | None = None
     """The http: or https: URL to which events are sent by POST; none: nobody is told."""
     token: Secret | None = None
     """What is shown there, as ``Authorization: Bearer``; none: nothing."""

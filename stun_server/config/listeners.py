@@ -10,15 +10,16 @@ from natkit.address import Address
 from natkit.aio.stun import server_uri as stun_uri
 from natkit.errors import MisuseError
 from natkit.net.marking import LARGEST_CODE_POINT
+from natkit.server.config.tables import Table
+from natkit.server.config.values import Network
 from natkit.server.shared_addresses import MOST_WORKERS
-from stun_server.config.tables import DEFAULT, Table
+from stun_server.config.tables import DEFAULT
 from stun_server.config.values import (
     AlternateAddress,
     Host,
     IPv4Host,
     IPv6Host,
     Listen,
-    Network,
     Ports,
     check_alternate,
 )

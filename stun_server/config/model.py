@@ -11,13 +11,14 @@ from pydantic import Field, model_validator
 from natkit.address import Address
 from natkit.errors import MisuseError
 from natkit.net.interfaces import expand_wildcard
+from natkit.server.config.operating import Log
+from natkit.server.config.tables import Table
 from natkit.server.shared_addresses import MOST_WORKERS
 from stun_server.config.events import Events
 from stun_server.config.listeners import Listeners
-from stun_server.config.operating import Admin, CredentialService, Log
+from stun_server.config.operating import Admin, CredentialService
 from stun_server.config.policy import Limits, Policy, RealmLimits
 from stun_server.config.realms import Realm, Redirect
-from stun_server.config.tables import Table
 from stun_server.config.users import Users
 from stun_server.config.values import RealmName
 from stun_server.settings import Settings

@@ -5,8 +5,10 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from natkit.errors import MisuseError
-from stun_server.config.tables import DEFAULT, Table
-from stun_server.config.values import Count, Network, Peers, Seconds, Switch
+from natkit.server.config.tables import Table
+from natkit.server.config.values import Count, Network, Seconds, Switch
+from stun_server.config.tables import DEFAULT
+from stun_server.config.values import Peers
 
 __all__ = ["Limits", "Policy", "RealmLimits", "RealmPolicy"]
 

@@ -1,24 +1,13 @@
-"""A configuration from a TOML file and flags; each mistake is one line that says where it is."""
+"""The configuration from a TOML file and flags."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from pydantic import BaseModel, ValidationError
-
-from natkit.errors import ConfigError
+from natkit.server.config.reading import Flag, contents
+from natkit.server.config.reading import validated as validated_as
 from stun_server.config.model import Config
 
-__all__ = ["Flag", "contents", "data_dir_of", "load", "validated"]
-
-
-class Flag(NamedTuple):
-    """A command-line flag, the key of the configuration that it stands for, and its value."""
-
-    name: str
-    key: tuple[str, ...]
-    value: object
+__all__ = ["load", "validated"]
 
 
 def load(file: Path | None, flags: Sequence[Flag] = ()) -> Config:
@@ -26,72 +15,8 @@ def load(file: Path | None, flags: Sequence[Flag] = ()) -> Config:
     return validated(contents(file, flags), file, flags)
 
 
-def contents(file: Path | None, flags: Sequence[Flag] = ()) -> dict[str, object]:
-    """What file and flags say together, not checked yet; ConfigError when it cannot be read."""
-    content = _read(file) if file is not None else {}
-    for _, key, value in flags:
-        _put(content, key, value)
-    return content
-
-
 def validated(
     content: Mapping[str, object], file: Path | None = None, flags: Sequence[Flag] = ()
 ) -> Config:
     """Check what :func:`contents` gave; ConfigError says what is wrong, and where in which file."""
-    try:
-        return Config.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(_line(error, file, flags)) from None
-
-
-def data_dir_of(file: Path) -> Path | None:
-    """The data directory that a configuration names; no secret of it is read for that."""
-    value = _read(file).get("data_dir")
-    return Path(value) if isinstance(value, str) else None
-
-
-def _read(file: Path) -> dict[str, object]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is no TOML: {error}") from error
-
-
-def _put(content: dict[str, object], key: tuple[str, ...], value: object) -> None:
-    table = content
-    for part in key[:-1]:
-        below = table.setdefault(part, {})
-        if not isinstance(below, dict):
-            # Not a table: the check of the whole names it.
-            return
-        table = below
-    table[key[-1]] = value
-
-
-def _line(error: ValidationError, file: Path | None, flags: Sequence[Flag]) -> str:
-    """The first mistake; pydantic's text never holds the value, which may be a secret."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    location = tuple(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
-        what = f"there is no such key; known are {', '.join(_known_keys(location[:-1]))}"
-    else:
-        text = first["msg"].removeprefix("Value error, ")
-        what = text[:1].lower() + text[1:]
-    where = f"{file}: " if file is not None else ""
-    where += ".".join(location)
-    for name, key, _ in flags:
-        if location[: len(key)] == key:
-            where = name
-    return f"{where}: {what}"
-
-
-def _known_keys(table: tuple[str, ...]) -> list[str]:
-    model: type[BaseModel] = Config
-    for name in table:
-        kind = model.model_fields[name].annotation if name in model.model_fields else None
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
-            return []
-        model = kind
-    return [field.alias or name for name, field in model.model_fields.items()]
+    return validated_as(Config, content, file, flags)

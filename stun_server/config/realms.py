@@ -5,10 +5,11 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from natkit.errors import MisuseError
+from natkit.server.config.tables import Table
+from natkit.server.config.values import Network
 from stun_server.config.policy import RealmLimits, RealmPolicy
-from stun_server.config.tables import Table
 from stun_server.config.users import UserOptions
-from stun_server.config.values import Bound, Listen, Network, Origin, ServerAddress
+from stun_server.config.values import Bound, Listen, Origin, ServerAddress
 from stun_server.settings import Alternate, AlternateWhen
 
 __all__ = ["Realm", "Redirect"]

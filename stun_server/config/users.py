@@ -5,19 +5,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from natkit.server.config.tables import Table
+from natkit.server.config.values import Seconds, Secret, StoreUrl, Switch
 from natkit.stun.tokens import TokenKey
 from natkit.turn.credentials import Digest
-from stun_server.config.tables import DEFAULT, Table
-from stun_server.config.values import (
-    Algorithm,
-    Password,
-    RealmName,
-    Seconds,
-    Secret,
-    StoreUrl,
-    Switch,
-    TokenSecret,
-)
+from stun_server.config.tables import DEFAULT
+from stun_server.config.values import Algorithm, Password, RealmName, TokenSecret
 
 __all__ = ["UserOptions", "Users"]
 

@@ -3,28 +3,24 @@
 MisuseError, which pydantic makes part of its own, for what is wrong; never with a secret in it.
 """
 
-import ipaddress
-import os
 import re
 from base64 import b64decode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator
 
-from natkit.address import Address, Family, IPNetwork
+from natkit.address import Address, Family
 from natkit.errors import MisuseError
 from natkit.machine import Transport
-from natkit.server.stores.opening import KINDS, STORES
+from natkit.server.config.values import read_network, read_secret, read_text
 from natkit.stun.credentials import opaque_string
 from natkit.stun.registry import PasswordAlgorithmNumber
 from natkit.stun.tokens import KEY_LENGTH, SHORT_KEY_LENGTH
-from stun_server.admin.values import check_token, host_name, server_uri
+from natkit.stun.uri import ServerUri
 from stun_server.settings import ALL_PORTS, PeerRange, PortRange
 from stun_server.shell.listening import ListenAddress
 
@@ -60,11 +56,11 @@ _OAUTH_KEY = (
 
 
 def _listen_address(value: object) -> ListenAddress:
-    return ListenAddress.parse(_text(value, "[udp:|tcp:|tls:|dtls:]ADDRESS:PORT"))
+    return ListenAddress.parse(read_text(value, "[udp:|tcp:|tls:|dtls:]ADDRESS:PORT"))
 
 
 def _alternate_address(value: object) -> Address:
-    return Address.parse(_text(value, "ADDRESS:PORT"))
+    return Address.parse(read_text(value, "ADDRESS:PORT"))
 
 
 def check_alternate(listener: ListenAddress, other: Address) -> None:
@@ -80,28 +76,20 @@ def check_alternate(listener: ListenAddress, other: Address) -> None:
         )
 
 
-def _network(value: object) -> IPNetwork:
-    text = _text(value, "a network like 192.0.2.0/24")
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError as error:
-        raise MisuseError(f"{error}; a network is written like 192.0.2.0/24") from None
-
-
 def _peer_range(value: object) -> PeerRange:
-    text = _text(value, "a network like 192.0.2.0/24")
+    text = read_text(value, "a network like 192.0.2.0/24")
     network, space, ports = text.partition(" port ")
     if not space:
-        return PeerRange(_network(text))
+        return PeerRange(read_network(text))
     first, dash, last = ports.partition("-")
     last = last if dash else first
     if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) <= ALL_PORTS.last):
         raise MisuseError(f"{text!r} ends in no ports like 5060 or 5000-6000")
-    return PeerRange(_network(network), PortRange(int(first), int(last)))
+    return PeerRange(read_network(network), PortRange(int(first), int(last)))
 
 
 def _port_range(value: object) -> PortRange:
-    text = _text(value, "a range of ports like 49152-65535")
+    text = read_text(value, "a range of ports like 49152-65535")
     first, dash, last = text.partition("-")
     if not (dash and first.isdecimal() and last.isdecimal()):
         raise MisuseError(f"{text!r} is no range of ports like 49152-65535")
@@ -111,14 +99,14 @@ def _port_range(value: object) -> PortRange:
 
 
 def _algorithm(value: object) -> PasswordAlgorithmNumber:
-    number = _ALGORITHMS.get(_text(value, "an algorithm").lower())
+    number = _ALGORITHMS.get(read_text(value, "an algorithm").lower())
     if number is None:
         raise MisuseError(f"{value!r} is no password algorithm; known are {', '.join(_ALGORITHMS)}")
     return number
 
 
 def _realm(value: object) -> str:
-    text = _text(value, "a realm")
+    text = read_text(value, "a realm")
     # RFC 8489 §14.9
     if not 1 <= len(text) <= 127:
         raise MisuseError(f"a realm has 1 to 127 characters, not {len(text)}")
@@ -129,7 +117,7 @@ def _realm(value: object) -> str:
 
 
 def _origin(value: object) -> str:
-    text = _text(value, "a web origin like https://shop.example")
+    text = read_text(value, "a web origin like https://shop.example")
     # RFC 6454 §6.2: what browsers send is in lower case and has no path.
     if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s?#A-Z]+", text):
         raise MisuseError(f"{text!r} is no web origin like https://shop.example, in lower case")
@@ -137,14 +125,14 @@ def _origin(value: object) -> str:
 
 
 def _server_address(value: object) -> Address:
-    address = Address.parse(_text(value, "ADDRESS:PORT"))
+    address = Address.parse(read_text(value, "ADDRESS:PORT"))
     if not address.port or address.ip.is_unspecified:
         raise MisuseError(f"{address} is nowhere that a client could go")
     return address
 
 
 def _host(family: Family, value: object) -> str:
-    host = Address.of(_text(value, "an IP address"), 0)
+    host = Address.of(read_text(value, "an IP address"), 0)
     if host.family is not family or host.ip.is_unspecified:
         name = "IPv4" if family is Family.IPV4 else "IPv6"
         raise MisuseError(f"{value!r} is no {name} address to relay from")
@@ -152,7 +140,7 @@ def _host(family: Family, value: object) -> str:
 
 
 def _any_host(value: object) -> str:
-    host = Address.of(_text(value, "an IP address"), 0)
+    host = Address.of(read_text(value, "an IP address"), 0)
     if host.ip.is_unspecified:
         raise MisuseError(f"{value!r} is no address of a host")
     return host.host
@@ -166,28 +154,6 @@ def _ipv6_host(value: object) -> str:
     return _host(Family.IPV6, value)
 
 
-def _secret(value: object) -> str:
-    """Resolve a secret; what is wrong with it is said without it."""
-    match value:
-        case str() if value:
-            return value
-        case {"env": str(name), **rest} if not rest:
-            secret = os.environ.get(name)
-            if not secret:
-                raise MisuseError(f"the environment variable {name} is not set")
-            return secret
-        case {"file": str(name), **rest} if not rest:
-            try:
-                secret = Path(name).read_text().rstrip("\n")
-            except (OSError, UnicodeDecodeError) as error:
-                raise MisuseError(f"cannot read the secret in {name}: {_why(error)}") from None
-            if not secret:
-                raise MisuseError(f"the secret in {name} is empty")
-            return secret
-        case _:
-            raise MisuseError('a secret is a text, {env = "NAME"} or {file = "PATH"}')
-
-
 def _password(value: object) -> str | ReadyKeys:
     match value:
         case {"md5": md5, "sha256": sha256, **rest} if not rest:
@@ -197,7 +163,7 @@ def _password(value: object) -> str | ReadyKeys:
         case {"sha256": sha256, **rest} if not rest:
             return ReadyKeys(None, _key("sha256", sha256))
         case str() | {"env": _} | {"file": _}:
-            return _secret(value)
+            return read_secret(value)
         case _:
             raise MisuseError(
                 'a password is a text, {env = "NAME"}, {file = "PATH"}, '
@@ -218,7 +184,7 @@ def _oauth_key(value: object) -> OauthKey:
         case _:
             raise MisuseError(_OAUTH_KEY)
     try:
-        key = b64decode(_secret(secret), validate=True)
+        key = b64decode(read_secret(secret), validate=True)
     except ValueError:
         key = b""
     if len(key) not in (KEY_LENGTH, SHORT_KEY_LENGTH):
@@ -237,7 +203,7 @@ def _unix_time(value: object) -> float | None:
 
 def _key(name: str, value: object) -> bytes:
     # What is wrong is said without the key.
-    text = _secret(value)
+    text = read_secret(value)
     try:
         key = bytes.fromhex(text)
     except ValueError:
@@ -247,81 +213,23 @@ def _key(name: str, value: object) -> bytes:
     return key
 
 
-def _store(value: object) -> str:
-    url = _secret(value)
-    if url.partition(":")[0] not in STORES:
-        # The text may hold a password, so it is not repeated.
-        raise MisuseError(f"a store is {KINDS}")
-    return url
-
-
-def _admin_address(value: object) -> Address:
-    address = Address.parse(_text(value, "ADDRESS:PORT"))
-    if not address.port:
-        # Clients have to be kept from it, also by a configuration that is read again.
-        raise MisuseError(f"{address} names no port; choose one")
-    return address
-
-
-def _host_name(value: object) -> str:
-    return host_name(_text(value, "a host name"))
-
-
-def _token(value: object) -> str:
-    return check_token(_secret(value))
-
-
 def _server_uri(value: object) -> str:
-    return server_uri(_text(value, "a URI"))
-
-
-def http_url(value: object) -> str:
-    """The URL of a web service; MisuseError for another."""
-    text = _text(value, "a URL like https://example.org/events")
-    try:
-        parts = urlsplit(text)
-        found = parts.hostname is not None and parts.port != 0
-    except ValueError:
-        found = False
-    if not found or parts.scheme not in {"http", "https"} or not text.isprintable():
-        raise MisuseError("a URL like https://example.org/events is expected")
-    if parts.username is not None or parts.fragment:
-        raise MisuseError("the URL has a user or a fragment; what is secret goes into token")
-    return text
-
-
-def _text(value: object, what: str) -> str:
-    if not isinstance(value, str):
-        raise MisuseError(f"{value!r} is no text; {what} is expected")
-    return value
-
-
-def _why(error: Exception) -> str:
-    return (isinstance(error, OSError) and error.strerror) or str(error)
+    return str(ServerUri.parse(read_text(value, "a URI")))
 
 
 Listen = Annotated[ListenAddress, BeforeValidator(_listen_address)]
 AlternateAddress = Annotated[Address, BeforeValidator(_alternate_address)]
-Network = Annotated[IPNetwork, BeforeValidator(_network)]
 Peers = Annotated[PeerRange, BeforeValidator(_peer_range)]
 Ports = Annotated[PortRange, BeforeValidator(_port_range)]
 Algorithm = Annotated[PasswordAlgorithmNumber, BeforeValidator(_algorithm)]
 IPv4Host = Annotated[str, BeforeValidator(_ipv4_host)]
 IPv6Host = Annotated[str, BeforeValidator(_ipv6_host)]
 Host = Annotated[str, BeforeValidator(_any_host)]
-Secret = Annotated[str, BeforeValidator(_secret)]
-AdminAddress = Annotated[Address, BeforeValidator(_admin_address)]
-HostName = Annotated[str, BeforeValidator(_host_name)]
-Token = Annotated[str, BeforeValidator(_token)]
 Uri = Annotated[str, BeforeValidator(_server_uri)]
 Password = Annotated[str | ReadyKeys, BeforeValidator(_password)]
 TokenSecret = Annotated[OauthKey, BeforeValidator(_oauth_key)]
-StoreUrl = Annotated[str, BeforeValidator(_store)]
 RealmName = Annotated[str, BeforeValidator(_realm)]
 Origin = Annotated[str, BeforeValidator(_origin)]
 ServerAddress = Annotated[Address, BeforeValidator(_server_address)]
 Bound = Callable[[Sequence[ListenAddress]], frozenset[tuple[Transport, Address]]]
 """Gives what was bound for some of listeners.listen."""
-Count = Annotated[int, Field(ge=1, strict=True)]
-Seconds = Annotated[int, Field(ge=1, strict=True)]
-Switch = Annotated[bool, Field(strict=True)]

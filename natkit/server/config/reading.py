@@ -1,0 +1,98 @@
+"""A configuration from a TOML file and flags; each mistake is one line that says where it is."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from natkit.errors import ConfigError
+
+__all__ = ["Flag", "contents", "data_dir_of", "validated"]
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Flag(NamedTuple):
+    """A command-line flag, the key of the configuration that it stands for, and its value."""
+
+    name: str
+    key: tuple[str, ...]
+    value: object
+
+
+def contents(file: Path | None, flags: Sequence[Flag] = ()) -> dict[str, object]:
+    """What file and flags say together, not checked yet; ConfigError when it cannot be read."""
+    content = _read(file) if file is not None else {}
+    for _, key, value in flags:
+        _put(content, key, value)
+    return content
+
+
+def validated(
+    model: type[Model],
+    content: Mapping[str, object],
+    file: Path | None = None,
+    flags: Sequence[Flag] = (),
+) -> Model:
+    """Check what :func:`contents` gave; ConfigError says what is wrong, and where in which file."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(_line(model, error, file, flags)) from None
+
+
+def data_dir_of(file: Path) -> Path | None:
+    """The data directory that a configuration names; no secret of it is read for that."""
+    value = _read(file).get("data_dir")
+    return Path(value) if isinstance(value, str) else None
+
+
+def _read(file: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is no TOML: {error}") from error
+
+
+def _put(content: dict[str, object], key: tuple[str, ...], value: object) -> None:
+    table = content
+    for part in key[:-1]:
+        below = table.setdefault(part, {})
+        if not isinstance(below, dict):
+            # Not a table: the check of the whole names it.
+            return
+        table = below
+    table[key[-1]] = value
+
+
+def _line(
+    model: type[BaseModel], error: ValidationError, file: Path | None, flags: Sequence[Flag]
+) -> str:
+    """The first mistake; pydantic's text never holds the value, which may be a secret."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    location = tuple(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(_known_keys(model, location[:-1]))
+        what = f"there is no such key; known are {known}"
+    else:
+        text = first["msg"].removeprefix("Value error, ")
+        what = text[:1].lower() + text[1:]
+    where = f"{file}: " if file is not None else ""
+    where += ".".join(location)
+    for name, key, _ in flags:
+        if location[: len(key)] == key:
+            where = name
+    return f"{where}: {what}"
+
+
+def _known_keys(model: type[BaseModel], table: tuple[str, ...]) -> list[str]:
+    for name in table:
+        kind = model.model_fields[name].annotation if name in model.model_fields else None
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return []
+        model = kind
+    return [field.alias or name for name, field in model.model_fields.items()]

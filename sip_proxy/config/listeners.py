@@ -1,0 +1,46 @@
+"""``[listeners]``: where SIP is spoken."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from natkit.errors import MisuseError
+from natkit.server.certificates import CertificateFiles
+from natkit.server.config.tables import Table
+from natkit.server.config.values import HostName
+from sip_proxy.config.values import Listen
+from sip_proxy.shell.securing import TlsSettings
+from sip_proxy.shell.streams import StreamSettings
+
+__all__ = ["Listeners"]
+
+
+class Listeners(Table):
+    """Where phones and other proxies come in."""
+
+    listen: Annotated[tuple[Listen, ...], Field(min_length=1)] | None = None
+    """The listening addresses, as ``[udp:|tcp:|tls:|ws:|wss:]ADDRESS:PORT``; none: port
+    5060 of every local address, over UDP and TCP."""
+    certificate: Path | None = None
+    """PEM: the certificate for TLS and secure WebSockets, and those above it."""
+    key: Path | None = None
+    """The private key of ``certificate``, in PEM and without a password."""
+    name: HostName | None = None
+    """The host name that stands for the addresses in Via and Record-Route, and that DNS leads here;
+    none: the addresses themselves."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise MisuseError("certificate and key go together (--certificate, --key)")
+        secure = next((each for each in self.listen or () if each.is_secure), None)
+        if secure is not None and self.certificate is None:
+            raise MisuseError(f"{secure} needs a certificate and its key (--certificate, --key)")
+        return self
+
+    def streams(self) -> StreamSettings:
+        """How connections are made secure."""
+        if self.certificate is None or self.key is None:
+            return StreamSettings()
+        return StreamSettings(TlsSettings((CertificateFiles(self.certificate, self.key),)))

@@ -1,0 +1,199 @@
+"""The configuration: what a file may say, how flags beat it, and what a mistake's line says."""
+
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from natkit.address import Address
+from natkit.errors import ConfigError
+from natkit.machine import Transport
+from natkit.server.certificates import CertificateFiles
+from natkit.server.stores.store import UserKeys
+from natkit.sip.digest import Algorithm, ha1
+from natkit.sip.transactions import SipTiming
+from sip_proxy.config import Config, Flag, load
+from sip_proxy.location import RegistrationLimits
+from sip_proxy.settings import Listener, Settings
+from sip_proxy.shell.listening import ListenAddress
+from sip_proxy.shell.users import keys_of
+
+WHOLE = """
+data_dir = "/var/lib/sip"
+domains = ["Example.ORG.", "example.net", "192.0.2.1"]
+
+[listeners]
+listen = ["udp:192.0.2.1:5060", "[2001:db8::1]:5062"]
+certificate = "/etc/sip/chain.pem"
+key = "/etc/sip/key.pem"
+name = "sip1.example.org"
+
+[users]
+passwords = {ann = "secret", bob = {env = "NATKIT_TEST_SECRET"}}
+authenticate = false
+algorithms = ["md5", "SHA-256"]
+
+[policy]
+trusted = ["192.0.2.0/24", "2001:db8::/32"]
+record_route = false
+redirect = true
+recurse = true
+
+[registrations]
+default_expires = 600
+min_expires = 30
+max_expires = 900
+contacts = 3
+
+[timers]
+t1 = 0.25
+t2 = 2
+t4 = 3.5
+timer_c = 200
+
+[limits]
+transactions = 1
+pending = 2
+branches = 3
+connections = 4
+connections_per_source = 5
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "sip.toml"
+
+
+def read(file: Path, text: str, *flags: Flag) -> Config:
+    file.write_text(text)
+    return load(file, flags)
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NATKIT_TEST_SECRET", "from the environment")
+
+
+def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
+    config = read(file, WHOLE)
+    bound = Listener(Transport.UDP, Address("192.0.2.1", 5060))
+    assert config.settings([bound]) == Settings(
+        listeners=(Listener(Transport.UDP, Address("192.0.2.1", 5060), "sip1.example.org"),),
+        domains=frozenset({"example.org", "example.net", "192.0.2.1"}),
+        timing=SipTiming(0.25, 2, 3.5),
+        registration=RegistrationLimits(600, 30, 900, 3),
+        authenticate=False,
+        algorithms=(Algorithm.MD5, Algorithm.SHA_256),
+        trusted=(ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")),
+        record_route=False,
+        redirect=True,
+        recurse=True,
+        timer_c=200,
+        max_breadth=3,
+        largest_transactions=1,
+        largest_pending=2,
+    )
+    assert config.listeners.listen == (
+        ListenAddress((Transport.UDP,), Address("192.0.2.1", 5060)),
+        ListenAddress((Transport.UDP, Transport.TCP), Address("2001:db8::1", 5062)),
+    )
+    files = CertificateFiles(Path("/etc/sip/chain.pem"), Path("/etc/sip/key.pem"))
+    assert config.listeners.streams().tls.certificates == (files,)
+    assert config.data_dir == Path("/var/lib/sip")
+    assert dict(config.users.passwords) == {"ann": "secret", "bob": "from the environment"}
+    assert (config.limits.connections, config.limits.connections_per_source) == (4, 5)
+
+
+def test_defaults_are_those_of_the_machine(file: Path) -> None:
+    bound = Listener(Transport.UDP, Address("192.0.2.1", 5060))
+    assert load(None).settings([bound]) == Settings((bound,))
+    assert read(file, "") == load(None)
+    assert load(None).listeners.listen is None
+
+
+def test_a_flag_beats_the_file_and_adds_users(file: Path) -> None:
+    config = read(
+        file,
+        WHOLE,
+        Flag("--domain", ("domains",), ["other.example"]),
+        Flag("--user", ("users", "passwords", "ann"), "changed"),
+        Flag("--user", ("users", "passwords", "eve"), "new"),
+    )
+    assert config.domains == ("other.example",)
+    assert dict(config.users.passwords) == {
+        "ann": "changed",
+        "bob": "from the environment",
+        "eve": "new",
+    }
+
+
+def test_a_user_is_of_every_domain_or_of_the_one_that_is_named(file: Path) -> None:
+    config = read(
+        file,
+        'domains = ["a.example", "b.example"]\n[users.passwords]\n'
+        '"ann@a.example" = "special"\nann = "general"\n"bob@B.example" = "his"\n',
+    )
+    keys = config.users.accounts(config.domains)
+    assert set(keys) == {("ann", "a.example"), ("ann", "b.example"), ("bob", "b.example")}
+    assert keys["ann", "a.example"] == keys_of("ann", "a.example", "special")
+    assert keys["ann", "b.example"] == keys_of("ann", "b.example", "general")
+
+
+def test_a_user_may_have_keys_in_place_of_a_password(file: Path) -> None:
+    md5 = ha1("ann", "example.org", "secret", Algorithm.MD5)
+    long = ha1("ann", "example.org", "secret", Algorithm.SHA_512_256)
+    config = read(
+        file,
+        'domains = ["example.org"]\n[users.passwords]\n'
+        f'"ann@example.org" = {{ md5 = "{md5.upper()}", sha-512-256 = "{long}" }}\n',
+    )
+    assert config.users.accounts(config.domains) == {
+        ("ann", "example.org"): UserKeys("ann", bytes.fromhex(md5), None, bytes.fromhex(long))
+    }
+    assert md5 not in repr(config.users)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("domain = 1", "domain: there is no such key; known are data_dir, domains, "),
+        ('domains = ["no domain"]', "domains.0: 'no domain' is no host name"),
+        ("[listeners]\nlisten = []", "listeners.listen: "),
+        ('[listeners]\nlisten = ["127.0.0.1"]', "listeners.listen.0: "),
+        ('[listeners]\nlisten = ["dtls:127.0.0.1:1"]', "dtls is not served"),
+        ('[listeners]\nkey = "a"', "listeners: certificate and key go together"),
+        ('[listeners]\nlisten = ["wss:127.0.0.1:1"]', "needs a certificate and its key"),
+        ('[users]\nalgorithms = ["sha"]', "known are sha-512-256, sha-256, md5"),
+        ('[users.passwords]\nann = { md5 = "12" }', "md5 is not written with 32 hexadecimal"),
+        (f'[users.passwords]\nann = {{ md5 = "{"0" * 32}" }}', "name the user NAME@DOMAIN"),
+        ('[users.passwords]\n"a\\u0000" = "x"', "users: "),
+        ("[users.passwords]\nann = { sha1 = '' }", "a password is a text"),
+        ('[users.passwords]\n"@a" = "x"', "'@a' is written NAME or NAME@DOMAIN"),
+        ('[users.passwords]\n"a@b" = "x"', "'a@b' is of no domain that is served"),
+        ('[policy]\ntrusted = ["10.0.0.1/8"]', "a network is written like"),
+        ("[registrations]\nmin_expires = 4000", "default_expires is not between"),
+        ("[timers]\nt1 = 5", "t1 is above t2"),
+        ("[timers]\ntimer_c = 180", "timers: timer C of 180 s is not longer than three minutes"),
+        ("[limits]\nbranches = 0", "limits.branches: "),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_where(file: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(file, text)
+    line = str(caught.value)
+    assert line.startswith(f"{file}: ")
+    assert said in line
+    assert "\n" not in line
+
+
+def test_a_wrong_flag_is_named_in_place_of_the_file(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^--domain: "):
+        read(file, WHOLE, Flag("--domain", ("domains",), ["no domain"]))
+
+
+def test_no_mistake_shows_a_secret(file: Path) -> None:
+    for text in ('ann = { md5 = "hush" }', 'ann = { sha1 = "hush" }'):
+        with pytest.raises(ConfigError) as caught:
+            read(file, f"[users.passwords]\n{text}\n")
+        assert "hush" not in str(caught.value)
