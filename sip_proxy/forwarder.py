@@ -19,6 +19,7 @@ from sip_proxy.forking import Branch, BranchState, Fork
 from sip_proxy.forwarding import forwarded, recorded, signed
 from sip_proxy.hops import Hops
 from sip_proxy.loops import branch_for
+from sip_proxy.lost_flows import LostFlows
 from sip_proxy.targets import Contact, contacts_named, in_order
 
 __all__ = ["Forwarder"]
@@ -39,9 +40,9 @@ ELSEWHERE: Final = HeaderField.of(REASON, 'SIP;cause=200;text="Call completed el
 class Forwarder:
     """Holds the response contexts of a proxy."""
 
-    def __init__(self, desk: Desk, flows: Flows) -> None:
+    def __init__(self, desk: Desk, flows: Flows, lost: LostFlows) -> None:
         self._desk = desk
-        self._hops = Hops(desk, flows, self._send, self._end)
+        self._hops = Hops(desk, flows, lost, self._send, self._end)
         self._forks: dict[TransactionId, Fork] = {}
         self._branches: dict[TransactionId, Branch] = {}
         self._timer_c: TimerQueue[TransactionId] = TimerQueue()
@@ -242,6 +243,9 @@ class Forwarder:
             # Step 6: this would say that we cannot be used, for any request.
             reason = "No server of the target answers"
             self._desk.reject(fork.incoming, 500, now, reason=reason, fields=_rest(fork, now))
+        elif best.status == 430 and any(one.contact.origin for one in fork.branches):
+            # We keep the bindings: to whoever asks us nobody is there (RFC 5626 §5.3.1).
+            self._desk.reject(fork.incoming, 480, now)
         else:
             self._desk.respond(fork.incoming, best, now)
 

@@ -18,6 +18,7 @@ from sip_proxy.events import FindServers, OpenFlow, ProxyResult
 from sip_proxy.flows import Flows
 from sip_proxy.forking import Branch, BranchState
 from sip_proxy.forwarding import forwarded
+from sip_proxy.lost_flows import LostFlows
 from sipdns.failover import Failover
 from sipdns.outliers import Outliers
 
@@ -36,9 +37,12 @@ class Hops:
     What ``give_up`` gets is the response that stands for the branch's last failure.
     """
 
-    def __init__(self, desk: Desk, flows: Flows, send: Send, give_up: GiveUp) -> None:
+    def __init__(
+        self, desk: Desk, flows: Flows, lost: LostFlows, send: Send, give_up: GiveUp
+    ) -> None:
         self._desk = desk
         self._flows = flows
+        self._lost = lost
         self._outliers = Outliers(desk.settings.outliers)
         self._send = send
         self._give_up = give_up
@@ -114,6 +118,9 @@ class Hops:
 
     def _next(self, branch: Branch, response: Response | None, now: float) -> None:
         branch.fallback = None
+        origin = branch.contact.origin
+        if response is not None and response.status == 430 and origin is not None:
+            self._lost.failed(origin, now)
         if branch.is_cancelled or branch.fork.is_answered:
             self._give_up(branch, response, now)
             return
@@ -172,7 +179,9 @@ class Hops:
             self.lost(branch, now)
 
     def _is_usable(self, flow: Path) -> bool:
-        return not flow.transport.is_reliable or flow in self._flows
+        if flow.transport.is_reliable:
+            return flow in self._flows
+        return self._desk.identity.has(flow)
 
     def _is_for_tcp(self, branch: Branch, target: Target) -> bool:
         """Whether a request for UDP is too long for it, and can go by TCP."""

@@ -23,6 +23,9 @@ class Identity:
             self._named.add((_spelled(listener.address.host.partition("%")[0]), port))
             if listener.name is not None:
                 self._named.add((_spelled(listener.name), port))
+        edge = settings.outbound.edge
+        if edge is not None:
+            self._named.add((_spelled(edge.maddr or edge.host), _port_of(edge)))
 
     def is_ours(self, uri: SipUri) -> bool:
         """Whether a URI leads to this very element: an address or a name of a listener.
@@ -39,6 +42,10 @@ class Identity:
         if transport is None:
             return False
         return (_spelled(via.host), via.port or DEFAULT_PORTS[transport]) in self._named
+
+    def has(self, path: Path) -> bool:
+        """Whether a listener is at this end of a path that a user agent made."""
+        return (path.transport, path.local) in self._by_address
 
     def listener_of(self, path: Path) -> Listener | None:
         """The listener that a datagram or a connection came to, or the one we would send from."""

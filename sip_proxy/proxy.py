@@ -9,13 +9,7 @@ from natkit.keepalive import FlowWatch
 from natkit.machine import Failure, Path, RandomBytes, RequestId, Transmit
 from natkit.sip import HeaderField, NameAddress, Request, Response, Scheme, SipUri
 from natkit.sip.digest_nonces import Nonces
-from natkit.sip.kinds import (
-    ALLOW,
-    CONTACT,
-    FROM,
-    REASON,
-    SUPPORTED,
-)
+from natkit.sip.kinds import ALLOW, CONTACT, FROM, REASON, SUPPORTED, TO
 from natkit.sip.transactions import (
     AckMissing,
     AckReceived,
@@ -34,6 +28,7 @@ from natkit.sip.transactions import (
 from sip_proxy import events
 from sip_proxy.authentication import Authentication, Role
 from sip_proxy.desk import Desk, Incoming
+from sip_proxy.edge import Edge
 from sip_proxy.events import (
     BindingsChanged,
     FindBindings,
@@ -47,6 +42,7 @@ from sip_proxy.forwarder import Forwarder
 from sip_proxy.guesses import Guesses
 from sip_proxy.location import Accepted, Binding, Refused
 from sip_proxy.loops import branch_for, fingerprint
+from sip_proxy.lost_flows import LostFlows
 from sip_proxy.one_way import OneWay
 from sip_proxy.proving import Prover
 from sip_proxy.registrar import accepted, address_of_record, read_registration
@@ -80,8 +76,10 @@ class Proxy:
             TransactionSettings(timing=settings.timing, largest_count=settings.largest_transactions)
         )
         self._desk = Desk(settings, self._transactions, FlowTokens(key), random)
+        self._edge = Edge(settings, self._desk.identity, self._desk.tokens)
         self._flows = Flows()
-        self._forwarder = Forwarder(self._desk, self._flows)
+        self._lost = LostFlows(self._desk, self._edge)
+        self._forwarder = Forwarder(self._desk, self._flows, self._lost)
         self._one_way = OneWay(self._desk, self._flows)
         self._watch = FlowWatch()
         self._authentication = Authentication(
@@ -110,6 +108,7 @@ class Proxy:
     def disconnected(self, path: Path, now: float) -> None:
         """A stream ended."""
         self._flows.ended(path)
+        self._lost.disconnected(path, now)
         self._transactions.disconnected(path, now)
         self._follow(now)
 
@@ -187,13 +186,13 @@ class Proxy:
         ):
             return
         routed = preprocess(request, self._desk.identity, self._desk.tokens)
-        if routed.token is None and self._authentication.is_needed(path):
+        if routed.is_forged or (routed.token is None and self._authentication.is_needed(path)):
             # An ACK cannot be challenged (§22.1): it goes where its INVITE was let.
             return
         uri = routed.request.uri
         if isinstance(uri, SipUri) and self._desk.identity.is_ours(uri):
             return
-        contact = Contact(uri, flow=_flow_of(routed))
+        contact = Contact(uri, flow=_flow_of(routed, path))
         branch = branch_for(self._desk.random(8), received)
         self._one_way.send(routed.request, contact, branch, now)
 
@@ -231,6 +230,9 @@ class Proxy:
     def _route(self, incoming: Incoming, routed: Preprocessed, now: float) -> None:
         request = routed.request
         uri = request.uri
+        if routed.is_forged:
+            self._desk.reject(incoming, 403, now, reason="This Route is not one of ours")
+            return
         if isinstance(uri, SipUri) and not routed.request.headers.has("Route"):
             if request.method == "REGISTER" and self._settings.serves(uri.host):
                 self._register(incoming, request, now)
@@ -238,8 +240,7 @@ class Proxy:
             if uri.user is None and self._desk.identity.is_ours(uri):
                 self._answer_for_ourselves(incoming, now)
                 return
-        if routed.token is not None:
-            # We recorded this route: who follows it was let in when the dialog began.
+        if _was_let_in(incoming, routed):
             self._forward(incoming, routed, now)
         else:
             self._admit(incoming, routed, now)
@@ -270,25 +271,31 @@ class Proxy:
     def _forward(self, incoming: Incoming, routed: Preprocessed, now: float) -> None:
         request = routed.request
         uri = request.uri
-        flow = _flow_of(routed)
+        flow = _flow_of(routed, incoming.path)
         if flow is None and self._is_for_us(request) and isinstance(uri, SipUri):
             address = str(_sip(uri.address_of_record()))
             self._desk.ask(
                 lambda number: FindBindings(number, address),
-                lambda found, at: self._found_bindings(incoming, request, found, at),
+                lambda found, at: self._found_bindings(incoming, request, address, found, at),
                 now,
             )
             return
         self._forwarder.forward(incoming, request, [Contact(uri, flow=flow)], now)
 
     def _found_bindings(
-        self, incoming: Incoming, request: Request, found: ProxyResult | Failure, now: float
+        self,
+        incoming: Incoming,
+        request: Request,
+        address: str,
+        found: ProxyResult | Failure,
+        now: float,
     ) -> None:
         if isinstance(found, Failure):
             self._fail(incoming, "The location service", found, now)
             return
         assert isinstance(found, tuple)  # noqa: S101 - the contract of FindBindings
-        contacts = contacts_of([one for one in found if isinstance(one, Binding)])
+        bindings = [one for one in found if isinstance(one, Binding)]
+        contacts = contacts_of(address, bindings, self._edge)
         if not contacts:
             self._desk.reject(incoming, 480, now)
         elif self._settings.redirect:
@@ -330,7 +337,9 @@ class Proxy:
         self, incoming: Incoming, request: Request, to: SipUri, now: float
     ) -> None:
         try:
-            registration = read_registration(request, self._settings.registration, incoming.path)
+            registration = read_registration(
+                request, self._settings.registration, incoming.path, self._edge
+            )
         except MalformedMessage as error:
             registration = Rejection(400, str(error))
         if isinstance(registration, Rejection):
@@ -349,6 +358,7 @@ class Proxy:
         if isinstance(outcome, Accepted):
             response = accepted(incoming.request, outcome.bindings, now + self._offset)
             self._desk.respond(incoming, response, now, by_us=True)
+            self._lost.registered(address, incoming.path, outcome.bindings)
             self._desk.events.append(BindingsChanged(address, outcome.bindings))
         elif isinstance(outcome, Refused):
             fields = [retry_later(self._desk.random)] if outcome.status == 503 else []
@@ -363,12 +373,30 @@ class Proxy:
         self._desk.reject(incoming, fault.status, now, reason=fault.reason, fields=fault.fields)
 
 
-def _flow_of(routed: Preprocessed) -> Path | None:
-    """The flow to go on by, where only we stand between it and the user agent."""
+def _flow_of(routed: Preprocessed, path: Path) -> Path | None:
+    """The flow to go on by, where only we stand between it and the user agent.
+
+    What came by that very flow is on its way out, unless we wrote a second value for the other side
+    (RFC 5626 §5.3).
+    """
     token = routed.token
     if token is None or not token.is_attached or routed.request.headers.has("Route"):
         return None
-    return token.path
+    return None if token.path == path and routed.count < 2 else token.path
+
+
+def _was_let_in(incoming: Incoming, routed: Preprocessed) -> bool:
+    """Whether the routes that we wrote make credentials needless.
+
+    Along a flow a request gets no farther than to one of our users, whom strangers reach too.
+    Anywhere else only requests within a dialog go: who follows its route was let in when it began,
+    and outside of it the other side answers 481.
+    """
+    if routed.token is None:
+        return False
+    to = incoming.request.headers.get(TO)
+    is_within_dialog = to is not None and to.tag is not None
+    return is_within_dialog or _flow_of(routed, incoming.path) is not None
 
 
 def _sip(uri: SipUri) -> SipUri:

@@ -22,6 +22,7 @@ from natkit.sip.kinds import (
     Wildcard,
 )
 from natkit.sip.uri import parse_absolute_uri
+from sip_proxy.edge import Edge
 from sip_proxy.location import Binding, ContactChange, Registration, RegistrationLimits
 from sip_proxy.location.binding import LARGEST_Q
 from sip_proxy.preference import q_of
@@ -42,7 +43,7 @@ def address_of_record(request: Request) -> SipUri | None:
 
 
 def read_registration(
-    request: Request, limits: RegistrationLimits, flow: Path
+    request: Request, limits: RegistrationLimits, flow: Path, edge: Edge
 ) -> Registration | Rejection:
     """What a REGISTER asks for; MalformedMessage when a field of it cannot be read."""
     headers = request.headers
@@ -69,12 +70,15 @@ def read_registration(
         return Rejection(400, "One contact at a time has a reg-id")  # RFC 5626 §6
     if wants_flow and not is_direct and not _has_outbound_edge(request):
         return Rejection(439)
+    keeps_flow = is_direct and all(_needs_flow(change, flow) for change in changes)
+    if keeps_flow and (entry := edge.entry(flow)) is not None:
+        paths = (str(entry), *paths)
     return Registration(
         tuple(changes),
         call_id,
         number,
         paths,
-        flow if is_direct and all(_needs_flow(change, flow) for change in changes) else None,
+        flow if keeps_flow else None,
         headers.get(USER_AGENT) or "",
         limits.contacts,
     )

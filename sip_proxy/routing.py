@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-from natkit.errors import MalformedMessage
 from natkit.sip import AbsoluteUri, Headers, NameAddress, Request, SipUri, TelUri
 from natkit.sip.kinds import ROUTE
 from sip_proxy.flow_tokens import FlowToken, FlowTokens
@@ -15,24 +14,26 @@ __all__ = ["Preprocessed", "next_hop", "postprocess", "preprocess", "with_header
 class Preprocessed:
     """A request without the Routes that led to us.
 
-    ``token`` is what the last of them proves: that we recorded it, and maybe the flow to go on by.
+    ``token`` is what the last of them proves: that we wrote it, and maybe the flow to go on by;
+    ``is_forged``: it has a user part that is none of ours.  ``count`` is how many there were.
     """
 
     request: Request
     token: FlowToken | None = None
-    was_routed: bool = False
+    is_forged: bool = False
+    count: int = 0
 
 
 def preprocess(request: Request, identity: Identity, tokens: FlowTokens) -> Preprocessed:
     """§16.4; MalformedMessage when a Route cannot be read."""
     uri = request.uri
-    token: FlowToken | None = None
-    was_routed = False
+    last: SipUri | None = None
+    count = 0
     headers = request.headers
     if isinstance(uri, SipUri) and uri.loose_routing and identity.is_ours(uri):
         # A strict router put our Record-Route into the Request-URI and the target into Route.
         routes = headers.get_all(ROUTE)
-        token, was_routed = _token_of(uri, tokens), True
+        last, count = uri, 1
         if routes:
             headers = headers.replace(ROUTE, *routes[:-1])
             request = with_uri(with_headers(request, headers), routes[-1].uri)
@@ -40,10 +41,13 @@ def preprocess(request: Request, identity: Identity, tokens: FlowTokens) -> Prep
         if not (isinstance(route.uri, SipUri) and identity.is_ours(route.uri)):
             break
         # Of two that are ours the last one knows the side where the request goes (RFC 5658).
-        token, was_routed = _token_of(route.uri, tokens), True
+        last, count = route.uri, count + 1
         headers = headers.remove_first(ROUTE)
         request = with_headers(request, headers)
-    return Preprocessed(request, token, was_routed)
+    if last is None or last.user is None:
+        return Preprocessed(request, count=count)
+    token = tokens.read(last.user)
+    return Preprocessed(request, token, token is None, count)
 
 
 def next_hop(request: Request) -> SipUri | TelUri | AbsoluteUri:
@@ -73,10 +77,3 @@ def with_uri(request: Request, uri: SipUri | TelUri | AbsoluteUri) -> Request:
         kept = tuple([one for one in uri.parameters if one.name.lower() != "method"])
         uri = replace(uri, headers=(), parameters=kept)
     return Request(request.method, str(uri), request.headers, request.body, request.version)
-
-
-def _token_of(uri: SipUri, tokens: FlowTokens) -> FlowToken | None:
-    try:
-        return None if uri.user is None else tokens.read(uri.user)
-    except MalformedMessage:
-        return None

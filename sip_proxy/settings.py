@@ -12,6 +12,7 @@ from natkit.sip.transactions import SipTiming
 from sip_proxy.guesses import GuessSettings
 from sip_proxy.location import RegistrationLimits
 from sip_proxy.message_bounds import MessageBounds
+from sip_proxy.outbound import OutboundSettings
 from sip_proxy.sources import SourceSettings
 from sipdns.outliers import OutlierLimits
 
@@ -55,6 +56,7 @@ class Settings:
     domains: frozenset[str] = frozenset()
     timing: SipTiming = field(default_factory=SipTiming)
     registration: RegistrationLimits = field(default_factory=RegistrationLimits)
+    outbound: OutboundSettings = field(default_factory=OutboundSettings)
     authenticate: bool = True
     algorithms: tuple[Algorithm, ...] = tuple(Algorithm)
     """What challenges offer, in this order: a client takes the first that it knows (RFC 8760)."""

@@ -10,14 +10,23 @@ from natkit.machine import Path
 from natkit.sip import AbsoluteUri, NameAddress, SipUri, TelUri, parse_absolute_uri
 from natkit.sip.kinds import Wildcard
 from natkit.sip.uri import parse_uri
-from sip_proxy.location import Binding
+from sip_proxy.edge import Edge
+from sip_proxy.location import Binding, LostFlow
 from sip_proxy.location.binding import LARGEST_Q
 from sip_proxy.preference import q_of
 
-__all__ = ["Contact", "contacts_named", "contacts_of", "in_order"]
+__all__ = ["Contact", "Origin", "contacts_named", "contacts_of", "in_order"]
 
 FAILED: Final = frozenset({430, 503})
 """A flow that is gone (RFC 5626 §5.3.1), a server that serves nobody now (RFC 3263 §4.3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A binding of an address of record; ``flow`` is what is lost when its flow has failed."""
+
+    address_of_record: str
+    flow: LostFlow | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +35,7 @@ class Contact:
 
     With ``needs_flow`` there is no other way.  ``others`` stand in for it, such as further flows of
     the same user agent (RFC 5626 §6): the next is tried when one fails, or answers with a status
-    of ``failover_on``.
+    of ``failover_on``.  ``origin`` is the binding that it came from.
     """
 
     uri: SipUri | TelUri | AbsoluteUri
@@ -36,14 +45,15 @@ class Contact:
     needs_flow: bool = True
     others: tuple["Contact", ...] = ()
     failover_on: frozenset[int] = FAILED
+    origin: Origin | None = None
 
 
-def contacts_of(bindings: Sequence[Binding]) -> list[Contact]:
+def contacts_of(address_of_record: str, bindings: Sequence[Binding], edge: Edge) -> list[Contact]:
     """The contacts of an address of record; flows of one instance are one, the latest first."""
     flows: dict[str, list[Contact]] = {}
     contacts: list[Contact] = []
     for binding in sorted(bindings, key=lambda binding: -binding.updated_at):
-        contact = _contact(binding)
+        contact = _contact(address_of_record, binding, edge)
         if contact is None:
             continue
         if binding.is_outbound and binding.instance is not None:
@@ -66,17 +76,26 @@ def in_order(contacts: Sequence[Contact]) -> list[list[Contact]]:
     return [list(group) for _, group in groupby(ordered, key=lambda contact: contact.q)]
 
 
-def _contact(binding: Binding) -> Contact | None:
+def _contact(address_of_record: str, binding: Binding, edge: Edge) -> Contact | None:
     try:
         uri = parse_absolute_uri(binding.contact)
         route = tuple([NameAddress(parse_uri(path)) for path in binding.path])
     except MalformedMessage:
         # Another version of ours, or somebody, wrote what we cannot use.
         return None
-    flow = binding.flow if not route else None
-    return Contact(uri, binding.q, route, flow, binding.is_outbound or not _is_at(uri, flow))
-
-
-def _is_at(uri: SipUri | TelUri | AbsoluteUri, flow: Path | None) -> bool:
-    """Whether a contact names the host that its registration came from: it can be connected to."""
-    return flow is not None and isinstance(uri, SipUri) and uri.address == flow.remote.ip
+    flow, needs_flow = None, binding.needs_flow
+    own = edge.read(route[0].uri) if route and isinstance(route[0].uri, SipUri) else None
+    if own is not None:
+        # The flow is here, or was before a restart with another key or other listeners.
+        flow, route = own.flow, route[1:]
+        if flow is None and needs_flow:
+            return None
+    if route:
+        flow = None
+    lost = LostFlow(binding.path[0], binding.contact) if binding.path and needs_flow else None
+    origin = Origin(address_of_record, lost)
+    contact = Contact(uri, binding.q, route, flow, needs_flow, origin=origin)
+    if route and binding.flow is not None and not needs_flow:
+        # Without the proxy that has its flow, the phone may be reached where it says that it is.
+        return replace(contact, others=(replace(contact, route=()),))
+    return contact

@@ -4,6 +4,7 @@ from sip_proxy.location.binding import Binding
 from sip_proxy.location.registration import (
     Accepted,
     ContactChange,
+    LostFlow,
     Outcome,
     Refused,
     Registration,
@@ -16,6 +17,7 @@ __all__ = [
     "Binding",
     "BindingTable",
     "ContactChange",
+    "LostFlow",
     "Outcome",
     "Refused",
     "Registration",

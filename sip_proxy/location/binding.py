@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from natkit.errors import MalformedMessage
 from natkit.machine import Path
+from natkit.sip import SipUri, parse_absolute_uri
 
 __all__ = ["LARGEST_Q", "Binding"]
 
@@ -16,7 +18,8 @@ class Binding:
 
     ``contact`` is the URI as the user agent wrote it, ``expires_at`` Unix time, ``q`` thousandths.
     ``path`` are the URIs of the Path fields, outermost first (RFC 3327 §5.3).  ``flow`` is what the
-    registration came on, where no other proxy stood between.
+    registration came on, where no other proxy stood between and the phone is reached by it; then
+    the path begins with an entry of the proxy that holds it.
     """
 
     contact: str
@@ -35,3 +38,14 @@ class Binding:
     def is_outbound(self) -> bool:
         """Whether it is one of several flows of a user agent (RFC 5626 §6)."""
         return self.instance is not None and self.reg_id is not None
+
+    @property
+    def needs_flow(self) -> bool:
+        """Whether no way leads to it but its flow: it names no host that it was seen at."""
+        if self.is_outbound or self.flow is None:
+            return self.is_outbound
+        try:
+            uri = parse_absolute_uri(self.contact)
+        except MalformedMessage:
+            return True
+        return not (isinstance(uri, SipUri) and uri.address == self.flow.remote.ip)

@@ -16,6 +16,7 @@ from sip_proxy.location.binding import Binding
 __all__ = [
     "Accepted",
     "ContactChange",
+    "LostFlow",
     "Outcome",
     "Refused",
     "Registration",
@@ -56,6 +57,25 @@ class ContactChange:
 
 
 @dataclass(frozen=True, slots=True)
+class LostFlow:
+    """A flow that is gone, by the entry of a path that led along it (RFC 5626 §6).
+
+    With ``contact`` that one alone was found to be unreachable.
+    """
+
+    entry: str
+    contact: str | None = None
+
+    def took(self, binding: Binding) -> bool:
+        """Whether a binding was reached by this flow, and is by no other way."""
+        if not binding.path or binding.path[0] != self.entry:
+            return False
+        if self.contact is not None:
+            return binding.contact == self.contact
+        return binding.needs_flow
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """The bindings as they are now."""
 
@@ -79,7 +99,7 @@ _OUT_OF_ORDER: Final = Refused(500, "A later registration was processed before")
 class Registration:
     """A REGISTER whose sender may change the bindings; ``changes`` None is ``Contact: *``.
 
-    Without changes it only asks.
+    Without changes it only asks.  ``lost`` is none that anybody sent: what it took goes.
     """
 
     changes: tuple[ContactChange, ...] | None
@@ -89,10 +109,13 @@ class Registration:
     flow: Path | None = None
     user_agent: str = ""
     largest_count: int = CONTACTS
+    lost: LostFlow | None = None
 
     def apply(self, bindings: Sequence[Binding], unix_now: float) -> Outcome:
         """The bindings afterwards; those that have expired are gone in any case."""
         live = [binding for binding in bindings if binding.expires_at > unix_now]
+        if self.lost is not None:
+            live = [binding for binding in live if not self.lost.took(binding)]
         if self.changes is None:
             if any(self._is_stale(binding) for binding in live):
                 return _OUT_OF_ORDER

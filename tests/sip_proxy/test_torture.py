@@ -98,7 +98,7 @@ class World:
         listener = Listener(Transport.UDP, addresses.proxy)
         domains = frozenset({"example.com", "[2001:db8::10]"})
         configured = settings(listeners=(listener,), domains=domains, authenticate=authenticate)
-        self.proxy = ProxyHost(network, configured, address=addresses.proxy)
+        self.proxy = ProxyHost(network, configured)
         self.everybody = Everybody(addresses.contact)
         self.proxy.location = self.everybody
         host = network.host("sender", addresses.sender)

@@ -35,6 +35,7 @@ from natkit.sip.kinds import (
     MAX_FORWARDS,
     RECORD_ROUTE,
     ROUTE,
+    SUPPORTED,
     TO,
     VIA,
     CSeq,
@@ -71,13 +72,19 @@ DOMAIN = "example.org"
 PROXY = Address("192.0.2.5", 5060)
 KEY = bytes(range(16))
 UNIX = 1_700_000_000.0
+INSTANCE = "<urn:uuid:00000000-0000-1000-8000-000a95a0e128>"
 NO_TRYING = SipTiming(trying_after=None)
+
+
+def listeners_at(address: Address) -> tuple[Listener, ...]:
+    """Listeners for UDP and TCP."""
+    return (Listener(Transport.UDP, address), Listener(Transport.TCP, address))
 
 
 def settings(**changes: object) -> Settings:
     """A proxy for example.org over UDP and TCP, which asks for no credentials."""
     values: dict[str, object] = {
-        "listeners": (Listener(Transport.UDP, PROXY), Listener(Transport.TCP, PROXY)),
+        "listeners": listeners_at(PROXY),
         "domains": frozenset({DOMAIN}),
         "authenticate": False,
         **changes,
@@ -86,24 +93,46 @@ def settings(**changes: object) -> Settings:
 
 
 class ProxyHost:
-    """The proxy with a shell that answers at once: users, bindings, and a DNS of literals."""
+    """The proxy with a shell that answers at once: users, bindings, and a DNS of literals.
 
-    def __init__(self, network: Network, configured: Settings, *, address: Address = PROXY) -> None:
+    ``location`` is the store, which several may share.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        configured: Settings,
+        *,
+        name: str = "proxy",
+        location: BindingTable | None = None,
+    ) -> None:
         self.network = network
-        self.location = BindingTable()
+        self.location = BindingTable() if location is None else location
         self.users: dict[tuple[str, str], str] = {}
         self.servers: dict[str, Sequence[Target]] = {}
         self.facts: list[ProxyEvent] = []
         self.location_is_down: bool | Failure = False
+        self.configured = configured
+        self.name = name
+        self.host = network.host(name, configured.listeners[0].address.host)
+        self.start()
+
+    def start(self) -> None:
+        """Start it; again after ``shell.stop()``, with the same key and settings."""
         self.machine = Proxy(
-            configured, key=KEY, random=network.random_bytes("proxy"), unix_offset=UNIX
+            self.configured,
+            key=KEY,
+            random=self.network.random_bytes(self.name),
+            unix_offset=UNIX,
         )
-        host = network.host("proxy", address.host)
         self.shell = Shell[ProxyEvent, ProxyResult](
-            host, self.machine, on_event=self._on_event, framing=SipFraming
+            self.host, self.machine, on_event=self._on_event, framing=SipFraming
         )
-        self.shell.bind(address)
-        self.shell.listen(address)
+        for listener in self.configured.listeners:
+            if listener.transport is Transport.UDP:
+                self.shell.bind(listener.address)
+            else:
+                self.shell.listen(listener.address, listener.transport)
 
     @property
     def is_idle(self) -> bool:
@@ -198,6 +227,8 @@ class Phone:
         transport: Transport = Transport.UDP,
         password: str = "secret",
         answers: Callable[["Phone", Ringing], None] | None = None,
+        proxy: Address = PROXY,
+        port: int = 5060,
     ) -> None:
         self.network = network
         self.name = name
@@ -207,24 +238,24 @@ class Phone:
         self.otherwise = 200
         """What other requests than INVITE and CANCEL are answered with."""
         self.layer = Transactions(TransactionSettings(timing=NO_TRYING))
-        self.local = Address(address, 5060)
+        self.local = Address(address, port)
         self.ringing: list[Ringing] = []
         self.received: list[Request] = []
         self.acks: list[Request] = []
         self.calls: dict[TransactionId, Call] = {}
         self.shell = Shell[TransactionEvent, Failure](
-            network.host(f"{name} at {address}", address, behind=behind),
+            network.host(f"{name} at {self.local}", address, behind=behind),
             self.layer,
             on_event=self._on_event,
             framing=SipFraming,
         )
         self._random = network.random(f"phone {name} {address}")
         self._sequence = 0
-        self.path = Path(Transport.UDP, self.local, PROXY)
+        self.path = Path(Transport.UDP, self.local, proxy)
         if transport is Transport.UDP:
             self.shell.bind(self.local)
         else:
-            self.shell.connect(Connect(1, transport, None, PROXY))
+            self.shell.connect(Connect(1, transport, None, proxy))
             network.run_until(lambda: bool(self.shell.paths), 10.0)
             self.path = self.shell.paths[0]
 
@@ -297,12 +328,19 @@ class Phone:
         )
         return self.again(call, [HeaderField.of(answered, credentials)])
 
-    def register(self, *, expires: int = 3600, parameters: str = "") -> Call:
+    def register(
+        self, *fields: HeaderField, expires: int = 3600, parameters: str = "", domain: str = DOMAIN
+    ) -> Call:
         """Register its contact."""
         contact = NameAddress.parse(f"<{self.contact}>;expires={expires}{parameters}")
-        return self.send(
-            "REGISTER", f"sip:{DOMAIN}", HeaderField.of(CONTACT, contact), to=f"<{self.uri}>"
-        )
+        own = HeaderField.of(CONTACT, contact)
+        to = f"<sip:{self.name}@{domain}>"
+        return self.send("REGISTER", f"sip:{domain}", own, *fields, to=to)
+
+    def register_flow(self, reg_id: int, instance: str = INSTANCE) -> Call:
+        """Register its flow by RFC 5626."""
+        parameters = f';reg-id={reg_id};+sip.instance="{instance}"'
+        return self.register(HeaderField.of(SUPPORTED, "outbound", "path"), parameters=parameters)
 
     def invite(self, uri: str, *fields: HeaderField) -> Call:
         """Call somebody."""

@@ -1,0 +1,84 @@
+"""URIs by which others send along the flows that phones keep open to us (RFC 5626 §5).
+
+A binding whose phone can be reached by the flow of its registration alone has an entry of ours in
+its path: a URI that leads to this very proxy, with the flow in its user part.  Any proxy that finds
+the binding in a shared store routes by it as by every Path (RFC 3327 §5.3); the one that holds the
+flow recognises itself, and needs no hop.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from natkit.machine import Path, Transport
+from natkit.sip import Parameter, Scheme, SipUri
+from sip_proxy.flow_tokens import FlowToken, FlowTokens
+from sip_proxy.identity import Identity
+from sip_proxy.settings import Listener, Settings
+
+__all__ = ["Edge", "OwnEntry"]
+
+_REACHED_BY: Final = {
+    # No proxy connects to another by WebSocket.
+    Transport.WSS: (Transport.TLS, Transport.TCP, Transport.UDP),
+    Transport.WS: (Transport.TCP, Transport.UDP, Transport.TLS),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OwnEntry:
+    """An entry of ours in a path; ``flow`` None: it cannot be read, or leads to no listener."""
+
+    flow: Path | None
+
+
+class Edge:
+    """Writes and reads the entries of this proxy."""
+
+    def __init__(self, settings: Settings, identity: Identity, tokens: FlowTokens) -> None:
+        self._settings = settings.outbound
+        self._listeners = settings.listeners
+        self._identity = identity
+        self._tokens = tokens
+
+    def entry(self, flow: Path) -> SipUri | None:
+        """The URI that leads to us and by ``flow`` on; None where no listener has that flow."""
+        base = self._settings.edge
+        if base is None:
+            listener = self._listener_beside(flow)
+            if listener is None:
+                return None
+            base = _uri_of(listener)
+        names = {"transport", "maddr"}
+        kept = [one for one in base.parameters if one.name.lower() in names]
+        parameters = (*kept, Parameter("lr", None), Parameter("ob", None))
+        user = self._tokens.write(FlowToken(flow, is_attached=True))
+        return replace(base, user=user, password=None, parameters=parameters, headers=())
+
+    def read(self, uri: SipUri) -> OwnEntry | None:
+        """What an entry of ours says; None for those of others."""
+        if uri.user is None or not self._identity.is_ours(uri):
+            return None
+        token = self._tokens.read(uri.user)
+        if token is None or not self._identity.has(token.path):
+            return OwnEntry(None)
+        return OwnEntry(token.path)
+
+    def _listener_beside(self, flow: Path) -> Listener | None:
+        """The listener of a flow, or one that other proxies can reach in its place."""
+        held_by = self._identity.listener_of(flow)
+        if held_by is None or flow.transport not in _REACHED_BY:
+            return held_by
+        for transport in _REACHED_BY[flow.transport]:
+            for listener in self._listeners:
+                same_family = listener.address.family is held_by.address.family
+                if listener.transport is transport and same_family:
+                    return listener
+        return held_by
+
+
+def _uri_of(listener: Listener) -> SipUri:
+    # By its address, never its name: that may stand for several proxies (RFC 5626 §5.1).
+    host = replace(listener, name=None).host
+    transport = listener.transport
+    parameters = () if transport is Transport.UDP else (Parameter("transport", transport.value),)
+    return SipUri(Scheme.SIP, host, None, None, listener.address.port, parameters)
