@@ -1,44 +1,20 @@
 """What Linux tells of its addresses beyond the addresses themselves, and that something changed.
 
-pyroute2 reads the kernel's messages, from sockets of our own: its own run on no uvloop, and not
-within a running loop.  Where it is not installed, or the system is another, nothing is told.
+What reads it, :mod:`natkit.net.rtnetlink`, is much to load, and is loaded by who asks.  Where
+pyroute2 is not installed, or the system is another, nothing is told.
 """
 
 import errno
-import os
 import socket
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
-from natkit.net.interfaces import InterfaceAddress, canonical_host
+from natkit.net.interfaces import InterfaceAddress
 
-try:
-    from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR
-    from pyroute2.netlink.rtnl import (
-        RTM_GETADDR,
-        RTM_GETLINK,
-        RTMGRP_IPV4_IFADDR,
-        RTMGRP_IPV4_ROUTE,
-        RTMGRP_IPV6_IFADDR,
-        RTMGRP_IPV6_ROUTE,
-        RTMGRP_LINK,
-    )
-    from pyroute2.netlink.rtnl.ifaddrmsg import (
-        IFA_F_DEPRECATED,
-        IFA_F_TEMPORARY,
-        IFA_F_TENTATIVE,
-    )
-    from pyroute2.netlink.rtnl.marshal import MarshalRtnl
-except ImportError:  # no Linux, or an installation without it
-    MarshalRtnl = None
+__all__ = ["PIECE", "AddressDetails", "drain", "open_signal", "read_details"]
 
-__all__ = ["AddressDetails", "drain", "open_signal", "read_details"]
-
-_PIECE = 65_536
-_REQUEST = struct.Struct("=IHHIIB3x")  # netlink(7): struct nlmsghdr; rtnetlink(7): struct rtgenmsg
-_PATIENCE = 5.0
+PIECE = 65_536
+"""Bytes that are read from the kernel at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,38 +32,13 @@ class AddressDetails:
     mtu: int
 
 
-class _Message(Protocol):
-    """What of pyroute2's messages is used here."""
-
-    def __getitem__(self, field: str) -> int: ...
-
-    def get_attr(self, name: str) -> str | int | None: ...
-
-
 def read_details() -> Mapping[InterfaceAddress, AddressDetails]:
     """The details of every address; empty where the platform does not tell.  Raises OSError."""
-    if MarshalRtnl is None:
+    try:
+        from natkit.net.rtnetlink import read_details as read  # noqa: PLC0415
+    except ImportError:
         return {}
-    links, addresses = _dump(RTM_GETLINK), _dump(RTM_GETADDR)
-    names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in links}
-    mtus = {link["index"]: int(link.get_attr("IFLA_MTU") or 0) for link in links}
-    found: dict[InterfaceAddress, AddressDetails] = {}
-    for address in addresses:
-        index, is_ipv6 = address["index"], address["family"] == socket.AF_INET6
-        # An end of a point-to-point link has its own address in "local", the other end's beside it.
-        text = address.get_attr("IFA_LOCAL") or address.get_attr("IFA_ADDRESS") or ""
-        host = canonical_host(str(text), names.get(index, ""))
-        if host is None or index not in names:
-            continue
-        # The header has room for the first eight flags, all that is asked for here.
-        flags = address["flags"]
-        found[InterfaceAddress(names[index], host)] = AddressDetails(
-            temporary=is_ipv6 and bool(flags & IFA_F_TEMPORARY),
-            deprecated=bool(flags & IFA_F_DEPRECATED),
-            tentative=bool(flags & IFA_F_TENTATIVE),
-            mtu=mtus[index],
-        )
-    return found
+    return read()
 
 
 def open_signal() -> socket.socket | None:
@@ -95,24 +46,11 @@ def open_signal() -> socket.socket | None:
 
     To be emptied by :func:`drain`.  None where the platform does not tell.  Raises OSError.
     """
-    if MarshalRtnl is None:
-        return None
-    sock = socket.socket(
-        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
-    )
-    groups = (
-        RTMGRP_LINK
-        | RTMGRP_IPV4_IFADDR
-        | RTMGRP_IPV6_IFADDR
-        | RTMGRP_IPV4_ROUTE
-        | RTMGRP_IPV6_ROUTE
-    )
     try:
-        sock.bind((0, groups))
-    except OSError:
-        sock.close()
-        raise
-    return sock
+        from natkit.net.rtnetlink import open_signal as opened  # noqa: PLC0415
+    except ImportError:
+        return None
+    return opened()
 
 
 def drain(signal: socket.socket) -> None:
@@ -122,25 +60,7 @@ def drain(signal: socket.socket) -> None:
     """
     while True:
         try:
-            signal.recv(_PIECE)
+            signal.recv(PIECE)
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 return
-
-
-def _dump(kind: int) -> Sequence[_Message]:
-    """All links, or all addresses."""
-    marshal = MarshalRtnl()
-    found: list[_Message] = []
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
-        sock.settimeout(_PATIENCE)
-        flags = NLM_F_REQUEST | NLM_F_DUMP
-        sock.send(_REQUEST.pack(_REQUEST.size, kind, flags, 1, 0, socket.AF_UNSPEC))
-        while True:
-            for message in marshal.parse(sock.recv(_PIECE)):
-                answer = message["header"]["type"]
-                if answer == NLMSG_DONE:
-                    return found
-                if answer == NLMSG_ERROR:
-                    raise OSError(errno.EIO, os.strerror(errno.EIO))
-                found.append(message)

@@ -8,7 +8,6 @@ from natkit.address import Address
 from natkit.aio import network
 from natkit.aio.network import watch_network
 from natkit.errors import UnreachableError
-from natkit.net import netlink
 from natkit.net.interfaces import addresses
 from natkit.net.local_addresses import local_addresses
 from natkit.net.routes import source_for
@@ -31,7 +30,7 @@ def test_loopback_has_its_details() -> None:
 async def test_without_pyroute2_the_details_are_unknown_and_changes_are_not_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(netlink, "MarshalRtnl", None)
+    monkeypatch.setitem(sys.modules, "natkit.net.rtnetlink", None)
     found = local_addresses()
     assert found
     assert {(each.temporary, each.deprecated, each.mtu) for each in found} == {(None, None, None)}

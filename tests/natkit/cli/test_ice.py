@@ -11,9 +11,8 @@ from typing import cast
 
 import pytest
 
-from natkit.cli.entry import run
 from natkit.cli.ice_exchange import LONGEST_TEXT, from_line, read_line, to_line
-from natkit.cli.main import app
+from natkit.cli.main import run
 from natkit.errors import MisuseError
 from tests.natkit.aio.running_server import PASSWORD, USER, running_server
 from tests.natkit.cli.command import Ended, natkit
@@ -61,7 +60,7 @@ class Here:
     capture: pytest.CaptureFixture[str]
 
     def __call__(self, *arguments: str) -> Ended:
-        status = run(app, "natkit", arguments=arguments)
+        status = run(arguments)
         captured = self.capture.readouterr()
         return Ended(status, captured.out, captured.err)
 
