@@ -9,6 +9,7 @@ import re
 from typing import Final
 
 from natkit.errors import MalformedMessage
+from natkit.sip.remembering import remembered
 
 __all__ = [
     "HEADER_CHARACTERS",
@@ -121,6 +122,7 @@ def read_host(text: str) -> str:
     return text
 
 
+@remembered
 def numeric_host(host: str) -> IPAddress | None:
     """The address that a host spells out, or None for a name."""
     try:

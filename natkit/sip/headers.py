@@ -8,7 +8,7 @@ What nobody asks for or changes is passed on as it came.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, Self, TypeVar, cast
 
 from natkit.errors import MalformedMessage, MisuseError
@@ -33,43 +33,52 @@ class Kind(Protocol):
         """The field's name, in its long form."""
         ...
 
+    @property
+    def key(self) -> str:
+        """The spelling of it by which fields are found: :func:`key_of`."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
-class Singular(Generic[T]):
-    """A header field that stands in a message once at most; ``read`` raises MalformedMessage.
+class _Reader(Generic[T]):
+    """How the values of one header field are read and written.
 
-    ``write`` gives the text of a value; it can hold no line end.
+    ``read`` raises MalformedMessage.  ``write`` gives the text of a value; it can hold no line end.
     """
 
     name: str
     read: Callable[[str], T]
     write: Callable[[T], str] = str
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", key_of(self.name))
+
+
+class Singular(_Reader[T]):
+    """A header field that stands in a message once at most."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Plural(Generic[T]):
+class Plural(_Reader[T]):
     """A header field that may come several times, or hold several values between commas.
 
     ``read`` reads one value.  ``in_one_field``: whether we write many values into one field; some
     receivers expect Via, Route and Contact one by one.
     """
 
-    name: str
-    read: Callable[[str], T]
-    write: Callable[[T], str] = str
     in_one_field: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Repeated(Generic[T]):
+class Repeated(_Reader[T]):
     """A header field that may come several times, each with one value, whose commas are its own.
 
     RFC 3261 §7.3.1 has four: challenges and credentials.
     """
 
-    name: str
-    read: Callable[[str], T]
-    write: Callable[[T], str] = str
+    __slots__ = ()
 
 
 def key_of(name: str) -> str:
@@ -104,7 +113,10 @@ class HeaderField:
     @classmethod
     def of(cls, kind: Singular[T] | Plural[T] | Repeated[T], *values: T) -> Self:
         """Write a field; MisuseError when a value holds a line end."""
-        return cls.of_text(kind.name, ", ".join([kind.write(value) for value in values]))
+        text = ", ".join([kind.write(value) for value in values])
+        if "\r" in text or "\n" in text:
+            raise MisuseError(f"{kind.name} cannot hold {excerpt(text)}")
+        return cls(f"{kind.name}: {text}\r\n".encode("utf-8", "surrogateescape"), kind.key)
 
     @classmethod
     def of_text(cls, name: str, value: str) -> Self:
@@ -157,39 +169,53 @@ class HeaderField:
 class Headers:
     """The header fields of a message, in order; immutable: each change gives a new Headers."""
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_by_key", "_fields")
 
     def __init__(self, fields: Iterable[HeaderField] = ()) -> None:
         self._fields = tuple(fields)
+        self._by_key: dict[str, list[HeaderField]] | None = None
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────
 
     def fields(self, kind: Kind | str) -> Sequence[HeaderField]:
         """The fields of one kind, or of a name in any spelling."""
-        key = key_of(kind if isinstance(kind, str) else kind.name)
-        return [field for field in self._fields if field.key == key]
+        return self._found(key_of(kind) if isinstance(kind, str) else kind.key)
 
     def get(self, kind: Singular[T]) -> T | None:
         """The value, or None; MalformedMessage when it is malformed or stands more than once."""
-        found = self.fields(kind)
+        found = self._found(kind.key)
+        if not found:
+            return None
         if len(found) > 1:
             raise MalformedMessage(f"{kind.name} stands {len(found)} times")
-        return found[0].values(kind)[0] if found else None
+        return found[0].values(kind)[0]
 
     def get_all(self, kind: Plural[T] | Repeated[T]) -> tuple[T, ...]:
         """All values in order, wherever the commas are; MalformedMessage."""
-        return tuple([value for field in self.fields(kind) for value in field.values(kind)])
+        return tuple([value for one in self._found(kind.key) for value in one.values(kind)])
 
     def first(self, kind: Plural[T]) -> T | None:
         """The first value, or None; fields after it are not read.  MalformedMessage."""
-        for field in self.fields(kind):
-            for value in field.values(kind):
+        for one in self._found(kind.key):
+            for value in one.values(kind):
                 return value
         return None
 
     def has(self, kind: Kind | str) -> bool:
         """Whether there is a field of that kind or name."""
         return bool(self.fields(kind))
+
+    def _found(self, key: str) -> Sequence[HeaderField]:
+        by_key = self._by_key
+        if by_key is None:
+            by_key = self._by_key = {}
+            for one in self._fields:
+                known = by_key.get(one.key)
+                if known is None:
+                    by_key[one.key] = [one]
+                else:
+                    known.append(one)
+        return by_key.get(key, ())
 
     def __iter__(self) -> Iterator[HeaderField]:
         return iter(self._fields)
@@ -213,7 +239,7 @@ class Headers:
 
     def prepend(self, kind: Plural[T], value: T) -> "Headers":
         """Put a value before all others of its kind, in a field of its own."""
-        key = key_of(kind.name)
+        key = kind.key
         position = next((n for n, field in enumerate(self._fields) if field.key == key), 0)
         return self._with(position, position, [HeaderField.of(kind, value)])
 
@@ -224,12 +250,12 @@ class Headers:
 
     def replace(self, kind: Singular[T] | Plural[T], *values: T) -> "Headers":
         """Put values in the place of all of this kind; where there was none, at the end."""
-        key = key_of(kind.name)
+        key = kind.key
         kept: list[HeaderField] = []
         position: int | None = None
-        for field in self._fields:
-            if field.key != key:
-                kept.append(field)
+        for one in self._fields:
+            if one.key != key:
+                kept.append(one)
             elif position is None:
                 position = len(kept)
         new = _fields_of(kind, values)
@@ -247,21 +273,21 @@ class Headers:
 
     def remove(self, kind: Kind | str) -> "Headers":
         """Take all fields of a kind or name away."""
-        key = key_of(kind if isinstance(kind, str) else kind.name)
+        key = key_of(kind) if isinstance(kind, str) else kind.key
         return Headers([field for field in self._fields if field.key != key])
 
     def _first_changed(self, kind: Plural[T], instead: tuple[T, ...]) -> "Headers":
-        key = key_of(kind.name)
-        for position, field in enumerate(self._fields):
-            if field.key != key:
+        key = kind.key
+        for position, one in enumerate(self._fields):
+            if one.key != key:
                 continue
-            values = field.values(kind)
+            values = one.values(kind)
             if not values:
                 continue
             fields = [HeaderField.of(kind, value) for value in instead]
             if len(values) > 1:
                 # The other values keep their bytes, unless a fold held them together.
-                rest = split_list(field.text)[1:]
+                rest = split_list(one.text)[1:]
                 fields.append(HeaderField.of_text(kind.name, ", ".join(rest)))
             return self._with(position, position + 1, fields)
         raise MisuseError(f"there is no {kind.name}")

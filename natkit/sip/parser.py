@@ -61,6 +61,8 @@ def split_message(
 
 
 def _fields(lines: list[bytes], largest_count: int) -> list[HeaderField]:
+    if len(lines) <= largest_count and not any(line[:1] in _WHITE_SPACE for line in lines):
+        return [HeaderField.parse(line + b"\r\n") for line in lines[1:]]
     fields: list[HeaderField] = []
     start = 1
     for stop in range(2, len(lines) + 1):

@@ -29,6 +29,7 @@ from natkit.sip.grammar import (
     unescape,
     unescape_unreserved,
 )
+from natkit.sip.remembering import remembered
 from natkit.sip.tel import Parameter, TelUri, parameter_of, read_parameters
 
 __all__ = [
@@ -333,6 +334,7 @@ class AbsoluteUri:
         return self.text
 
 
+@remembered
 def parse_absolute_uri(text: str) -> SipUri | TelUri | AbsoluteUri:
     """Read a URI of any scheme; MalformedMessage when it is none, or breaks its scheme's rules."""
     if text.partition(":")[0].lower() in ("sip", "sips", "tel"):
