@@ -1,10 +1,13 @@
 """What names this proxy: its listeners and domains, in URIs and Vias (RFC 3261 §16.3, §16.4)."""
 
+from typing import Final
+
 from natkit.address import Address
 from natkit.machine import Path, Transport
 from natkit.sip import SipUri, Via
 from natkit.sip.grammar import domain_name, numeric_host
 from natkit.sip.registry import DEFAULT_PORTS
+from natkit.sip.remembering import remembered
 from sip_proxy.settings import Listener, Settings
 
 __all__ = ["Identity"]
@@ -61,6 +64,7 @@ class Identity:
         return None
 
 
+@remembered
 def _spelled(host: str) -> str:
     address = numeric_host(host) if not (":" in host and host[0] != "[") else None
     if address is not None:
@@ -73,5 +77,7 @@ def _port_of(uri: SipUri) -> int:
         return uri.port
     if uri.is_secure or uri.transport == Transport.TLS:
         return DEFAULT_PORTS[Transport.TLS]
-    known = {transport.value: port for transport, port in DEFAULT_PORTS.items()}
-    return known.get(uri.transport or "udp", DEFAULT_PORTS[Transport.UDP])
+    return _PORTS.get(uri.transport or "udp", DEFAULT_PORTS[Transport.UDP])
+
+
+_PORTS: Final = {transport.value: port for transport, port in DEFAULT_PORTS.items()}

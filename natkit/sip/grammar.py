@@ -109,6 +109,7 @@ def unescape_unreserved(text: str) -> str:
     return _ESCAPED.sub(one_spelling, text)
 
 
+@remembered
 def read_host(text: str) -> str:
     """Check a ``host``: a name, an IPv4 address, or an IPv6 address in brackets.
 

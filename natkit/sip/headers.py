@@ -9,7 +9,7 @@ What nobody asks for or changes is passed on as it came.
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Generic, Protocol, Self, TypeVar, cast
+from typing import Final, Generic, Protocol, Self, TypeVar
 
 from natkit.errors import MalformedMessage, MisuseError
 from natkit.sip.grammar import excerpt
@@ -21,6 +21,13 @@ __all__ = ["HeaderField", "Headers", "Kind", "Plural", "Repeated", "Singular", "
 T = TypeVar("T")
 
 CRLF: Final = b"\r\n"
+
+MOST_KNOWN: Final = 1024
+"""Fields of one kind that are remembered: those of some hundred calls that are being set up."""
+
+LONGEST_KNOWN: Final = 256
+"""Bytes; what is longer is read anew each time, so that nobody can fill the memory with it."""
+
 _FOLD: Final = re.compile(rb"[ \t]*\r\n[ \t]+")
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]++")
 
@@ -50,6 +57,10 @@ class _Reader(Generic[T]):
     read: Callable[[str], T]
     write: Callable[[T], str] = str
     key: str = field(init=False)
+    known: dict[bytes, tuple[T, ...]] = field(
+        init=False, default_factory=dict, repr=False, compare=False
+    )
+    """What fields that were read of late said: the messages of a call repeat each other's."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", key_of(self.name))
@@ -112,11 +123,15 @@ class HeaderField:
 
     @classmethod
     def of(cls, kind: Singular[T] | Plural[T] | Repeated[T], *values: T) -> Self:
-        """Write a field; MisuseError when a value holds a line end."""
+        """Write a field of values that are valid; MisuseError when one holds a line end."""
         text = ", ".join([kind.write(value) for value in values])
         if "\r" in text or "\n" in text:
             raise MisuseError(f"{kind.name} cannot hold {excerpt(text)}")
-        return cls(f"{kind.name}: {text}\r\n".encode("utf-8", "surrogateescape"), kind.key)
+        field = cls(f"{kind.name}: {text}\r\n".encode("utf-8", "surrogateescape"), kind.key)
+        if not any(isinstance(value, str) for value in values):
+            # Who wrote it knows what it says; texts alone may not be what their kind asks for.
+            field._kind, field._values = kind, values
+        return field
 
     @classmethod
     def of_text(cls, name: str, value: str) -> Self:
@@ -144,17 +159,27 @@ class HeaderField:
     def values(self, kind: Singular[T] | Plural[T] | Repeated[T]) -> tuple[T, ...]:
         """What the field says, read once; MalformedMessage when it does not follow its format."""
         if self._kind is not kind:
-            try:
-                if not isinstance(kind, Plural):
-                    self._values = (kind.read(self.text),)
-                elif text := self.text:
-                    self._values = tuple([kind.read(part) for part in split_list(text)])
-                else:
-                    self._values = ()
-            except MalformedMessage as error:
-                raise MalformedMessage(f"{kind.name}: {error}") from None
+            values = kind.known.get(self.raw)
+            if values is None:
+                values = self._read(kind)
+            self._values = values
             self._kind = kind
-        return cast("tuple[T, ...]", self._values)
+        return self._values  # type: ignore[return-value]  # they are of that kind
+
+    def _read(self, kind: Singular[T] | Plural[T] | Repeated[T]) -> tuple[T, ...]:
+        text = self.text
+        try:
+            if not isinstance(kind, Plural):
+                values: tuple[T, ...] = (kind.read(text),)
+            else:
+                values = tuple([kind.read(part) for part in split_list(text)]) if text else ()
+        except MalformedMessage as error:
+            raise MalformedMessage(f"{kind.name}: {error}") from None
+        if len(self.raw) <= LONGEST_KNOWN and not isinstance(kind, Repeated):
+            if len(kind.known) >= MOST_KNOWN:
+                kind.known.clear()
+            kind.known[self.raw] = values
+        return values
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, HeaderField) and self.raw == other.raw
@@ -173,7 +198,7 @@ class Headers:
 
     def __init__(self, fields: Iterable[HeaderField] = ()) -> None:
         self._fields = tuple(fields)
-        self._by_key: dict[str, list[HeaderField]] | None = None
+        self._by_key: dict[str, Sequence[HeaderField]] | None = None
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────
 
@@ -208,13 +233,7 @@ class Headers:
     def _found(self, key: str) -> Sequence[HeaderField]:
         by_key = self._by_key
         if by_key is None:
-            by_key = self._by_key = {}
-            for one in self._fields:
-                known = by_key.get(one.key)
-                if known is None:
-                    by_key[one.key] = [one]
-                else:
-                    known.append(one)
+            by_key = self._by_key = _indexed(self._fields)
         return by_key.get(key, ())
 
     def __iter__(self) -> Iterator[HeaderField]:
@@ -302,6 +321,16 @@ def _fields_of(
     if isinstance(kind, Plural) and kind.in_one_field:
         return [HeaderField.of(kind, *values)] if values else []
     return [HeaderField.of(kind, value) for value in values]
+
+
+def _indexed(fields: Sequence[HeaderField]) -> dict[str, Sequence[HeaderField]]:
+    by_key: dict[str, Sequence[HeaderField]] = {one.key: (one,) for one in fields}
+    if len(by_key) < len(fields):
+        several: dict[str, list[HeaderField]] = {}
+        for one in fields:
+            several.setdefault(one.key, []).append(one)
+        return {**several}
+    return by_key
 
 
 def _text(value: bytes) -> str:

@@ -13,7 +13,6 @@ from natkit.sip.grammar import excerpt
 from natkit.sip.headers import Plural, Singular
 from natkit.sip.name_address import NameAddress
 from natkit.sip.registry import LARGEST_CSEQ, LARGEST_MAX_FORWARDS
-from natkit.sip.remembering import remembered
 from natkit.sip.values import (
     LWS,
     HeaderParameter,
@@ -129,11 +128,8 @@ def _read_call_id(text: str) -> str:
     return text
 
 
-_read_name_address: Final = remembered(NameAddress.parse)
-
-
 def _read_contact(text: str) -> NameAddress | Wildcard:
-    return Wildcard.ALL if text == "*" else _read_name_address(text)
+    return Wildcard.ALL if text == "*" else NameAddress.parse(text)
 
 
 def _read_max_forwards(text: str) -> int:
@@ -158,21 +154,21 @@ def _read_token(text: str) -> str:
     return text
 
 
-VIA: Final = Plural("Via", remembered(Via.parse))
-FROM: Final = Singular("From", _read_name_address)
-TO: Final = Singular("To", _read_name_address)
+VIA: Final = Plural("Via", Via.parse)
+FROM: Final = Singular("From", NameAddress.parse)
+TO: Final = Singular("To", NameAddress.parse)
 CALL_ID: Final = Singular("Call-ID", _read_call_id)
-CSEQ: Final = Singular("CSeq", remembered(CSeq.parse))
+CSEQ: Final = Singular("CSeq", CSeq.parse)
 MAX_FORWARDS: Final = Singular("Max-Forwards", _read_max_forwards)
 CONTACT: Final = Plural("Contact", _read_contact)
-ROUTE: Final = Plural("Route", _read_name_address)
-RECORD_ROUTE: Final = Plural("Record-Route", _read_name_address)
+ROUTE: Final = Plural("Route", NameAddress.parse)
+RECORD_ROUTE: Final = Plural("Record-Route", NameAddress.parse)
 CONTENT_LENGTH: Final = Singular("Content-Length", _read_length)
 CONTENT_TYPE: Final = Singular("Content-Type", str)
 EXPIRES: Final = Singular("Expires", _read_seconds)
 MIN_EXPIRES: Final = Singular("Min-Expires", _read_seconds)
-PATH: Final = Plural("Path", _read_name_address)  # RFC 3327 §4
-SERVICE_ROUTE: Final = Plural("Service-Route", _read_name_address)  # RFC 3608 §5
+PATH: Final = Plural("Path", NameAddress.parse)  # RFC 3327 §4
+SERVICE_ROUTE: Final = Plural("Service-Route", NameAddress.parse)  # RFC 3608 §5
 MAX_BREADTH: Final = Singular("Max-Breadth", _read_breadth)  # RFC 5393 §5.2
 REASON: Final = Plural("Reason", str)  # RFC 3326 §2
 RETRY_AFTER: Final = Singular("Retry-After", RetryAfter.parse)

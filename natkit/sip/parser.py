@@ -56,13 +56,15 @@ def split_message(
     breaks = len(lines) - 1
     if data.count(b"\n", start, end) != breaks or data.count(b"\r", start, end) != breaks:
         raise MalformedMessage("a line ends in half a CRLF")
-    fields = _fields(lines, limits.fields)
+    is_folded = data.find(b"\n ", start, end) >= 0 or data.find(b"\n\t", start, end) >= 0
+    if is_folded or breaks > limits.fields:
+        fields = _fields(lines, limits.fields)
+    else:
+        fields = [HeaderField.parse(line + b"\r\n") for line in lines[1:]]
     return lines[0], fields, data[end + len(EMPTY_LINE) :]
 
 
 def _fields(lines: list[bytes], largest_count: int) -> list[HeaderField]:
-    if len(lines) <= largest_count and not any(line[:1] in _WHITE_SPACE for line in lines):
-        return [HeaderField.parse(line + b"\r\n") for line in lines[1:]]
     fields: list[HeaderField] = []
     start = 1
     for stop in range(2, len(lines) + 1):

@@ -96,7 +96,7 @@ def write_parameters(parameters: Sequence[HeaderParameter]) -> str:
 def parameter_of(parameters: Sequence[HeaderParameter], name: str) -> HeaderParameter | None:
     """The parameter called ``name``, in lower case, or None."""
     for parameter in parameters:
-        if parameter.name.lower() == name:
+        if parameter.name == name or parameter.name.lower() == name:
             return parameter
     return None
 

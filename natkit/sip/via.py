@@ -5,7 +5,7 @@ RFC 3261 §18.2, §20.42; RFC 3581 (``rport``); RFC 3263 §5 for names, which th
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
@@ -14,6 +14,7 @@ from natkit.errors import MalformedMessage, MisuseError
 from natkit.machine import Transport
 from natkit.sip.grammar import IPAddress, excerpt, numeric_host, read_host
 from natkit.sip.registry import BRANCH_COOKIE, DEFAULT_PORTS, SIP_VERSION
+from natkit.sip.remembering import remembered
 from natkit.sip.values import (
     LWS,
     TOKEN,
@@ -92,12 +93,17 @@ class Via:
         parameters = [HeaderParameter("branch", branch)]
         if rport:
             parameters.append(HeaderParameter("rport"))
-        via = cls(transport.upper(), host, port, tuple(parameters))
         try:
-            if transport not in DEFAULT_PORTS or cls.parse(str(via)) != via:
-                raise MisuseError(f"{excerpt(str(via))} is not a Via of SIP")
+            read_host(host)
         except MalformedMessage as error:
             raise MisuseError(str(error)) from error
+        via = cls(transport.upper(), host, port, tuple(parameters))
+        if (
+            transport not in DEFAULT_PORTS
+            or not is_token(branch)
+            or not 0 <= (port or 0) <= LARGEST_PORT
+        ):
+            raise MisuseError(f"{excerpt(str(via))} is not a Via of SIP")
         return via
 
     def __str__(self) -> str:
@@ -187,18 +193,10 @@ class Via:
         return None if found is None else found.text
 
     def _check_parameters(self) -> None:
-        if self.branch is not None and not is_token(self.branch):
-            raise MalformedMessage(f"{excerpt(self.branch)} is not a branch")
-        received = self._text("received")
-        if received is not None:
-            _address(received)
-        if rport := self._text("rport"):
-            read_number(rport, LARGEST_PORT)
-        if self.maddr is not None:
-            read_host(self.maddr)
-        ttl = self._text("ttl")
-        if ttl is not None:
-            read_number(ttl, LARGEST_TTL)
+        for parameter in self.parameters:
+            check = _CHECKS.get(parameter.name.lower())
+            if check is not None:
+                check(parameter.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +267,22 @@ def _to_maddr(
     return ResponseAddress(transport, Address.of(str(ip), port), 1 if ttl is None else ttl)
 
 
+def _check_branch(text: str) -> None:
+    if not is_token(text):
+        raise MalformedMessage(f"{excerpt(text)} is not a branch")
+
+
+def _check_rport(text: str) -> None:
+    # It is empty in a request that asks for it.
+    if text:
+        read_number(text, LARGEST_PORT)
+
+
+def _check_ttl(text: str) -> None:
+    read_number(text, LARGEST_TTL)
+
+
+@remembered
 def _address(text: str) -> IPAddress:
     # Senders write IPv6 with brackets and without (RFC 5118 §4.5).
     try:
@@ -277,3 +291,13 @@ def _address(text: str) -> IPAddress:
         return ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
     except ValueError:
         raise MalformedMessage(f"{excerpt(text)} is not an IP address") from None
+
+
+_CHECKS: Final[Mapping[str, Callable[[str], object]]] = {
+    "branch": _check_branch,
+    "received": _address,
+    "rport": _check_rport,
+    "maddr": read_host,
+    "ttl": _check_ttl,
+}
+"""What each parameter's value must be (RFC 3261 §25.1, RFC 3581 §3)."""

@@ -174,7 +174,7 @@ class TestCancel:
         cancel.check()
         assert cancel.method == "CANCEL"
         assert cancel.headers.get_all(VIA) == invite.headers.get_all(VIA)
-        assert cancel.headers.fields("Reason") == [why]
+        assert list(cancel.headers.fields("Reason")) == [why]
         bench.events()
         bench.receive(Response.to(cancel, 200))
         bench.receive(Response.to(invite, 487))
