@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from sip_proxy.location.binding import Binding
-from sip_proxy.location.registration import Accepted, Outcome, Refused, Registration
+from sip_proxy.location.group import NO_ROOM
+from sip_proxy.location.registration import Accepted, Outcome, Registration
 
 __all__ = ["BindingTable"]
 
@@ -40,7 +41,7 @@ class BindingTable:
             and address_of_record not in self._bindings
             and len(self._bindings) >= self._largest_count
         ):
-            return Refused(503, "No room for more registrations")
+            return NO_ROOM
         outcome = registration.apply(self._bindings.get(address_of_record, ()), unix_now)
         if isinstance(outcome, Accepted):
             self.put(address_of_record, outcome.bindings)

@@ -10,19 +10,13 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-
-from natkit.errors import ConfigError, StoreFailure
+from natkit.errors import StoreFailure
+from natkit.server.stores.redis_connection import redis_at
 from natkit.server.stores.store import ANSWER_LIMIT, Summary, UserKeys
 from natkit.stun.credentials import user_hash
 
 __all__ = ["RedisStore"]
-
-RETRIES = 1
 
 SCAN_COUNT = 1_000
 """Users that one step of a count asks for."""
@@ -36,21 +30,7 @@ class RedisStore:
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            parts = urlsplit(url)
-            host = parts.hostname or ""
-            port = f":{parts.port}" if parts.port is not None else ""
-            self._redis = Redis.from_url(
-                url,
-                socket_timeout=ANSWER_LIMIT,
-                socket_connect_timeout=ANSWER_LIMIT,
-                # A connection that a restart of Redis ended is made anew.
-                retry=Retry(NoBackoff(), RETRIES),
-            )
-        except ValueError:
-            # The text holds a password, so it is not repeated.
-            raise ConfigError("the store's URL cannot be read") from None
-        self._name = f"{parts.scheme}://{host}{port}{parts.path}"
+        self._redis, self._name = redis_at(url)
 
     @property
     def name(self) -> str:

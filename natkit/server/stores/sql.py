@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from sqlalchemy import (
-    URL,
     Column,
     ColumnElement,
     Connection,
@@ -24,16 +23,16 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
-    make_url,
     select,
     text,
 )
 from sqlalchemy.dialects import mysql
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.types import TypeEngine
 
-from natkit.errors import ConfigError, StoreFailure
+from natkit.errors import StoreFailure
+from natkit.server.stores.database_url import POSTGRESQL, parse_database_url, shown
 from natkit.server.stores.store import ANSWER_LIMIT, Summary, UserKeys, secret_hash
 from natkit.stun.credentials import user_hash
 
@@ -41,10 +40,6 @@ __all__ = ["SqlStore"]
 
 CONNECTIONS = 4
 """How many are kept: lookups are short, and a cache takes most of them."""
-
-_POSTGRESQL = "postgresql+asyncpg"
-_MYSQL = "mysql+aiomysql"
-_DRIVERS = {"postgresql": _POSTGRESQL, "mysql": _MYSQL, "mariadb": _MYSQL}
 
 
 def _text(length: int) -> TypeEngine[str]:
@@ -87,9 +82,9 @@ class SqlStore:
     """
 
     def __init__(self, url: str) -> None:
-        parsed = _parse(url)
-        self._name = parsed.set(drivername=parsed.get_backend_name()).render_as_string()
-        limit = "timeout" if parsed.drivername == _POSTGRESQL else "connect_timeout"
+        parsed = parse_database_url(url)
+        self._name = shown(parsed)
+        limit = "timeout" if parsed.drivername == POSTGRESQL else "connect_timeout"
         self._engine = create_async_engine(
             parsed,
             pool_size=CONNECTIONS,
@@ -237,20 +232,6 @@ def _prepare(connection: Connection) -> None:
     if column.name not in there:
         kind = column.type.compile(connection.dialect)
         connection.execute(text(f"ALTER TABLE {_USERS.name} ADD COLUMN {column.name} {kind}"))
-
-
-def _parse(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        # The text holds a password, so it is not repeated.
-        raise ConfigError("the store's URL cannot be read") from None
-    driver = _DRIVERS.get(parsed.drivername)
-    if driver is None:
-        raise ConfigError(f"a store by {parsed.drivername!r} is not known")
-    if not parsed.database:
-        raise ConfigError(f"the store's URL names no database: {parsed.render_as_string()}")
-    return parsed.set(drivername=driver)
 
 
 def _why(error: Exception) -> str:

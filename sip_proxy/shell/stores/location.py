@@ -1,6 +1,6 @@
 """What a location store offers, whichever software keeps the bindings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from natkit.machine import Failure
@@ -18,6 +18,25 @@ class Location(Protocol):
     Results are given to a callback, at once where they are there: most lookups wait for nothing.
     """
 
+    @property
+    def name(self) -> str:
+        """Where the bindings are, for people; without passwords."""
+        ...
+
+    @property
+    def failure(self) -> str | None:
+        """Why they cannot be had or kept, as far as is known."""
+        ...
+
+    @property
+    def advice(self) -> Sequence[str]:
+        """What an operator ought to change lest registrations be lost."""
+        ...
+
+    def __len__(self) -> int:
+        """How many addresses of record have bindings, as far as is known."""
+        ...
+
     async def open(self) -> None:
         """Make ready; ConfigError when the store cannot be had."""
         ...
@@ -34,6 +53,10 @@ class Location(Protocol):
 
     def forget_expired(self, unix_now: float) -> None:
         """Free what has expired; to be called now and then."""
+        ...
+
+    async def listed(self, limit: int) -> Sequence[str]:
+        """Up to ``limit`` addresses of record with bindings, in no order; raises StoreFailure."""
         ...
 
     async def aclose(self) -> None:

@@ -1,6 +1,10 @@
 """Bindings in memory alone: lost at a restart, until the phones register again."""
 
+from collections.abc import Sequence
+from itertools import islice
+
 from sip_proxy.location import BindingTable, Registration
+from sip_proxy.location.table import LARGEST_COUNT
 from sip_proxy.shell.stores.location import Found, Updated
 
 __all__ = ["MemoryLocation"]
@@ -9,8 +13,16 @@ __all__ = ["MemoryLocation"]
 class MemoryLocation:
     """A :class:`~sip_proxy.shell.stores.location.Location`."""
 
-    def __init__(self) -> None:
-        self._table = BindingTable()
+    name = "memory"
+    failure: str | None = None
+    advice: Sequence[str] = ()
+
+    def __init__(self, largest_count: int = LARGEST_COUNT) -> None:
+        self._table = BindingTable(largest_count)
+
+    def __len__(self) -> int:
+        """How many addresses of record have bindings."""
+        return len(self._table)
 
     async def open(self) -> None:
         """There is nothing to open."""
@@ -28,6 +40,10 @@ class MemoryLocation:
     def forget_expired(self, unix_now: float) -> None:
         """Free what has expired."""
         self._table.forget_expired(unix_now)
+
+    async def listed(self, limit: int) -> Sequence[str]:
+        """Up to ``limit`` addresses of record with bindings."""
+        return list(islice(self._table, limit))
 
     async def aclose(self) -> None:
         """There is nothing to close."""

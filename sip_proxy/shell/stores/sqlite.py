@@ -6,25 +6,33 @@ once its group is committed: what was acknowledged outlives a killed process.
 """
 
 import asyncio
+import fcntl
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
 from natkit.errors import ConfigError, MalformedMessage
 from natkit.machine import Failure
+from sip_proxy.events import Overloaded
 from sip_proxy.location import Accepted, Binding, BindingTable, Registration
+from sip_proxy.location.table import LARGEST_COUNT
 from sip_proxy.location.text import from_text, to_text
 from sip_proxy.shell.stores.location import Found, Updated
 
-__all__ = ["SqliteLocation"]
+__all__ = ["LARGEST_WAITING", "SqliteLocation"]
 
-VERSION = 1
+VERSION: Final = 1
 """The version of the table, as the database's ``user_version``."""
 
-_TABLE = """
+LARGEST_WAITING: Final = 10_000
+"""REGISTERs that wait to be written, while the disk stalls; one more is answered 503."""
+
+_TABLE: Final = """
 CREATE TABLE IF NOT EXISTS bindings (
     address_of_record TEXT PRIMARY KEY,
     bindings TEXT NOT NULL
@@ -43,20 +51,35 @@ class _Waiting:
 class SqliteLocation:
     """A :class:`~sip_proxy.shell.stores.location.Location` that one process uses at a time."""
 
-    def __init__(self, path: Path) -> None:
+    advice: Sequence[str] = ()
+
+    def __init__(self, path: Path, largest_count: int = LARGEST_COUNT) -> None:
         self._path = path
-        self._table = BindingTable()
+        self._table = BindingTable(largest_count)
+        self._lock: int | None = None
+        self.failure: str | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sip-proxy-sqlite")
         self._connection: sqlite3.Connection | None = None
         self._gathering: list[_Waiting] = []
         self._expired: set[str] = set()
         self._writing: asyncio.Task[None] | None = None
 
+    @property
+    def name(self) -> str:
+        """Where the file is."""
+        return str(self._path)
+
+    def __len__(self) -> int:
+        """How many addresses of record have bindings."""
+        return len(self._table)
+
     async def open(self) -> None:
-        """Read all bindings; ConfigError for a file that is not ours."""
-        loop = asyncio.get_running_loop()
-        for address_of_record, bindings in await loop.run_in_executor(self._thread, self._load):
-            self._table.put(address_of_record, bindings)
+        """Read all bindings.
+
+        ConfigError for a file that is none of ours or damaged, and for one that another process has
+        open: it would not see our changes, nor we its.
+        """
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
 
     def find(self, address_of_record: str, unix_now: float, found: Found) -> None:
         """Give the bindings that have not expired."""
@@ -66,6 +89,9 @@ class SqliteLocation:
         self, address_of_record: str, registration: Registration, unix_now: float, updated: Updated
     ) -> None:
         """Apply a REGISTER; one that changes nothing is answered at once."""
+        if len(self._gathering) >= LARGEST_WAITING:
+            updated(Overloaded(f"{self._path}: too many registrations wait"))
+            return
         before = self._table.get(address_of_record)
         outcome = self._table.update(address_of_record, registration, unix_now)
         if not isinstance(outcome, Accepted) or outcome.bindings == before:
@@ -82,11 +108,15 @@ class SqliteLocation:
         if self._expired:
             self._write_soon()
 
+    async def listed(self, limit: int) -> Sequence[str]:
+        """Up to ``limit`` addresses of record with bindings."""
+        return list(islice(self._table, limit))
+
     async def aclose(self) -> None:
         """Commit what is under way, and close the file."""
         while self._writing is not None:
             await self._writing
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._end)
         self._thread.shutdown()
 
     # ── groups ──────────────────────────────────────────────────────────────────────────────────
@@ -108,8 +138,10 @@ class SqliteLocation:
                 try:
                     await loop.run_in_executor(self._thread, self._commit, rows)
                 except (sqlite3.Error, OSError) as error:
-                    self._fail(group, Failure(f"{self._path}: {error}"))
+                    self.failure = f"{self._path}: {_why(error)}"
+                    self._fail(group, Failure(self.failure))
                 else:
+                    self.failure = None
                     for each in group:
                         each.updated(each.outcome)
         finally:
@@ -125,14 +157,28 @@ class SqliteLocation:
 
     # What follows runs on the thread.
 
-    def _load(self) -> list[tuple[str, tuple[Binding, ...]]]:
+    def _load(self) -> None:
         try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._take_lock()
             connection = self._connection = self._connect()
-            rows = connection.execute("SELECT address_of_record, bindings FROM bindings").fetchall()
-            return [(str(name), from_text(text)) for name, text in rows]
+            # Nobody looks at the table yet.
+            for name, text in connection.execute(
+                "SELECT address_of_record, bindings FROM bindings"
+            ):
+                self._table.put(str(name), from_text(text))
         except (sqlite3.Error, OSError, MalformedMessage) as error:
-            self._close()
-            raise ConfigError(f"{self._path}: {error}") from error
+            self._end()
+            raise ConfigError(f"{self._path}: {_why(error)}") from error
+
+    def _take_lock(self) -> None:
+        # On a file beside: to close any descriptor of the database would undo SQLite's own locks.
+        path = self._path.with_name(f"{self._path.name}.lock")
+        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError("another process has it open; each needs its own") from None
 
     def _commit(self, rows: Mapping[str, str]) -> None:
         if self._connection is None:
@@ -153,7 +199,6 @@ class SqliteLocation:
             raise
 
     def _connect(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(self._path)
         try:
@@ -174,3 +219,16 @@ class SqliteLocation:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _end(self) -> None:
+        self._close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, sqlite3.OperationalError) or not isinstance(error, sqlite3.DatabaseError):
+        return getattr(error, "strerror", None) or str(error)
+    # What is no database, or one with broken pages: nothing that waiting heals.
+    return f"{error}; restore it, or remove it and the phones register anew"

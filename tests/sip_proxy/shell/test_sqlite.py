@@ -3,46 +3,47 @@
 import asyncio
 import sqlite3
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natkit.address import Address
 from natkit.errors import ConfigError, MalformedMessage
-from natkit.machine import Failure, Transport
-from natkit.machine import Path as NetworkPath
-from sip_proxy.location import Accepted, Binding, ContactChange, Outcome, Registration
+from natkit.machine import Failure
+from sip_proxy.events import Overloaded
+from sip_proxy.location import Accepted, Binding, Outcome, Registration
 from sip_proxy.location.text import from_text, to_text
 from sip_proxy.shell.stores import SqliteLocation
+from sip_proxy.shell.stores import sqlite as sqlite_module
+from tests.sip_proxy.shell.location_contract import (
+    ALICE,
+    BOB,
+    FLOW,
+    HERE,
+    NOW,
+    LocationContract,
+    contacts,
+    found,
+    registration,
+    updated,
+)
 
-NOW = 1_700_000_000.0
-UNTIL = 1_700_003_600.0
-ALICE, BOB = "sip:alice@example.org", "sip:bob@example.org"
-FLOW = NetworkPath(Transport.TCP, Address("192.0.2.1", 5060), Address("2001:db8::1", 40000))
+UNTIL = NOW + 3600
 
 
-def registration(number: int, contact: str = "sip:a@192.0.2.10") -> Registration:
-    return Registration((ContactChange(contact, 3600, 1000),), "1", number, flow=FLOW)
+class TestSqliteLocation(LocationContract):
+    @pytest.fixture
+    async def location(self, tmp_path: Path) -> AsyncIterator[SqliteLocation]:
+        location = SqliteLocation(tmp_path / "bindings.sqlite", largest_count=1000)
+        await location.open()
+        yield location
+        await location.aclose()
 
 
 def gone(number: int) -> Registration:
-    return Registration((ContactChange("sip:a@192.0.2.10", 0, 1000),), "1", number)
-
-
-async def updated(location: SqliteLocation, name: str, change: Registration) -> Outcome | Failure:
-    outcome: asyncio.Future[Outcome | Failure] = asyncio.get_running_loop().create_future()
-    location.update(name, change, NOW, outcome.set_result)
-    return await outcome
-
-
-def found(location: SqliteLocation, name: str) -> tuple[Binding, ...]:
-    results: list[tuple[Binding, ...] | Failure] = []
-    location.find(name, NOW, results.append)
-    (result,) = results
-    assert not isinstance(result, Failure)
-    return result
+    return registration(number, expires=0)
 
 
 async def opened(path: Path) -> SqliteLocation:
@@ -54,14 +55,14 @@ async def opened(path: Path) -> SqliteLocation:
 async def test_bindings_are_there_after_a_restart(tmp_path: Path) -> None:
     file = tmp_path / "state" / "bindings.sqlite"
     location = await opened(file)
-    assert isinstance(await updated(location, ALICE, registration(1)), Accepted)
+    kept = await updated(location, ALICE, registration(1))
+    assert isinstance(kept, Accepted)
     assert isinstance(await updated(location, BOB, registration(1)), Accepted)
     assert isinstance(await updated(location, BOB, gone(2)), Accepted)
     await location.aclose()
     again = await opened(file)
-    (binding,) = found(again, ALICE)
-    assert (binding.contact, binding.expires_at, binding.flow) == ("sip:a@192.0.2.10", UNTIL, FLOW)
-    assert found(again, BOB) == ()
+    assert await found(again, ALICE) == kept.bindings
+    assert await found(again, BOB) == ()
     await again.aclose()
     assert file.stat().st_mode & 0o777 == 0o600
 
@@ -100,11 +101,14 @@ async def test_what_cannot_be_kept_is_refused_and_not_used(tmp_path: Path) -> No
     failed = await updated(location, ALICE, registration(2, "sip:a@192.0.2.99"))
     assert isinstance(failed, Failure)
     assert "full" in failed.reason
-    assert [binding.contact for binding in found(location, ALICE)] == ["sip:a@192.0.2.10"]
+    failures = [location.failure]
+    assert await contacts(location, ALICE) == [HERE]
     with sqlite3.connect(file) as database:
         database.execute("DROP TRIGGER full")
     database.close()
     assert isinstance(await updated(location, ALICE, registration(3)), Accepted)
+    failures.append(location.failure)
+    assert failures == [failed.reason, None]
     await location.aclose()
 
 
@@ -115,7 +119,7 @@ async def test_what_has_expired_leaves_the_file(tmp_path: Path) -> None:
     location.forget_expired(UNTIL)
     await location.aclose()
     again = await opened(file)
-    assert found(again, ALICE) == ()
+    assert await found(again, ALICE) == ()
     await again.aclose()
 
 
@@ -126,6 +130,52 @@ async def test_a_file_that_is_none_of_ours_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"bindings\.sqlite"):
         await location.open()
     await location.aclose()
+
+
+async def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "bindings.sqlite"
+    location = await opened(file)
+    await updated(location, ALICE, registration(1))
+    await location.aclose()
+    content = bytearray(file.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    file.write_bytes(content)
+    damaged = SqliteLocation(file)
+    with pytest.raises(ConfigError, match=r"bindings\.sqlite: .*malformed.*restore it, or remove"):
+        await damaged.open()
+    await damaged.aclose()
+
+
+async def test_a_file_that_another_process_has_open_is_not_shared(tmp_path: Path) -> None:
+    file = tmp_path / "bindings.sqlite"
+    location = await opened(file)
+    other = SqliteLocation(file)
+    with pytest.raises(ConfigError, match="another process has it open"):
+        await other.open()
+    await location.aclose()
+    await other.open()
+    await other.aclose()
+
+
+async def test_a_file_whose_directory_cannot_be_had_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    location = SqliteLocation(tmp_path / "file" / "bindings.sqlite")
+    with pytest.raises(ConfigError, match=r"bindings\.sqlite: (File exists|Not a directory)"):
+        await location.open()
+    await location.aclose()
+
+
+async def test_registrations_that_wait_for_the_disk_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_module, "LARGEST_WAITING", 10)
+    location = await opened(tmp_path / "bindings.sqlite")
+    outcomes: list[Outcome | Failure] = []
+    for number in range(11):
+        location.update(f"sip:{number}@example.org", registration(1), NOW, outcomes.append)
+    assert [type(outcome) for outcome in outcomes] == [Overloaded]
+    await location.aclose()
+    assert [type(outcome) for outcome in outcomes[1:]] == [Accepted] * 10
 
 
 WRITER = """
@@ -167,7 +217,7 @@ async def test_a_process_that_is_killed_has_kept_all_that_it_acknowledged(tmp_pa
     names = [line.decode().rstrip() for line in acknowledged if line.endswith(b"\n")]
     assert len(names) >= 300
     for name in names:
-        assert found(location, name), name
+        assert await found(location, name), name
     await location.aclose()
 
 

@@ -69,6 +69,7 @@ def test_a_missing_driver_is_named_with_what_installs_it(
     monkeypatch: pytest.MonkeyPatch, url: str, driver: str, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, driver, None)
-    monkeypatch.delitem(sys.modules, "natkit.server.stores.redis", raising=False)
+    for name in ("redis", "redis_connection"):
+        monkeypatch.delitem(sys.modules, f"natkit.server.stores.{name}", raising=False)
     with pytest.raises(ConfigError, match=rf"natkit\[{package}\]"):
         store_at(url, None)
