@@ -180,12 +180,16 @@ class Proxy:
 
     def _receive_ack(self, request: Request, path: Path, now: float) -> None:
         received = fingerprint(request)
-        if (
-            self._settings.bounds.judge(request)
-            or validate(request, received, self._desk.identity) is not None
-        ):
+        try:
+            if (
+                self._settings.bounds.judge(request)
+                or validate(request, received, self._desk.identity) is not None
+            ):
+                return
+            routed = preprocess(request, self._desk.identity, self._desk.tokens)
+        except MalformedMessage as error:
+            self._desk.events.append(events.Dropped(path, str(error)))
             return
-        routed = preprocess(request, self._desk.identity, self._desk.tokens)
         if routed.is_forged or (routed.token is None and self._authentication.is_needed(path)):
             # An ACK cannot be challenged (§22.1): it goes where its INVITE was let.
             return

@@ -3,7 +3,7 @@
 from typing import Final
 
 from natkit.sip import AbsoluteUri, HeaderField, Request, SipUri, TelUri
-from natkit.sip.kinds import MAX_FORWARDS, PROXY_REQUIRE, ROUTE, UNSUPPORTED
+from natkit.sip.kinds import MAX_BREADTH, MAX_FORWARDS, PROXY_REQUIRE, ROUTE, UNSUPPORTED
 from natkit.sip.message import is_version
 from natkit.sip.registry import SIP_VERSION
 from sip_proxy.identity import Identity
@@ -23,7 +23,8 @@ def is_other_version(request: Request) -> bool:
 def validate(request: Request, received: str, identity: Identity) -> Rejection | None:
     """The first fault by §16.3's numbers, or None.
 
-    ``received`` is the request's fingerprint.
+    ``received`` is the request's fingerprint.  MalformedMessage for a field that forwarding reads,
+    so that a 400 comes before anything is asked or sent.
     """
     if is_other_version(request):
         return Rejection(505)
@@ -41,6 +42,7 @@ def validate(request: Request, received: str, identity: Identity) -> Rejection |
     ]
     if unknown:
         return Rejection(420, None, [HeaderField.of(UNSUPPORTED, *unknown)])  # step 5
+    request.headers.get(MAX_BREADTH)
     return None
 
 
