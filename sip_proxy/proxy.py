@@ -51,6 +51,7 @@ from sip_proxy.routing import Preprocessed, preprocess
 from sip_proxy.settings import Settings
 from sip_proxy.sources import Sources
 from sip_proxy.targets import Contact, contacts_of
+from sip_proxy.trace import FlightRecorder
 from sip_proxy.unavailable import retry_later, unavailable
 from sip_proxy.validation import SUPPORTED_EXTENSIONS, is_other_version, validate
 
@@ -86,6 +87,7 @@ class Proxy:
             settings, Nonces(key, random, unix_offset=unix_offset)
         )
         self._size = 0
+        self.recorder = FlightRecorder(settings.recorder)
         self.sources = Sources(settings.sources, random)
         guesses = Guesses(settings.guesses)
         self._prover = Prover(self._desk, self._authentication, self.sources, guesses)
@@ -101,6 +103,7 @@ class Proxy:
             return
         if not self.sources.hears(data, path, now):
             return
+        self.recorder.received(data, path, now)
         self._size = len(data)
         self._transactions.receive(data, path, now)
         self._follow(now)
@@ -136,7 +139,9 @@ class Proxy:
 
     def transmits(self) -> Sequence[Transmit]:
         """Take what is to be sent."""
-        return [*self._watch.transmits(), *self._transactions.transmits()]
+        messages = self._transactions.transmits()
+        self.recorder.sent(messages)
+        return [*self._watch.transmits(), *messages]
 
     def next_event(self) -> ProxyEvent | None:
         """Take the next event."""
@@ -145,6 +150,7 @@ class Proxy:
     # ── what transactions tell ──────────────────────────────────────────────────────────────────
 
     def _follow(self, now: float) -> None:
+        self.recorder.now = now
         while (event := self._transactions.next_event()) is not None:
             self._handle(event, now)
 
