@@ -9,6 +9,7 @@ from pydantic import model_validator
 
 from natkit.errors import MisuseError
 from natkit.server.config.tables import Table
+from sip_proxy.config.flows import Flows
 from sip_proxy.config.listeners import Listeners
 from sip_proxy.config.policy import Limits, Policy, Registrations, Timers
 from sip_proxy.config.users import Users
@@ -30,6 +31,7 @@ class Config(Table):
     users: Users = Users()
     policy: Policy = Policy()
     registrations: Registrations = Registrations()
+    flows: Flows = Flows()
     timers: Timers = Timers()
     limits: Limits = Limits()
 
@@ -49,6 +51,7 @@ class Config(Table):
             domains=frozenset(self.domains),
             timing=self.timers.timing(),
             registration=self.registrations.limits(),
+            outbound=self.flows.outbound(),
             authenticate=self.users.authenticate,
             algorithms=self.users.algorithms,
             trusted=self.policy.trusted,

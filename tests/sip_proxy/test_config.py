@@ -10,10 +10,12 @@ from natkit.errors import ConfigError
 from natkit.machine import Transport
 from natkit.server.certificates import CertificateFiles
 from natkit.server.stores.store import UserKeys
+from natkit.sip import SipUri
 from natkit.sip.digest import Algorithm, ha1
 from natkit.sip.transactions import SipTiming
 from sip_proxy.config import Config, Flag, load
 from sip_proxy.location import RegistrationLimits
+from sip_proxy.outbound import OutboundSettings
 from sip_proxy.settings import Listener, Settings
 from sip_proxy.shell.listening import ListenAddress
 from sip_proxy.shell.stores import MemoryLocation
@@ -51,6 +53,12 @@ default_expires = 600
 min_expires = 30
 max_expires = 900
 contacts = 3
+
+[flows]
+edge = "sip:10.0.0.5:5080;transport=tcp"
+flow_timer = 60
+service_route = ["sip:sip1.example.org;lr"]
+path_needs_support = true
 
 [timers]
 t1 = 0.25
@@ -91,6 +99,12 @@ def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
         domains=frozenset({"example.org", "example.net", "192.0.2.1"}),
         timing=SipTiming(0.25, 2, 3.5),
         registration=RegistrationLimits(600, 30, 900, 3),
+        outbound=OutboundSettings(
+            edge=SipUri.parse("sip:10.0.0.5:5080;transport=tcp"),
+            flow_timer=60,
+            service_route=(SipUri.parse("sip:sip1.example.org;lr"),),
+            path_needs_support=True,
+        ),
         authenticate=False,
         algorithms=(Algorithm.MD5, Algorithm.SHA_256),
         trusted=(ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")),
@@ -210,6 +224,11 @@ def test_a_user_may_have_keys_in_place_of_a_password(file: Path) -> None:
             "registrations.store: registrations are kept in ",
         ),
         ("[registrations]\nmin_expires = 4000", "default_expires is not between"),
+        ('[flows]\nedge = "10.0.0.5"', "flows.edge: "),
+        ('[flows]\nedge = "sip:ann@10.0.0.5"', "has more than a host, a port and a transport"),
+        ("[flows]\nflow_timer = -1", "flows.flow_timer: "),
+        ('[flows]\nservice_route = ["sip:a.example"]', "lacks ;lr"),
+        ('[flows]\nservice_route = ["a.example"]', "flows.service_route.0: "),
         ("[timers]\nt1 = 5", "t1 is above t2"),
         ("[timers]\ntimer_c = 180", "timers: timer C of 180 s is not longer than three minutes"),
         ("[limits]\nbranches = 0", "limits.branches: "),
