@@ -1,4 +1,7 @@
-"""Who sends a request: digest credentials, or a trusted network (RFC 3261 §22, RFC 8760)."""
+"""Who sends a request: digest credentials, or a trusted network or peer.
+
+RFC 3261 §22, RFC 8760, RFC 5922.
+"""
 
 from collections.abc import Mapping
 from enum import Enum, auto
@@ -17,6 +20,7 @@ from natkit.sip.digest import (
     Qop,
 )
 from natkit.sip.digest_nonces import Nonces, Verdict
+from natkit.sip.flows import Flows
 from sip_proxy.rejection import Rejection
 from sip_proxy.settings import Settings
 
@@ -38,13 +42,17 @@ _ANSWERED_BY: Final = {Role.REGISTRAR: AUTHORIZATION, Role.PROXY: PROXY_AUTHORIZ
 class Authentication:
     """Challenges requests, and judges what they bring."""
 
-    def __init__(self, settings: Settings, nonces: Nonces) -> None:
+    def __init__(self, settings: Settings, nonces: Nonces, flows: Flows) -> None:
         self._settings = settings
         self._nonces = nonces
+        self._flows = flows
 
     def is_needed(self, path: Path) -> bool:
         """Whether who comes by this path must prove who they are."""
         if not self._settings.authenticate:
+            return False
+        trusted = self._settings.trusted_domains
+        if trusted and not trusted.isdisjoint(self._flows.domains_of(path)):
             return False
         remote = path.remote.ip
         return not any(remote in network for network in self._settings.trusted)

@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from natkit.keepalive import SendPing
 from natkit.locate import Target
 from natkit.machine import ClosePath, Failure, Path, Request
 from natkit.sip.digest import Algorithm
+from natkit.sip.via import SentBy
 from sip_proxy.location import Binding, Outcome, Registration
 
 __all__ = [
@@ -14,6 +16,7 @@ __all__ = [
     "Dropped",
     "FindBindings",
     "FindCredential",
+    "FindSender",
     "FindServers",
     "GuessesStopped",
     "OpenFlow",
@@ -60,6 +63,16 @@ class FindServers(Request):
     """The servers of a URI by RFC 3263, in the order to try.  Result: Targets, or Failure."""
 
     uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindSender(Request):
+    """Where the sender of a request can be reached, by the sent-by of its Via (RFC 3263 §5).
+
+    Result: Targets, in the order to try, or Failure.
+    """
+
+    sent_by: SentBy
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +126,10 @@ ProxyEvent = (
     | FindBindings
     | UpdateBindings
     | FindServers
+    | FindSender
     | OpenFlow
     | ClosePath
+    | SendPing
     | Answered
     | BindingsChanged
     | Dropped

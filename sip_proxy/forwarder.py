@@ -10,11 +10,11 @@ from typing import Final
 from natkit.errors import MalformedMessage, MisuseError
 from natkit.machine import Path
 from natkit.sip import HeaderField, Request, Response
+from natkit.sip.flows import Flows
 from natkit.sip.kinds import CONTACT, MAX_BREADTH, REASON, RETRY_AFTER, VIA, RetryAfter
 from natkit.sip.transactions import TransactionId
 from natkit.timers import TimerQueue
 from sip_proxy.desk import Desk, Incoming
-from sip_proxy.flows import Flows
 from sip_proxy.forking import Branch, BranchState, Fork
 from sip_proxy.forwarding import forwarded, recorded, signed
 from sip_proxy.hops import Hops

@@ -1,7 +1,7 @@
 """A request as it leaves (RFC 3261 §16.6): what is changed in the copy that goes to one target."""
 
 from natkit.errors import MalformedMessage
-from natkit.machine import Path
+from natkit.machine import Path, Transport
 from natkit.sip import AbsoluteUri, Request, Scheme, SipUri, TelUri, Via
 from natkit.sip.kinds import CONTENT_LENGTH, MAX_BREADTH, MAX_FORWARDS, ROUTE, VIA
 from natkit.sip.registry import INITIAL_MAX_FORWARDS
@@ -56,7 +56,14 @@ def recorded(
 def signed(request: Request, listener: Listener, branch: str) -> Request:
     """Steps 8 and 9: our Via on top, and a Content-Length where a stream needs one."""
     port = None if listener.name and listener.is_default_port else listener.address.port
-    via = Via.of(listener.transport, listener.host, branch, port=port)
+    # Whoever trusts our certificate may send back on the same connection (RFC 5923 §5).
+    via = Via.of(
+        listener.transport,
+        listener.host,
+        branch,
+        port=port,
+        alias=listener.transport is Transport.TLS,
+    )
     headers = request.headers.prepend(VIA, via)
     if listener.transport.is_reliable and not headers.has(CONTENT_LENGTH):
         headers = headers.append(CONTENT_LENGTH, len(request.body))

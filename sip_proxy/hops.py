@@ -12,10 +12,10 @@ from natkit.errors import MalformedMessage
 from natkit.locate import Target
 from natkit.machine import Failure, Path, Transport
 from natkit.sip import Response, SipUri
+from natkit.sip.flows import Flows
 from natkit.sip.kinds import MAX_BREADTH, RETRY_AFTER
 from sip_proxy.desk import Desk
 from sip_proxy.events import FindServers, OpenFlow, ProxyResult
-from sip_proxy.flows import Flows
 from sip_proxy.forking import Branch, BranchState
 from sip_proxy.forwarding import forwarded
 from sip_proxy.lost_flows import LostFlows

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from natkit.locate import Target
 from natkit.machine import Failure, Path, Transport
 from natkit.sip import Request, SipUri
+from natkit.sip.flows import Flows
 from sip_proxy.desk import Desk
 from sip_proxy.events import FindServers, OpenFlow, ProxyResult
-from sip_proxy.flows import Flows
 from sip_proxy.forwarding import forwarded, signed
 from sip_proxy.hops import targets_in
 from sip_proxy.targets import Contact

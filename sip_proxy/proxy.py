@@ -1,13 +1,15 @@
 """The proxy as a machine: what is done with each request that comes (RFC 3261 §16.2)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from natkit.errors import MalformedMessage
 from natkit.keepalive import FlowWatch
 from natkit.machine import ClosePath, Failure, Path, RandomBytes, RequestId, Transmit
-from natkit.sip import HeaderField, NameAddress, Request, Response, SipUri
+from natkit.sip import HeaderField, NameAddress, Request, Response, Scheme, SipUri
 from natkit.sip.digest_nonces import Nonces
+from natkit.sip.flows import Flows
 from natkit.sip.kinds import ALLOW, CONTACT, FROM, REASON, SUPPORTED, TO
 from natkit.sip.transactions import (
     AckMissing,
@@ -21,37 +23,40 @@ from natkit.sip.transactions import (
     TimedOut,
     TransactionEnded,
     TransactionEvent,
+    TransactionId,
     Transactions,
     TransactionSettings,
 )
+from natkit.sip.via import ResponseAddress, SentBy
 from sip_proxy import events
 from sip_proxy.authentication import Authentication, Role
-from sip_proxy.callees import Callees
 from sip_proxy.desk import Desk, Incoming
 from sip_proxy.edge import Edge
 from sip_proxy.events import (
+    BindingsChanged,
+    FindBindings,
     ProxyEvent,
     ProxyResult,
+    UpdateBindings,
 )
 from sip_proxy.flow_tokens import FlowTokens
-from sip_proxy.flows import Flows
 from sip_proxy.forwarder import Forwarder
-from sip_proxy.granting import Grant
-from sip_proxy.gruu import Gruus
 from sip_proxy.guesses import Guesses
+from sip_proxy.keeping import Keeping
+from sip_proxy.location import Accepted, Binding, Refused
 from sip_proxy.loops import branch_for, fingerprint
 from sip_proxy.lost_flows import LostFlows
 from sip_proxy.one_way import OneWay
 from sip_proxy.proving import Prover
-from sip_proxy.registering import Registering
+from sip_proxy.registrar import accepted, address_of_record, read_registration
 from sip_proxy.rejection import Rejection
 from sip_proxy.routing import Preprocessed, preprocess
 from sip_proxy.settings import Settings
 from sip_proxy.sources import Sources
-from sip_proxy.targets import Contact
-from sip_proxy.trace import FlightRecorder
-from sip_proxy.unavailable import retry_later
-from sip_proxy.validation import SUPPORTED_EXTENSIONS, is_other_version, unsupported, validate
+from sip_proxy.targets import Contact, contacts_of
+from sip_proxy.unavailable import retry_later, unavailable
+from sip_proxy.validation import SUPPORTED_EXTENSIONS, is_other_version, validate
+from sip_proxy.way_back import WayBack
 
 __all__ = ["Proxy"]
 
@@ -70,35 +75,26 @@ class Proxy:
         self, settings: Settings, *, key: bytes, random: RandomBytes, unix_offset: float
     ) -> None:
         self._settings = settings
+        self._offset = unix_offset
         self._transactions = Transactions(
             TransactionSettings(timing=settings.timing, largest_count=settings.largest_transactions)
         )
         self._desk = Desk(settings, self._transactions, FlowTokens(key), random)
         self._edge = Edge(settings, self._desk.identity, self._desk.tokens)
-        self._flows = Flows()
+        self._flows = Flows(settings.reuse)
+        self._keeping = Keeping(settings.keep_alive, random)
+        self._way_back = WayBack(self._desk, self._flows)
         self._lost = LostFlows(self._desk, self._edge)
         self._forwarder = Forwarder(self._desk, self._flows, self._lost)
         self._one_way = OneWay(self._desk, self._flows)
         self._watch = FlowWatch()
         self._authentication = Authentication(
-            settings, Nonces(key, random, unix_offset=unix_offset)
+            settings, Nonces(key, random, unix_offset=unix_offset), self._flows
         )
         self._size = 0
-        self.recorder = FlightRecorder(settings.recorder)
         self.sources = Sources(settings.sources, random)
         guesses = Guesses(settings.guesses)
         self._prover = Prover(self._desk, self._authentication, self.sources, guesses)
-        gruus = Gruus(key, random)
-        self._callees = Callees(self._desk, self._edge, gruus)
-        self._registering = Registering(
-            self._desk,
-            self._edge,
-            self._lost,
-            self._watch,
-            self._authentication,
-            self._prover,
-            Grant(settings.outbound, gruus, unix_offset),
-        )
 
     # ── the contract of machines ────────────────────────────────────────────────────────────────
 
@@ -106,28 +102,40 @@ class Proxy:
         """A datagram, or one message of a stream."""
         if path.transport.is_reliable:
             self._flows.accepted(path)
+            self._keeping.heard(path, now)
+            if self._keeping.takes(data, path):
+                self._keeping.receive(data, path, now)
+                return
         if self._watch.takes(data, path):
             self._watch.receive(data, path, now)
             return
-        if path.transport.is_reliable:
-            self._watch.receive(data, path, now)
         if not self.sources.hears(data, path, now):
             return
-        self.recorder.received(data, path, now)
         self._size = len(data)
         self._transactions.receive(data, path, now)
         self._follow(now)
+
+    def identified(self, path: Path, domains: frozenset[str], now: float) -> None:
+        """The peer of a connection proved by its certificate that it speaks for ``domains``."""
+        del now
+        self._flows.identified(path, domains)
+
+    def pong(self, path: Path, payload: bytes, now: float) -> None:
+        """The answer to a :class:`~natkit.keepalive.SendPing`."""
+        self._keeping.pong(path, payload, now)
 
     def disconnected(self, path: Path, now: float) -> None:
         """A stream ended."""
         self._flows.ended(path)
         self._lost.disconnected(path, now)
-        self._watch.disconnected(path, now)
+        self._keeping.ended(path)
         self._transactions.disconnected(path, now)
         self._follow(now)
 
     def answer(self, request_id: RequestId, result: ProxyResult | Failure, now: float) -> None:
         """The shell's answer to one of its requests."""
+        if isinstance(result, Path):
+            self._keeping.made(result, now)
         self._desk.answer(request_id, result, now)
         self._follow(now)
 
@@ -137,8 +145,11 @@ class Proxy:
         self._follow(now)
         self._forwarder.handle_timer(now)
         self._desk.give_up_overdue(now)
-        self._close_silent(now)
+        self._keeping.handle_timer(now)
         self._follow(now)
+        for path in self._keeping.take_dead():
+            self._desk.events.append(ClosePath(path))
+            self.disconnected(path, now)
 
     def next_deadline(self) -> float | None:
         """When to call ``handle_timer``."""
@@ -146,30 +157,26 @@ class Proxy:
             self._transactions.next_deadline(),
             self._forwarder.next_deadline(),
             self._desk.next_deadline(),
-            self._watch.next_deadline(),
+            self._keeping.next_deadline(),
         )
         return min((each for each in deadlines if each is not None), default=None)
 
-    def _close_silent(self, now: float) -> None:
-        """End connections that gave no sign of life for their Flow-Timer (RFC 5626 §5.4)."""
-        self._watch.handle_timer(now)
-        while (silent := self._watch.next_event()) is not None:
-            self._desk.events.append(ClosePath(silent.path))
-
     def transmits(self) -> Sequence[Transmit]:
         """Take what is to be sent."""
-        messages = self._transactions.transmits()
-        self.recorder.sent(messages)
-        return [*self._watch.transmits(), *messages]
+        return [
+            *self._watch.transmits(),
+            *self._keeping.transmits(),
+            *self._transactions.transmits(),
+        ]
 
     def next_event(self) -> ProxyEvent | None:
         """Take the next event."""
+        self._desk.events.extend(self._keeping.take_pings())
         return self._desk.events.popleft() if self._desk.events else None
 
     # ── what transactions tell ──────────────────────────────────────────────────────────────────
 
     def _follow(self, now: float) -> None:
-        self.recorder.now = now
         while (event := self._transactions.next_event()) is not None:
             self._handle(event, now)
 
@@ -181,13 +188,14 @@ class Proxy:
                 self._forwarder.receive(transaction, response, now)
             case AckReceived(request, path):
                 self._receive_ack(request, path, now)
-            case TimedOut(transaction):
+            case TimedOut(transaction, path):
+                self._keeping.unanswered(path, now - self._settings.timing.timeout)
                 self._forwarder.timed_out(transaction, now)
             case PathLost(transaction, destination):
-                if destination is None:
-                    self._forwarder.path_lost(transaction, now)
+                self._lose(transaction, destination, now)
             case TransactionEnded(transaction):
                 self._forwarder.ended(transaction)
+                self._way_back.ended(transaction)
             case BadRequest(request, path, reason):
                 self._answer_badly(request, path, reason)
             case NoRoomForRequest(request, path):
@@ -197,6 +205,14 @@ class Proxy:
                 self._desk.events.append(events.Dropped(path, reason))
             case AckMissing():
                 pass
+
+    def _lose(
+        self, transaction: TransactionId, destination: ResponseAddress | SentBy | None, now: float
+    ) -> None:
+        if destination is None:
+            self._forwarder.path_lost(transaction, now)
+        else:
+            self._way_back.lost(transaction, destination, now)
 
     def _answer_badly(self, request: Request, path: Path, reason: str) -> None:
         status = 505 if is_other_version(request) else 400
@@ -221,21 +237,16 @@ class Proxy:
         uri = routed.request.uri
         if isinstance(uri, SipUri) and self._desk.identity.is_ours(uri):
             return
+        contact = Contact(uri, flow=_flow_of(routed, path))
         branch = branch_for(self._desk.random(8), received)
-
-        def send(found: list[Contact] | Rejection, at: float) -> None:
-            if not isinstance(found, Rejection):
-                self._one_way.send(routed.request, found[0], branch, at)
-
-        if isinstance(uri, SipUri) and uri.has_parameter("gr") and self._is_for_us(routed.request):
-            self._callees.find(uri, send, now)
-        else:
-            send([Contact(uri, flow=_flow_of(routed, path))], now)
+        self._one_way.send(routed.request, contact, branch, now)
 
     # ── requests (§16.3 to §16.5) ───────────────────────────────────────────────────────────────
 
     def _receive_request(self, event: RequestReceived, now: float) -> None:
         request = event.request
+        if event.path.transport.is_reliable:
+            self._flows.advertised(event.path, request)
         received = fingerprint(request)
         incoming = Incoming(event.transaction, request, event.path, received, self._size)
         beyond = self._settings.bounds.judge(request)
@@ -271,7 +282,7 @@ class Proxy:
             return
         if isinstance(uri, SipUri) and not routed.request.headers.has("Route"):
             if request.method == "REGISTER" and self._settings.serves(uri.host):
-                self._registering.register(incoming, request, now)
+                self._register(incoming, request, now)
                 return
             if uri.user is None and self._desk.identity.is_ours(uri):
                 self._answer_for_ourselves(incoming, now)
@@ -308,24 +319,32 @@ class Proxy:
         request = routed.request
         uri = request.uri
         flow = _flow_of(routed, incoming.path)
-        # A GRUU is looked up within a dialog too: the flow that it began on may be gone.
-        is_gruu = isinstance(uri, SipUri) and uri.has_parameter("gr")
-        if (flow is None or is_gruu) and self._is_for_us(request) and isinstance(uri, SipUri):
-            self._callees.find(
-                uri, lambda found, at: self._found(incoming, request, found, at), now
+        if flow is None and self._is_for_us(request) and isinstance(uri, SipUri):
+            address = str(_sip(uri.address_of_record()))
+            self._desk.ask(
+                lambda number: FindBindings(number, address),
+                lambda found, at: self._found_bindings(incoming, request, address, found, at),
+                now,
             )
             return
         self._forwarder.forward(incoming, request, [Contact(uri, flow=flow)], now)
 
-    def _found(
+    def _found_bindings(
         self,
         incoming: Incoming,
         request: Request,
-        contacts: list[Contact] | Rejection,
+        address: str,
+        found: ProxyResult | Failure,
         now: float,
     ) -> None:
-        if isinstance(contacts, Rejection):
-            self._reject(incoming, contacts, now)
+        if isinstance(found, Failure):
+            self._fail(incoming, "The location service", found, now)
+            return
+        assert isinstance(found, tuple)  # noqa: S101 - the contract of FindBindings
+        bindings = [one for one in found if isinstance(one, Binding)]
+        contacts = contacts_of(address, bindings, self._edge)
+        if not contacts:
+            self._desk.reject(incoming, 480, now)
         elif self._settings.redirect:
             fields = [HeaderField.of(CONTACT, NameAddress(one.uri)) for one in contacts]
             self._desk.reject(incoming, 302, now, fields=fields)
@@ -337,15 +356,65 @@ class Proxy:
         if incoming.request.method != "OPTIONS":
             self._desk.reject(incoming, 404, now)
             return
-        fault = unsupported(incoming.request)
-        if fault is not None:
-            self._reject(incoming, fault, now)
-            return
         fields = [
             HeaderField.of(ALLOW, *ALLOWED_METHODS),
             HeaderField.of(SUPPORTED, *sorted(SUPPORTED_EXTENSIONS)),
         ]
         self._desk.reject(incoming, 200, now, fields=fields)
+
+    # ── registrations ───────────────────────────────────────────────────────────────────────────
+
+    def _register(self, incoming: Incoming, request: Request, now: float) -> None:
+        to = address_of_record(request)
+        if to is None or not self._settings.serves(to.host) or to.user is None:
+            self._desk.reject(incoming, 404, now)  # §10.3 step 5
+            return
+        if self._authentication.is_needed(incoming.path):
+            self._prover.require(
+                incoming,
+                to,
+                Role.REGISTRAR,
+                lambda at: self._change_bindings(incoming, request, to, at),
+                now,
+            )
+        else:
+            self._change_bindings(incoming, request, to, now)
+
+    def _change_bindings(
+        self, incoming: Incoming, request: Request, to: SipUri, now: float
+    ) -> None:
+        try:
+            registration = read_registration(
+                request, self._settings.registration, incoming.path, self._edge
+            )
+        except MalformedMessage as error:
+            registration = Rejection(400, str(error))
+        if isinstance(registration, Rejection):
+            self._reject(incoming, registration, now)
+            return
+        address, asked = str(_sip(to)), registration
+        self._desk.ask(
+            lambda number: UpdateBindings(number, address, asked),
+            lambda outcome, at: self._registered(incoming, address, outcome, at),
+            now,
+        )
+
+    def _registered(
+        self, incoming: Incoming, address: str, outcome: ProxyResult | Failure, now: float
+    ) -> None:
+        if isinstance(outcome, Accepted):
+            response = accepted(incoming.request, outcome.bindings, now + self._offset)
+            self._desk.respond(incoming, response, now, by_us=True)
+            self._lost.registered(address, incoming.path, outcome.bindings)
+            self._desk.events.append(BindingsChanged(address, outcome.bindings))
+        elif isinstance(outcome, Refused):
+            fields = [retry_later(self._desk.random)] if outcome.status == 503 else []
+            self._desk.reject(incoming, outcome.status, now, reason=outcome.reason, fields=fields)
+        elif isinstance(outcome, Failure):
+            self._fail(incoming, "The location service", outcome, now)
+
+    def _fail(self, incoming: Incoming, what: str, failure: Failure, now: float) -> None:
+        self._reject(incoming, unavailable(what, failure, self._desk.random), now)
 
     def _reject(self, incoming: Incoming, fault: Rejection, now: float) -> None:
         self._desk.reject(incoming, fault.status, now, reason=fault.reason, fields=fault.fields)
@@ -375,3 +444,8 @@ def _was_let_in(incoming: Incoming, routed: Preprocessed) -> bool:
     to = incoming.request.headers.get(TO)
     is_within_dialog = to is not None and to.tag is not None
     return is_within_dialog or _flow_of(routed, incoming.path) is not None
+
+
+def _sip(uri: SipUri) -> SipUri:
+    # sip and sips name one user (RFC 3261 §19.1, RFC 5630 §3.3).
+    return replace(uri, scheme=Scheme.SIP)

@@ -6,15 +6,16 @@ from natkit.address import Address, IPNetwork
 from natkit.errors import MisuseError
 from natkit.machine import Transport
 from natkit.sip.digest import Algorithm
+from natkit.sip.flows import ConnectionReuse
 from natkit.sip.grammar import domain_name
 from natkit.sip.registry import DEFAULT_PORTS
 from natkit.sip.transactions import SipTiming
 from sip_proxy.guesses import GuessSettings
+from sip_proxy.keeping import KeepAliveSettings
 from sip_proxy.location import RegistrationLimits
 from sip_proxy.message_bounds import MessageBounds
 from sip_proxy.outbound import OutboundSettings
 from sip_proxy.sources import SourceSettings
-from sip_proxy.trace.recorder import RecorderSettings
 from sipdns.outliers import OutlierLimits
 
 __all__ = ["Listener", "Settings"]
@@ -62,6 +63,9 @@ class Settings:
     algorithms: tuple[Algorithm, ...] = tuple(Algorithm)
     """What challenges offer, in this order: a client takes the first that it knows (RFC 8760)."""
     trusted: tuple[IPNetwork, ...] = ()
+    trusted_domains: frozenset[str] = frozenset()
+    """Requests need no credentials on a connection whose peer proved by its certificate that it
+    speaks for one of these (RFC 5922 §7.2)."""
     record_route: bool = True
     redirect: bool = False
     """Answer by 302 with the contacts in place of forwarding."""
@@ -74,10 +78,11 @@ class Settings:
     """For how long servers that failed are tried last."""
     max_breadth: int = 60
     """Branches at once of one request, with all that they fork into (RFC 5393 §5.3.3)."""
+    reuse: ConnectionReuse = field(default_factory=ConnectionReuse)
+    keep_alive: KeepAliveSettings = field(default_factory=KeepAliveSettings)
     sources: SourceSettings = field(default_factory=SourceSettings)
     guesses: GuessSettings = field(default_factory=GuessSettings)
     bounds: MessageBounds = field(default_factory=MessageBounds)
-    recorder: RecorderSettings = field(default_factory=RecorderSettings)
     largest_transactions: int = 100_000
     largest_pending: int = 10_000
     """Requests that wait for a lookup at a time."""

@@ -341,7 +341,12 @@ class StreamConnections:
         if path in self._connections or (accept is not None and not accept(path)):
             return None
         self._connections[path] = connection
+        if accept is not None:
+            self.accepted(path)
         return path
+
+    def accepted(self, path: Path) -> None:
+        """A connection was accepted, for what is put beneath to look at before anything comes."""
 
     # ── sending and closing ─────────────────────────────────────────────────────────────────────
 

@@ -138,6 +138,7 @@ class TlsConnections(StreamConnections):
     Makes connections as ``client`` says and accepts them with the context ``server``; either may be
     left out, and ``server`` replaced for the handshakes that begin later.  A connection exists once
     its handshake is done; connecting and shaking hands have ``connect_timeout`` seconds each.
+    ``on_accepted`` is told of each that was accepted, before anything that comes on it.
     """
 
     speaks: ClassVar[Transport] = Transport.TLS
@@ -148,10 +149,12 @@ class TlsConnections(StreamConnections):
         *,
         client: TlsClient | None = None,
         server: ssl.SSLContext | None = None,
+        on_accepted: Callable[[Path, TlsSession], None] | None = None,
         connect_timeout: float = CONNECT_TIMEOUT,
         proxy: Proxy | None = None,
     ) -> None:
         super().__init__(framing, connect_timeout=connect_timeout, proxy=proxy)
+        self._on_accepted = on_accepted
         self._client = client
         self.server = server
 
@@ -165,6 +168,11 @@ class TlsConnections(StreamConnections):
                 self.close_path(path)
                 raise
         return path
+
+    def accepted(self, path: Path) -> None:
+        """A connection was accepted, its handshake done."""
+        if self._on_accepted is not None:
+            self._on_accepted(path, self.session(path))
 
     def session(self, path: Path) -> TlsSession:
         """What the handshake on ``path`` agreed on; MisuseError when there is no connection."""
@@ -247,6 +255,9 @@ _ENCODING_DER = 2
 
 def _chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
     """The peer's certificates, whether or not they are good."""
+    if tls.getpeercert(binary_form=True) is None:
+        # A client that has none; the ssl module would give a chain of nothing.
+        return ()
     if sys.version_info >= (3, 13):
         return tuple(tls.get_unverified_chain())
     source = cast("_ChainSource", getattr(tls, "_sslobj"))  # noqa: B009 - unknown to typeshed

@@ -78,11 +78,13 @@ class Via:
         *,
         port: int | None = None,
         rport: bool = True,
+        alias: bool = False,
     ) -> Self:
         """The Via of a request of ours; by default it asks to be answered at its source.
 
-        ``sent_by`` is an Address, or a host name to which ``port`` belongs.  MisuseError when a
-        part cannot stand in a Via.
+        ``sent_by`` is an Address, or a host name to which ``port`` belongs.  ``alias`` offers the
+        connection for requests of the other side (RFC 5923 §5).  MisuseError when a part cannot
+        stand in a Via.
         """
         if isinstance(sent_by, Address):
             host, port = sent_by.host.partition("%")[0], sent_by.port
@@ -93,6 +95,8 @@ class Via:
         parameters = [HeaderParameter("branch", branch)]
         if rport:
             parameters.append(HeaderParameter("rport"))
+        if alias:
+            parameters.append(HeaderParameter("alias"))
         try:
             read_host(host)
         except MalformedMessage as error:
@@ -151,6 +155,11 @@ class Via:
         """The port from which the next hop saw the request come, once that hop filled it in."""
         text = self._text("rport")
         return None if not text else int(text)
+
+    @property
+    def wants_alias(self) -> bool:
+        """Whether the sender takes requests on the connection that this came on (RFC 5923 §5)."""
+        return self._parameter("alias") is not None
 
     @property
     def maddr(self) -> str | None:

@@ -10,8 +10,6 @@ from natkit.server.certificates import CertificateFiles
 from natkit.server.config.tables import Table
 from natkit.server.config.values import HostName
 from sip_proxy.config.values import Listen
-from sip_proxy.shell.securing import TlsSettings
-from sip_proxy.shell.streams import StreamSettings
 
 __all__ = ["Listeners"]
 
@@ -34,13 +32,10 @@ class Listeners(Table):
     def _check(self) -> Self:
         if (self.certificate is None) != (self.key is None):
             raise MisuseError("certificate and key go together (--certificate, --key)")
-        secure = next((each for each in self.listen or () if each.is_secure), None)
-        if secure is not None and self.certificate is None:
-            raise MisuseError(f"{secure} needs a certificate and its key (--certificate, --key)")
         return self
 
-    def streams(self) -> StreamSettings:
-        """How connections are made secure."""
+    def files(self) -> CertificateFiles | None:
+        """The certificate, if there is one."""
         if self.certificate is None or self.key is None:
-            return StreamSettings()
-        return StreamSettings(TlsSettings((CertificateFiles(self.certificate, self.key),)))
+            return None
+        return CertificateFiles(self.certificate, self.key)

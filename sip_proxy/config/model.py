@@ -9,12 +9,14 @@ from pydantic import model_validator
 
 from natkit.errors import MisuseError
 from natkit.server.config.tables import Table
-from sip_proxy.config.flows import Flows
+from sip_proxy.config.connections import Connections
 from sip_proxy.config.listeners import Listeners
 from sip_proxy.config.policy import Limits, Policy, Registrations, Timers
+from sip_proxy.config.tls import Tls
 from sip_proxy.config.users import Users
 from sip_proxy.config.values import Domain
 from sip_proxy.settings import Listener, Settings
+from sip_proxy.shell.streams import StreamSettings
 
 __all__ = ["Config"]
 
@@ -28,10 +30,11 @@ class Config(Table):
     domains: tuple[Domain, ...] = ()
     """The domains whose proxy and registrar this is, like ``example.org``."""
     listeners: Listeners = Listeners()
+    tls: Tls = Tls()
+    connections: Connections = Connections()
     users: Users = Users()
     policy: Policy = Policy()
     registrations: Registrations = Registrations()
-    flows: Flows = Flows()
     timers: Timers = Timers()
     limits: Limits = Limits()
 
@@ -41,7 +44,19 @@ class Config(Table):
             _, at, domain = name.rpartition("@")
             if at and domain.lower() not in self.domains:
                 raise MisuseError(f"users.passwords: {name!r} is of no domain that is served")
+        secure = next((each for each in self.listeners.listen or () if each.is_secure), None)
+        if secure is not None and not self.streams().tls.certificates:
+            raise MisuseError(f"{secure} needs a certificate and its key (--certificate, --key)")
         return self
+
+    def streams(self) -> StreamSettings:
+        """What the shell is told of connections."""
+        connections = self.connections
+        return StreamSettings(
+            self.tls.settings(self.listeners.files()),
+            origins=connections.websocket_origins,
+            connect_timeout=connections.connect_timeout,
+        )
 
     def settings(self, listeners: Sequence[Listener]) -> Settings:
         """What the machine is told, once the listeners are bound."""
@@ -51,10 +66,12 @@ class Config(Table):
             domains=frozenset(self.domains),
             timing=self.timers.timing(),
             registration=self.registrations.limits(),
-            outbound=self.flows.outbound(),
             authenticate=self.users.authenticate,
             algorithms=self.users.algorithms,
             trusted=self.policy.trusted,
+            trusted_domains=frozenset(self.tls.trusted_domains),
+            reuse=self.connections.reused(),
+            keep_alive=self.connections.keep_alives(),
             record_route=self.policy.record_route,
             redirect=self.policy.redirect,
             recurse=self.policy.recurse,

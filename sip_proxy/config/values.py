@@ -16,9 +16,8 @@ from natkit.sip.digest import Algorithm
 from natkit.sip.grammar import numeric_host
 from natkit.stun.credentials import opaque_string
 from sip_proxy.shell.listening import ListenAddress
-from sip_proxy.shell.stores.opening import KINDS, LOCATIONS
 
-__all__ = ["DigestAlgorithm", "Domain", "Listen", "LocationUrl", "Password", "ReadyKeys"]
+__all__ = ["DigestAlgorithm", "Domain", "Listen", "Password", "ReadyKeys"]
 
 _ALGORITHMS = {each.value.lower(): each for each in Algorithm}
 
@@ -69,14 +68,6 @@ def _password(value: object) -> str | ReadyKeys:
             )
 
 
-def _location(value: object) -> str:
-    url = read_secret(value)
-    if url.partition(":")[0] not in LOCATIONS:
-        # The text may hold a password, so it is not repeated.
-        raise MisuseError(f"registrations are kept in {KINDS}")
-    return url
-
-
 def _key(algorithm: Algorithm, value: object) -> bytes:
     # What is wrong is said without the key.
     try:
@@ -93,5 +84,4 @@ def _key(algorithm: Algorithm, value: object) -> bytes:
 DigestAlgorithm = Annotated[Algorithm, BeforeValidator(_algorithm)]
 Domain = Annotated[str, BeforeValidator(_domain)]
 Listen = Annotated[ListenAddress, BeforeValidator(_listen_address)]
-LocationUrl = Annotated[str, BeforeValidator(_location)]
 Password = Annotated[str | ReadyKeys, BeforeValidator(_password)]

@@ -11,8 +11,10 @@ from typing import Final, assert_never
 from natkit.aio.driver import Driver
 from natkit.aio.udp import DatagramSockets
 from natkit.errors import NatkitError
-from natkit.locate import Locator, Target
+from natkit.keepalive import SendPing
+from natkit.locate import Target
 from natkit.machine import ClosePath, Failure, Path, Transport
+from natkit.sip.via import SentBy
 from sip_proxy.config.policy import Limits
 from sip_proxy.events import (
     Answered,
@@ -20,6 +22,7 @@ from sip_proxy.events import (
     Dropped,
     FindBindings,
     FindCredential,
+    FindSender,
     FindServers,
     GuessesStopped,
     OpenFlow,
@@ -29,6 +32,7 @@ from sip_proxy.events import (
 )
 from sip_proxy.proxy import Proxy
 from sip_proxy.settings import Settings
+from sip_proxy.shell.finding import Locator
 from sip_proxy.shell.listening import Bound
 from sip_proxy.shell.stores import Location, MemoryLocation
 from sip_proxy.shell.streams import Streams, StreamSettings
@@ -96,8 +100,13 @@ class RunningProxy:
             if each.listener.transport is Transport.UDP:
                 datagrams.adopt(each.socket)
         self._datagrams = datagrams
-        self.streams = Streams(Admitted(limits), streams or StreamSettings())
-        machine = Proxy(
+        self.streams = Streams(
+            Admitted(limits),
+            streams or StreamSettings(),
+            on_identified=self._on_identified,
+            on_pong=self._on_pong,
+        )
+        self._machine = machine = Proxy(
             settings,
             key=os.urandom(KEY_LENGTH) if key is None else key,
             random=os.urandom,
@@ -138,6 +147,10 @@ class RunningProxy:
                 )
             case FindServers(number, uri):
                 self._spawn(self._find(number, uri))
+            case FindSender(number, sent_by):
+                self._spawn(self._find_sender(number, sent_by))
+            case SendPing(path, payload):
+                self.streams.ping(path, payload)
             case OpenFlow(number, target):
                 self._spawn(self._open(number, target))
             case ClosePath():
@@ -154,6 +167,13 @@ class RunningProxy:
             found = Failure(str(error))
         self._driver.answer(number, found)
 
+    async def _find_sender(self, number: int, sent_by: SentBy) -> None:
+        try:
+            found: Sequence[Target] | Failure = tuple(await self._locator.locate_response(sent_by))
+        except NatkitError as error:
+            found = Failure(str(error))
+        self._driver.answer(number, found)
+
     async def _open(self, number: int, target: Target) -> None:
         try:
             path = await self.streams.open(target)
@@ -162,6 +182,12 @@ class RunningProxy:
             return
         self._driver.answer(number, path)
         self.streams.start(path)
+
+    def _on_identified(self, path: Path, domains: frozenset[str]) -> None:
+        self._driver.tell(self._machine.identified, path, domains)
+
+    def _on_pong(self, path: Path, payload: bytes) -> None:
+        self._driver.tell(self._machine.pong, path, payload)
 
     async def _forget_expired(self) -> None:
         while True:

@@ -42,7 +42,7 @@ class Securing:
     """
 
     def __init__(self, settings: TlsSettings) -> None:
-        self._verify = settings.verify
+        self.verify = settings.verify
         self.certificates = tuple([read_certificate(each) for each in settings.certificates])
         self.tls = self._server(settings, settings.client_trust)
         self.wss = self._server(settings, None)
@@ -59,9 +59,20 @@ class Securing:
     def client(self, domain: str) -> TlsClient:
         """How to connect to a server whose certificate must be for the SIP domain ``domain``."""
         name = domain if domain and numeric_host(domain) is None else None
-        if not self._verify:
+        if not self.verify:
             return TlsClient(name, self._client)
         return TlsClient(name, self._client, lambda session: _check(session, domain))
+
+    def domains_of(self, session: TlsSession) -> frozenset[str]:
+        """For which domains a peer speaks whose certificate we asked for and believe."""
+        if not session.certificates:
+            return frozenset()
+        try:
+            names = CertificateNames.from_der(session.certificates[0])
+            domains = [one.domain for one in names.identities()]
+            return frozenset([one for one in domains if check_certificate(names, one).matches])
+        except (MalformedMessage, MisuseError):
+            return frozenset()
 
     def _server(self, settings: TlsSettings, trust: FilePath | None) -> ssl.SSLContext | None:
         contexts = [

@@ -10,7 +10,7 @@ from natkit.address import Address
 from natkit.aio.accepting import Admission, StreamListener
 from natkit.aio.driver import Inputs
 from natkit.aio.tcp import StreamConnections
-from natkit.aio.tls import TlsConnections
+from natkit.aio.tls import TlsConnections, TlsSession
 from natkit.aio.websocket import Chunks, WebSocketConnections
 from natkit.errors import MisuseError, UnreachableError
 from natkit.locate import Target
@@ -44,20 +44,34 @@ class Streams:
 
     Connections that come are kept by transport.  Each that we make has a carrier to itself, for
     each asks for another name; and their keep-alives differ: who connected sends the pings
-    (RFC 5626 §3.5.1).
+    (RFC 5626 §3.5.1).  ``on_identified`` is told the domains that the peer of a connection speaks
+    for by its certificate, before anything else of it.
     """
 
-    def __init__(self, admission: Admission, settings: StreamSettings) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        settings: StreamSettings,
+        *,
+        on_identified: Callable[[Path, frozenset[str]], None],
+        on_pong: Callable[[Path, bytes], None],
+    ) -> None:
+        self._on_identified = on_identified
+        self._on_pong = on_pong
         self._admission = admission
         self._connect_timeout = settings.connect_timeout
-        self._tls = TlsConnections(_FROM_CLIENTS)
+        self._tls = TlsConnections(_FROM_CLIENTS, on_accepted=self._identify)
         self._beneath_wss = TlsConnections(Chunks)
         origins = settings.origins
         self._come: dict[Transport, _Carrier] = {
             Transport.TCP: StreamConnections(_FROM_CLIENTS),
             Transport.TLS: self._tls,
-            Transport.WS: WebSocketConnections(StreamConnections(Chunks), origins=origins),
-            Transport.WSS: WebSocketConnections(self._beneath_wss, origins=origins),
+            Transport.WS: WebSocketConnections(
+                StreamConnections(Chunks), origins=origins, on_pong=on_pong
+            ),
+            Transport.WSS: WebSocketConnections(
+                self._beneath_wss, origins=origins, on_pong=on_pong
+            ),
         }
         self._made: dict[Path, _Carrier] = {}
         self._ending: set[asyncio.Task[None]] = set()
@@ -121,7 +135,14 @@ class Streams:
                 raise UnreachableError(f"no connection to {target.address} in time") from None
             raise
         self._made[path] = carrier
+        if isinstance(carrier, TlsConnections) and self._securing.verify:
+            self._identify(path, carrier.session(path))
         return path
+
+    def _identify(self, path: Path, session: TlsSession) -> None:
+        domains = self._securing.domains_of(session)
+        if domains:
+            self._on_identified(path, domains)
 
     def _carrier_to(self, target: Target) -> _Carrier:
         match target.transport:
@@ -130,15 +151,19 @@ class Streams:
             case Transport.TLS:
                 return self._tls_to(target, _FROM_SERVERS)
             case Transport.WS:
-                return WebSocketConnections(StreamConnections(Chunks), host=_web_host(target))
+                return self._websocket_to(target, StreamConnections(Chunks))
             case Transport.WSS:
-                return WebSocketConnections(self._tls_to(target, Chunks), host=_web_host(target))
+                return self._websocket_to(target, self._tls_to(target, Chunks))
             case other:
                 raise UnreachableError(f"cannot connect to {target.address} over {other.upper()}")
 
     def _tls_to(self, target: Target, framing: Callable[[], StreamFraming]) -> TlsConnections:
         client = self._securing.client(target.tls_name or target.host)
         return TlsConnections(framing, client=client)
+
+    def _websocket_to(self, target: Target, beneath: StreamConnections) -> WebSocketConnections:
+        host = target.tls_name or target.host
+        return WebSocketConnections(beneath, host=host, on_pong=self._on_pong)
 
     def start(self, path: Path) -> None:
         """Begin to deliver what arrives on a connection that :meth:`open` made."""
@@ -147,6 +172,12 @@ class Streams:
     def send(self, transmit: Transmit) -> None:
         """Write a message; one for a connection that is gone is dropped."""
         self._carrier(transmit.path).send(transmit)
+
+    def ping(self, path: Path, payload: bytes) -> None:
+        """Send a WebSocket's ping; ``on_pong`` is told of the answer."""
+        carrier = self._carrier(path)
+        if isinstance(carrier, WebSocketConnections):
+            carrier.ping(path, payload)
 
     def close_path(self, path: Path) -> None:
         """Close a connection after what was sent on it."""
@@ -183,7 +214,3 @@ class _Forgetting:
         """A connection of ours ended."""
         self._carriers.pop(path, None)
         self._inputs.disconnected(path)
-
-
-def _web_host(target: Target) -> str:
-    return target.tls_name or target.host

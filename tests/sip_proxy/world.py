@@ -52,9 +52,11 @@ from natkit.sip.transactions import (
     TransactionSettings,
 )
 from natkit.sip.transactions.timing import SipTiming
+from natkit.sip.via import SentBy
 from sip_proxy.events import (
     FindBindings,
     FindCredential,
+    FindSender,
     FindServers,
     OpenFlow,
     ProxyEvent,
@@ -152,10 +154,16 @@ class ProxyHost:
                 self.shell.answer(number, self._unless_down(outcome))
             case FindServers(number, uri):
                 self.shell.answer(number, self._find(uri))
+            case FindSender(number, sent_by):
+                self.shell.answer(number, self._sender(sent_by))
             case OpenFlow(number, target):
                 self.shell.connect(Connect(number, target.transport, None, target.address))
             case _:
                 self.facts.append(event)
+
+    def _sender(self, sent_by: SentBy) -> Sequence[Target] | Failure:
+        port = "" if sent_by.port is None else f":{sent_by.port}"
+        return self._find(f"sip:{sent_by.host}{port};transport={sent_by.transport}")
 
     def _unless_down(self, result: ProxyResult) -> ProxyResult | Failure:
         if isinstance(self.location_is_down, Failure):

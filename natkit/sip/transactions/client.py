@@ -58,7 +58,7 @@ class ClientTransaction:
         self._outlet.end(self.token)
 
     def _time_out(self) -> None:
-        self._outlet.emit(TimedOut(self.token))
+        self._outlet.emit(TimedOut(self.token, self.path))
         self.terminate()
 
     def _send(self) -> None:

@@ -1,6 +1,6 @@
 """What the transactions tell their user (the TU of RFC 3261 §5)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from natkit.machine import Path
 from natkit.sip.message import Request, Response
@@ -45,9 +45,13 @@ class ResponseReceived:
 
 @dataclass(frozen=True, slots=True)
 class TimedOut:
-    """Nobody answered our request in time (timer B or F); the transaction is over."""
+    """Nobody answered our request in time (timer B or F); the transaction is over.
+
+    ``path`` is what it was sent on.
+    """
 
     transaction: TransactionId
+    path: Path | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

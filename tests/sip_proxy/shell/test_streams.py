@@ -192,10 +192,16 @@ async def _shown(address: tuple[str, int], context: ssl.SSLContext, name: str | 
     return str(value)
 
 
+def _unheard() -> Streams:
+    return Streams(
+        Admitted(), StreamSettings(), on_identified=lambda *_: None, on_pong=lambda *_: None
+    )
+
+
 async def test_a_listener_of_tls_without_a_certificate_is_an_error() -> None:
     (bound,) = open_listeners([ListenAddress.parse("wss:127.0.0.1:0")])
     with bound.socket, pytest.raises(MisuseError, match="a listener of wss needs a certificate"):
-        Streams(Admitted(), StreamSettings()).listen([bound])
+        _unheard().listen([bound])
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from natkit.sip.kinds import (
 from natkit.sip.registry import DEFAULT_PORTS
 from natkit.sip.transactions import (
     AckReceived,
+    Dropped,
     PathLost,
     RequestReceived,
     ResponseReceived,
@@ -44,6 +45,7 @@ from natkit.sip.transactions import (
     TransactionSettings,
 )
 from natkit.sip.uri import parse_absolute_uri
+from natkit.sip.via import SentBy
 from natkit.stun.demux import is_stun
 from sip_proxy.settings import Settings
 from sip_proxy.shell.listening import ListenAddress, open_listeners
@@ -76,6 +78,10 @@ class Names:
         port = parsed.port or DEFAULT_PORTS[transport]
         return (Target(transport, Address.of(str(parsed.address), port), parsed.host, parsed.host),)
 
+    async def locate_response(self, sent_by: SentBy) -> Sequence[Target]:
+        port = "" if sent_by.port is None else f":{sent_by.port}"
+        return await self.locate(f"sip:{sent_by.host}{port};transport={sent_by.transport}")
+
 
 class Served:
     """A proxy that serves."""
@@ -86,6 +92,12 @@ class Served:
         self.proxy = proxy
         self.addresses = addresses
         self.names = names
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for something that nobody is told of."""
+        async with asyncio.timeout(LIMIT):
+            while not holds():  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.005)
 
 
 @contextlib.asynccontextmanager
@@ -152,6 +164,7 @@ class Agent:
         self.acks: list[Request] = []
         self.news = asyncio.Event()
         self.is_cut = False
+        self.dropped: list[str] = []
         self.heard: list[bytes] = []
         """What came and was no message: keep-alives."""
         self._machine = _Layer(self)
@@ -215,9 +228,11 @@ class Agent:
         field_ = HeaderField.of(CONTACT, contact)
         return self.send("REGISTER", f"sip:{DOMAIN}", field_, to=f"<{self.uri}>")
 
-    def call(self, uri: str, *fields: HeaderField, body: bytes = b"") -> Pending:
+    def call(
+        self, uri: str, *fields: HeaderField, via: Via | None = None, body: bytes = b""
+    ) -> Pending:
         contact = HeaderField.of(CONTACT, NameAddress.parse(f"<{self.contact}>"))
-        return self.send("INVITE", uri, contact, *fields, body=body)
+        return self.send("INVITE", uri, contact, *fields, via=via, body=body)
 
     async def got(self, method: str, count: int = 1) -> RequestReceived:
         """The ``count``-th request of that method that came."""
@@ -231,8 +246,12 @@ class Agent:
 
     async def cut(self) -> None:
         """Wait until the connection is gone."""
+        await self.until(lambda: self.is_cut)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for what an event of this agent brings about."""
         async with asyncio.timeout(LIMIT):
-            while not self.is_cut:
+            while not holds():
                 self.news.clear()
                 await self.news.wait()
 
@@ -261,6 +280,8 @@ class Agent:
                 self._sent[transaction].done.set_result("path lost")
             case AckReceived(request, _):
                 self.acks.append(request)
+            case Dropped(_, reason):
+                self.dropped.append(reason)
             case _:
                 pass
         self.news.set()
@@ -287,6 +308,11 @@ class _Layer(Transactions):
 
 
 _NO_CONTENT = HeaderField.of(CONTENT_LENGTH, 0)
+
+
+def silent(_: Request) -> Sequence[int]:
+    """Answer nothing: the test does."""
+    return ()
 
 
 def accept(_: Request) -> Sequence[int]:
