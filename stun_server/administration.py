@@ -7,13 +7,14 @@ are those of the moment, also of sessions that go on.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from pydantic import TypeAdapter
 
 from natkit.machine import Transport
+from natkit.server.reports import Drain, Reload
 
 __all__ = [
     "DRAIN",
@@ -24,10 +25,8 @@ __all__ = [
     "AllocationCount",
     "CertificateStatus",
     "Descriptors",
-    "Drain",
     "ListenerStatus",
     "Phase",
-    "Reload",
     "Session",
     "Status",
     "StoreStatus",
@@ -123,16 +122,6 @@ class WorkerStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Drain:
-    """A drain under way: Unix times of its beginning, and of its end at the latest."""
-
-    since: float
-    until: float
-    sessions: int
-    """How many are left."""
-
-
-@dataclass(frozen=True, slots=True)
 class Status:
     """How the server fares.
 
@@ -192,20 +181,6 @@ class Session:
     permissions: int
     channels: int
     traffic: Traffic
-
-
-@dataclass(frozen=True, slots=True)
-class Reload:
-    """What became of a reload.
-
-    ``error`` says why nothing was changed, None that the configuration counts.  ``changed`` are the
-    options with another value than before, as ``table.option``, ``needs_restart`` those of them
-    that count only after a restart.
-    """
-
-    error: str | None = None
-    changed: tuple[str, ...] = ()
-    needs_restart: tuple[str, ...] = field(default=())
 
 
 class Administration(Protocol):

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from natkit.machine import Transport
-from stun_server.administration import AllocationCount, Drain, Phase, Status, Traffic
+from natkit.server.reports import Drain
+from stun_server.administration import AllocationCount, Phase, Status, Traffic
 
 __all__ = ["combined", "combined_drain"]
 

@@ -18,6 +18,7 @@ from natkit.server.admin.guard import Access, Guard
 from natkit.server.admin.listener import HttpListener
 from natkit.server.admin.rules import Rules, is_loopback
 from natkit.server.admin.sessions import Sessions
+from natkit.server.log import Logger
 from stun_server.admin import credentials
 from stun_server.admin.connectivity import ConnectivityTest
 from stun_server.admin.credentials import CredentialEndpoint
@@ -26,7 +27,6 @@ from stun_server.admin.issuing import Issuer, uris_of
 from stun_server.admin.pages import OPEN_PATHS, SIGN_IN, OperatorPages, public_application
 from stun_server.administration import Administration, CertificateStatus
 from stun_server.config import Config
-from stun_server.shell.log import Logger
 from stun_server.shell.users import Signing
 
 __all__ = ["AdminHttp"]

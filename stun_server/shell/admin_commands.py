@@ -8,18 +8,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from natkit.errors import ConfigError, MisuseError, UnreachableError
 from natkit.server.admin_socket import AdminSocket, Handler, ask
+from natkit.server.log import Logger
+from natkit.server.reports import Drain, Reload
 from stun_server.administration import (
     DRAIN,
     RELOAD,
     SESSIONS,
     STATUS,
     Administration,
-    Drain,
-    Reload,
     Session,
     Status,
 )
-from stun_server.shell.log import Logger
 
 __all__ = ["SOCKET", "SocketAdministration", "handlers", "open_socket"]
 

@@ -15,14 +15,14 @@ import natkit
 from natkit.address import Family
 from natkit.machine import Transport
 from natkit.relay.plane import Counters
+from natkit.server.draining import Draining
+from natkit.server.reports import Drain, Reload
 from stun_server.administration import (
     AllocationCount,
     CertificateStatus,
     Descriptors,
-    Drain,
     ListenerStatus,
     Phase,
-    Reload,
     Session,
     Status,
     StoreStatus,
@@ -35,7 +35,6 @@ from stun_server.allocations import Allocation
 from stun_server.service import Server
 from stun_server.shell.certificates import Certificates
 from stun_server.shell.directory import Directory
-from stun_server.shell.draining import Draining
 from stun_server.shell.listening import Listener
 from stun_server.shell.tcp_relaying import Relayed
 

@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from natkit.server.amounts import count
+from natkit.server.log import Logger
+from natkit.server.reports import Drain
 from natkit.server.service_manager import ServiceManager
-from stun_server.administration import Administration, Drain
+from stun_server.administration import Administration
 from stun_server.shell.admin_commands import open_socket
-from stun_server.shell.amounts import count
-from stun_server.shell.log import Logger
 
 __all__ = ["Attendants", "attended"]
 

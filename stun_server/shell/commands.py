@@ -8,12 +8,13 @@ import typer
 
 from natkit.cli.entry import VersionOption, application, console
 from natkit.errors import ConfigError
+from natkit.server import log
+from natkit.server.event_loop import run_loop
 from natkit.stun.registry import DEFAULT_PORT
 from stun_server.config import Flag, contents, validated
 from stun_server.shell import (
     accounts,
     directory,
-    log,
     operating,
     quickstart,
     running,
@@ -22,7 +23,7 @@ from stun_server.shell import (
     supervising,
     token_command,
 )
-from stun_server.shell.event_loop import run_loop
+from stun_server.shell.log import EVERY_LINE
 
 __all__ = ["app"]
 
@@ -195,7 +196,7 @@ def serve(
         return
     data = options.data_dir or state.default_data_dir()
     keys = state.load_keys(data)
-    logger = log.configure(options.log.level, as_json=options.log.as_json)
+    logger = log.configure(options.log.level, as_json=options.log.as_json, every_line=EVERY_LINE)
     if options.workers() > 1:
         # It moves no packets; and uvloop starts no process in a group of its own.
         asyncio.run(supervising.supervise(written, keys, logger, data, read))
@@ -218,7 +219,7 @@ def try_out(
     """Try it: a server on loopback, with a user made up and a command that tests it."""
     account = quickstart.Account.generate()
     options = quickstart.configuration(port, account, admin)
-    logger = log.configure("warning", as_json=False)
+    logger = log.configure("warning", as_json=False, every_line=EVERY_LINE)
 
     def show(server: running.RunningServer) -> None:
         page = server.http.url if server.http is not None else None

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from natkit.address import Address
 from natkit.machine import Path, Transport
 from natkit.server.envelope import Vocabulary
-from stun_server.administration import Drain, Reload, Session, Status
+from natkit.server.reports import Drain, Reload
+from stun_server.administration import Session, Status
 from stun_server.handover import Snapshot
 from stun_server.shell.shared_memory import Descriptors
 from stun_server.shell.state import Keys

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
+from natkit.server.log import Logger
 from stun_server.authentication import Credential
 from stun_server.config import Config
 from stun_server.config import Users as UserTable
 from stun_server.events import FindCredential
-from stun_server.shell.log import Logger
 from stun_server.shell.users import Found, Signing, Users, check
 
 __all__ = ["Directory", "Retirements", "check_users"]

@@ -11,11 +11,11 @@ from collections.abc import Callable, Coroutine
 
 from natkit.errors import UnreachableError
 from natkit.server.handover import Parcel
+from natkit.server.log import Logger
+from natkit.server.reports import Drain
 from natkit.server.supervisor import Supervisor
-from stun_server.administration import Drain
 from stun_server.combining import combined_drain
 from stun_server.shell.crossing import AskLeft, BeginDrain, Left
-from stun_server.shell.log import Logger
 
 __all__ = ["Ending"]
 

@@ -14,7 +14,7 @@ from itertools import islice
 
 import aiohttp
 
-from stun_server.shell.log import Logger
+from natkit.server.log import Logger
 from stun_server.shell.session_events import Event
 
 __all__ = ["BATCH", "LAST_WORDS", "EventDelivery"]

@@ -1,21 +1,16 @@
 """The server's log: one line an event, with the session's number and the rule that decided.
 
-Lines go to the standard error, as text or as JSON objects.  No password, key or nonce is ever
-passed to a logger.
+No password, key or nonce is ever passed to a logger.
 """
 
 import logging
-import os
-import sys
-import time
 from collections import Counter
 from typing import assert_never
-
-import structlog
 
 from natkit.address import Address
 from natkit.machine import Path
 from natkit.relay.plane import Counters
+from natkit.server.log import Logger, level_now, printable
 from natkit.stun.registry import Method, StunError
 from stun_server.administration import session_id
 from stun_server.connection_events import (
@@ -41,9 +36,19 @@ from stun_server.events import (
     RelayedAddressClosed,
     RequestRefused,
 )
-from stun_server.shell.log_floods import LogFloods
 
-__all__ = ["EventLog", "Fact", "Logger", "configure", "set_level"]
+__all__ = ["EVERY_LINE", "EventLog", "Fact"]
+
+EVERY_LINE = frozenset(
+    {
+        "allocation opened",
+        "allocation closed",
+        "allocation moved",
+        "allocation given to another worker",
+        "relayed address closed",
+    }
+)
+"""What is written whatever its rate: what became of sessions, for an operator adds these up."""
 
 REFUSALS_PER_SECOND = 20
 """Lines a second about what strangers were refused; the rest is counted, so that nobody fills the
@@ -95,91 +100,6 @@ _LEVELS: dict[type[Fact], int] = {
 
 _CLOSED = {reason: f"allocations {reason}" for reason in CloseReason}
 
-Logger = structlog.typing.FilteringBoundLogger
-
-
-# "exception" is an error with a traceback.
-_NUMBERS = {name.lower(): level for name, level in logging.getLevelNamesMapping().items()} | {
-    "exception": logging.ERROR
-}
-
-
-class _Threshold:
-    """Drops what is below the level, which may change while loggers are in use everywhere."""
-
-    def __init__(self) -> None:
-        self.level = logging.NOTSET
-
-    def __call__(
-        self, _: object, method: str, event: structlog.typing.EventDict
-    ) -> structlog.typing.EventDict:
-        if _NUMBERS[method] < self.level:
-            raise structlog.DropEvent
-        return event
-
-
-_threshold = _Threshold()
-
-
-def set_level(level: str) -> None:
-    """Log what is of this level or above from now on."""
-    _threshold.level = getattr(logging, level.upper())
-    logging.getLogger().setLevel(_threshold.level)
-
-
-def configure(level: str, *, as_json: bool) -> Logger:
-    """Set up structlog, and the logging module, by which the libraries log, on top of it."""
-    set_level(level)
-    # Past the logging module a line costs a third, which shows in allocations a second.
-    structlog.configure(
-        processors=[
-            _threshold,
-            LogFloods(_summarize, time.monotonic),
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *_renderers(as_json=as_json),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    logger: Logger = structlog.get_logger()
-    root = logging.getLogger()
-    root.handlers[:] = [_Forward(logger)]
-    return logger
-
-
-def _summarize(event: str, kind: str, count: int) -> None:
-    logger: Logger = structlog.get_logger()
-    logger.warning(event, of=kind, count=count)
-
-
-def _renderers(*, as_json: bool) -> list[structlog.typing.Processor]:
-    if as_json:
-        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    return [
-        structlog.dev.ConsoleRenderer(
-            colors=colors, pad_event_to=20, exception_formatter=structlog.dev.plain_traceback
-        )
-    ]
-
-
-class _Forward(logging.Handler):
-    """Gives the records of the logging module to structlog."""
-
-    def __init__(self, logger: Logger) -> None:
-        super().__init__()
-        self._logger = logger
-
-    def emit(self, record: logging.LogRecord) -> None:
-        fields: dict[str, object] = {"logger": record.name}
-        if record.exc_info:
-            fields["exc_info"] = record.exc_info
-        # structlog knows the five levels, the logging module any number.
-        level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
-        self._logger.log(level, record.getMessage(), **fields)
-
 
 class EventLog:
     """Turns the machine's events into lines and counts."""
@@ -196,8 +116,8 @@ class EventLog:
         self.follow_level()
 
     def follow_level(self) -> None:
-        """Take up the level that :func:`set_level` set."""
-        self._shown = tuple(kind for kind, level in _LEVELS.items() if level >= _threshold.level)
+        """Take up the level that :func:`~natkit.server.log.set_level` set."""
+        self._shown = tuple(kind for kind, level in _LEVELS.items() if level >= level_now())
 
     def write(self, event: Fact, now: float, relayed: Counters | None = None) -> None:
         """Log and count one event.
@@ -440,10 +360,7 @@ def _client(path: Path) -> dict[str, str]:
 
 
 def _named(field: str, name: str) -> dict[str, str]:
-    """A name that others have chosen, which does not steer the terminal that shows it."""
-    if not name:
-        return {}
-    return {field: name if name.isprintable() else ascii(name)}
+    return {field: printable(name)} if name else {}
 
 
 def _relayed(counters: Counters | None) -> dict[str, int]:

@@ -5,9 +5,12 @@ from typing import TypeVar
 
 from natkit.errors import UnreachableError
 from natkit.server.handover import Parcel
+from natkit.server.reloading import Reloading
+from natkit.server.reports import Drain, Reload
 from natkit.server.supervisor import Supervisor
-from stun_server.administration import Drain, Reload, Session, Status, session_place
+from stun_server.administration import Session, Status, session_place
 from stun_server.combining import combined
+from stun_server.config import Config
 from stun_server.shell.crossing import (
     AskSessions,
     AskStatus,
@@ -16,7 +19,6 @@ from stun_server.shell.crossing import (
     Sessions,
 )
 from stun_server.shell.ending import Ending
-from stun_server.shell.reloading import Reloading
 
 __all__ = ["ManyProcesses"]
 
@@ -29,7 +31,9 @@ class ManyProcesses:
     A worker that is being started again is not heard.  UnreachableError when none serves.
     """
 
-    def __init__(self, supervisor: Supervisor, reloading: Reloading, ending: Ending) -> None:
+    def __init__(
+        self, supervisor: Supervisor, reloading: Reloading[Config], ending: Ending
+    ) -> None:
         self._supervisor = supervisor
         self._reloading = reloading
         self._ending = ending

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from natkit.server.log import Logger
 from stun_server.administration import Administration
 from stun_server.config import Config
-from stun_server.shell.log import Logger
 from stun_server.shell.users import Signing
 
 if TYPE_CHECKING:

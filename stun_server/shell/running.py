@@ -15,6 +15,9 @@ from natkit.errors import ConfigError
 from natkit.machine import CloseSocket, OpenSocket, Path, Transport
 from natkit.relay.plane import BindingPolicy, Counters, RelayPlane
 from natkit.relay.userspace import UserspacePlane
+from natkit.server.draining import Draining
+from natkit.server.log import Logger, set_level
+from natkit.server.reloading import Reloading
 from natkit.stun.attributes import Icmp
 from natkit.stun.framing import StunFraming
 from stun_server.authentication import Credential
@@ -52,15 +55,14 @@ from stun_server.shell.certificates import Certificates
 from stun_server.shell.client_homes import ClientHomes
 from stun_server.shell.clients import Clients
 from stun_server.shell.connections import Admission, close_idle
+from stun_server.shell.counting_at_once import counts_at_once
 from stun_server.shell.directory import Directory, Retirements, check_users
-from stun_server.shell.draining import Draining
 from stun_server.shell.external_address import external_hosts
 from stun_server.shell.listening import Listener
-from stun_server.shell.log import EventLog, Fact, Logger, set_level
+from stun_server.shell.log import EventLog, Fact
 from stun_server.shell.neighbours import Neighbours
 from stun_server.shell.place import Place
 from stun_server.shell.relaying import PlaneSockets
-from stun_server.shell.reloading import Reloading
 from stun_server.shell.session_events import Event, SessionEvents, SessionFact
 from stun_server.shell.state import Keys
 from stun_server.shell.tcp_relaying import AllocationEvent, ConnectionRequest, Relayed, TcpRelaying
@@ -96,7 +98,7 @@ class RunningServer:
         self._place = place
         self._keys = keys
         self._data_dir = data_dir
-        self.reloading = Reloading(config, reread, self._apply, logger)
+        self.reloading = Reloading(config, reread, self._apply, counts_at_once, logger)
         self._retirements = Retirements(PENDING_LIFETIME)
         self.logger = logger
         self.listeners = listeners

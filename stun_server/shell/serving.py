@@ -8,12 +8,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path as FilePath
 
+from natkit.server.log import Logger
 from stun_server.config import Config
 from stun_server.shell.attending import attended
 from stun_server.shell.directory import Directory
 from stun_server.shell.external_address import external_hosts
 from stun_server.shell.listening import Listener, everywhere, open_listeners
-from stun_server.shell.log import Logger
 from stun_server.shell.opening_pages import open_pages
 from stun_server.shell.place import Place
 from stun_server.shell.running import RunningServer, check_plane, open_certificates

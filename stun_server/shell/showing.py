@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from natkit.server.amounts import count, duration, size
 from natkit.stun.registry import REASON_PHRASES, StunError
 from stun_server.administration import Phase, Session, Status
-from stun_server.shell.amounts import count, duration, size
 
 __all__ = ["show_sessions", "show_status"]
 

@@ -13,11 +13,14 @@ from natkit.errors import ConfigError
 from natkit.net.interfaces import expand_wildcard
 from natkit.server.envelope import Vocabulary
 from natkit.server.handover import Parcel
+from natkit.server.log import Logger
+from natkit.server.reloading import Reloading
+from natkit.server.reports import Reload
 from natkit.server.supervisor import Supervisor
-from stun_server.administration import Reload
 from stun_server.config import Config
 from stun_server.shell import running, serving
 from stun_server.shell.attending import attended
+from stun_server.shell.counting_at_once import counts_at_once
 from stun_server.shell.crossing import (
     VOCABULARY,
     AskLeft,
@@ -31,10 +34,8 @@ from stun_server.shell.crossing import (
 from stun_server.shell.directory import Directory, check_users
 from stun_server.shell.ending import Ending
 from stun_server.shell.listening import Listener, share
-from stun_server.shell.log import Logger
 from stun_server.shell.many_processes import ManyProcesses
 from stun_server.shell.opening_pages import open_pages
-from stun_server.shell.reloading import Reloading
 from stun_server.shell.shared_memory import SharedMemory
 from stun_server.shell.state import Keys
 
@@ -192,7 +193,7 @@ async def supervise(
     # For the credentials that are made over HTTP; whom clients are is the workers' to know.
     users = await Directory.open(config, data_dir, logger, loop.time)
     renewal = _Renewal(workers, supervisor, reread)
-    reloading = Reloading(config, renewal.read, renewal.apply, logger)
+    reloading = Reloading(config, renewal.read, renewal.apply, counts_at_once, logger)
     ending = workers.ending = Ending(
         supervisor, lambda: float(workers.written.config.limits.drain), logger
     )

@@ -8,6 +8,7 @@ from typing import NamedTuple, Self
 
 from natkit.errors import ConfigError, MisuseError, StoreFailure
 from natkit.machine import Failure
+from natkit.server.log import Logger
 from natkit.server.stores.cache import Answer, CacheTimes, UserCache
 from natkit.server.stores.condition import Condition
 from natkit.server.stores.opening import store_at
@@ -21,7 +22,6 @@ from stun_server.authentication import Credential
 from stun_server.config import ReadyKeys
 from stun_server.config import Users as UserTable
 from stun_server.events import FindCredential
-from stun_server.shell.log import Logger
 
 __all__ = ["Found", "Offer", "Signing", "Users", "check", "configured_users"]
 

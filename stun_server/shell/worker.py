@@ -17,11 +17,13 @@ from pathlib import Path as FilePath
 
 from natkit.cli.entry import ExitStatus, report_error
 from natkit.errors import ConfigError, NatkitError, UnreachableError
+from natkit.server import log
 from natkit.server.envelope import SUPERVISOR, Envelope
+from natkit.server.event_loop import run_loop
 from natkit.server.handover import Correspondence, Link, Parcel
 from stun_server.administration import Administration
 from stun_server.config import Config, validated
-from stun_server.shell import log, running, serving
+from stun_server.shell import running, serving
 from stun_server.shell.crossing import (
     VOCABULARY,
     AskLeft,
@@ -38,8 +40,8 @@ from stun_server.shell.crossing import (
     Renew,
     Sessions,
 )
-from stun_server.shell.event_loop import run_loop
 from stun_server.shell.listening import Listener
+from stun_server.shell.log import EVERY_LINE
 from stun_server.shell.neighbours import Post
 from stun_server.shell.place import Place
 from stun_server.shell.shared_memory import Attached
@@ -68,7 +70,9 @@ class _Worker:
         try:
             self._configuration = begin.configuration
             config = self._reread()
-            logger = log.configure(config.log.level, as_json=config.log.as_json)
+            logger = log.configure(
+                config.log.level, as_json=config.log.as_json, every_line=EVERY_LINE
+            )
             if begin.workers > 1:
                 logger = logger.bind(worker=begin.worker)
             self._logger = logger

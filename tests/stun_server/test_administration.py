@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from natkit.machine import Transport
+from natkit.server.reports import Drain, Reload
 from stun_server.administration import (
     DRAIN,
     RELOAD,
@@ -13,10 +14,8 @@ from stun_server.administration import (
     AllocationCount,
     CertificateStatus,
     Descriptors,
-    Drain,
     ListenerStatus,
     Phase,
-    Reload,
     Session,
     Status,
     StoreStatus,

@@ -11,8 +11,9 @@ from aiohttp import ClientResponse, ClientSession, DummyCookieJar, TCPConnector
 from natkit.address import Address
 from natkit.errors import UnreachableError
 from natkit.machine import Transport
+from natkit.server.reports import Drain, Reload
 from stun_server.admin.serving import AdminHttp
-from stun_server.administration import Drain, Phase, Reload, Session, Status, Traffic
+from stun_server.administration import Phase, Session, Status, Traffic
 from stun_server.config import Config
 from stun_server.shell.users import Signing
 from tests.peering.ports import free_port

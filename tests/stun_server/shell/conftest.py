@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 import uvloop
 
-from stun_server.shell import log
+from natkit.server import log
 
 
 def pytest_asyncio_loop_factories(

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from natkit.address import Address
 from natkit.machine import Path, Transport
 from natkit.relay.plane import Counters
+from natkit.server import log
 from natkit.stun.registry import Method, StunError
 from stun_server.connection_events import (
     PeerConnected,
@@ -20,7 +21,6 @@ from stun_server.connection_events import (
 )
 from stun_server.events import AllocationClosed, CloseReason, PeerRefused, RequestRefused
 from stun_server.policy import PeerPolicy
-from stun_server.shell import log
 from stun_server.shell.log import REFUSALS_PER_SECOND, EventLog
 
 CLIENT = Path(Transport.UDP, Address("192.0.2.1", 3478), Address("198.51.100.1", 5000))

@@ -13,8 +13,9 @@ from structlog.testing import capture_logs
 from natkit.address import Address
 from natkit.aio.turn import allocate
 from natkit.errors import ErrorResponse
+from natkit.server.reloading import changes
 from stun_server.config import Config, load
-from stun_server.shell.reloading import changes, counts_at_once
+from stun_server.shell.counting_at_once import counts_at_once
 from stun_server.shell.serving import start
 from stun_server.shell.state import ephemeral_keys
 from tests.stun_server.shell.test_running import LIMIT, PASSWORD, USER, Running, plain_peer, until
@@ -193,8 +194,8 @@ def test_what_changed_is_named_by_table_and_option(tmp_path: Path) -> None:
     file.write_text(FIRST)
     one = load(file)
     file.write_text(FIRST.replace("secret", "other") + '[[redirects]]\nservers = ["192.0.2.1:1"]\n')
-    assert changes(one, load(file)).changed == ("users.passwords", "redirects")
-    assert changes(one, one).changed == ()
+    assert changes(one, load(file), counts_at_once).changed == ("users.passwords", "redirects")
+    assert changes(one, one, counts_at_once).changed == ()
 
 
 ADMINISTRATION = """

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from natkit.errors import ConfigError
-from stun_server.shell.state import KEYS_FILE, default_data_dir, ephemeral_keys, load_keys
+from natkit.server.state import KEYS_FILE
+from natkit.server.state import load_keys as load_all
+from stun_server.shell.state import default_data_dir, ephemeral_keys, load_keys
 
 
 def test_keys_are_made_once_and_then_read(tmp_path: Path) -> None:
@@ -15,6 +17,16 @@ def test_keys_are_made_once_and_then_read(tmp_path: Path) -> None:
     assert load_keys(directory) == keys
     assert load_keys(tmp_path / "other") != keys
     assert [each.name for each in directory.iterdir()] == [KEYS_FILE]
+
+
+def test_a_key_that_is_new_is_added_to_those_that_are_there(tmp_path: Path) -> None:
+    before = load_keys(tmp_path)
+    both = load_all(tmp_path, ("nonce", "flow_tokens"))
+    assert both["nonce"] == before.nonce
+    assert load_all(tmp_path, ("nonce", "flow_tokens")) == both
+    assert load_keys(tmp_path) == before
+    assert (tmp_path / KEYS_FILE).stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in tmp_path.iterdir()] == [KEYS_FILE]
 
 
 def test_ephemeral_keys_are_new_each_time() -> None:

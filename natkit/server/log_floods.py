@@ -1,33 +1,21 @@
 """Lines of one kind that come too fast are counted in place of written.
 
-Whoever can have a line written could otherwise fill the disk with it.  What became of sessions is
-written whatever its rate, for an operator adds these lines up; users and their quotas bound them.
+Whoever can have a line written could otherwise fill the disk with it.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import structlog
 
-__all__ = ["EVERY_LINE", "KINDS", "LINES_PER_SECOND", "LogFloods"]
+__all__ = ["KINDS", "LINES_PER_SECOND", "LogFloods"]
 
 LINES_PER_SECOND = 50
 """Of each kind, which is the text of its event; lines of a library are a kind together."""
 
 KINDS = 256
 """Kinds in one second; beyond them all others are one."""
-
-EVERY_LINE = frozenset(
-    {
-        "allocation opened",
-        "allocation closed",
-        "allocation moved",
-        "allocation given to another worker",
-        "relayed address closed",
-    }
-)
-"""What is written whatever its rate."""
 
 _SUMMARY = "lines not logged"
 _OTHERS = "others"
@@ -36,12 +24,17 @@ _OTHERS = "others"
 class LogFloods:
     """A structlog processor; ``summarize`` logs a summary, and ``clock`` is monotonic seconds.
 
-    Lines at the level debug are asked for, and all written.
+    The events ``every_line`` are written whatever their rate, and so are lines at the level debug,
+    which are asked for.
     """
 
     def __init__(
-        self, summarize: Callable[[str, str, int], None], clock: Callable[[], float]
+        self,
+        summarize: Callable[[str, str, int], None],
+        clock: Callable[[], float],
+        every_line: Collection[str] = (),
     ) -> None:
+        self._every_line = frozenset(every_line)
         self._summarize = summarize
         self._clock = clock
         self._second = 0
@@ -53,7 +46,7 @@ class LogFloods:
     ) -> structlog.typing.EventDict:
         """Let a line pass, or drop it."""
         text = event.get("event")
-        if method == "debug" or text in EVERY_LINE or text == _SUMMARY:
+        if method == "debug" or text in self._every_line or text == _SUMMARY:
             return event
         second = int(self._clock())
         if second != self._second:

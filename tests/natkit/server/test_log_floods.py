@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from stun_server.shell import log
-from stun_server.shell.log_floods import EVERY_LINE, KINDS, LINES_PER_SECOND, LogFloods
+from natkit.server import log
+from natkit.server.log_floods import KINDS, LINES_PER_SECOND, LogFloods
 
 DROPPED = "dropped"
+EVERY_LINE = frozenset({"session opened", "session closed"})
 
 
 class Floods:
@@ -20,7 +21,7 @@ class Floods:
     def __init__(self) -> None:
         self.now = 100.0
         self.summaries: list[tuple[str, int]] = []
-        self._floods = LogFloods(self._summarize, lambda: self.now)
+        self._floods = LogFloods(self._summarize, lambda: self.now, EVERY_LINE)
 
     def _summarize(self, _: str, kind: str, count: int) -> None:
         self.summaries.append((kind, count))
@@ -78,8 +79,9 @@ def test_kinds_without_end_take_no_room_without_end() -> None:
 @pytest.fixture
 def _logging() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, threshold = root.handlers[:], root.level, log.level_now()
     yield
+    log._threshold.level = threshold
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stun_server.shell.amounts import count, duration, size
+from natkit.server.amounts import count, duration, size
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
-"""A drain: no allocation is granted any more, and the process ends when the last one is gone."""
+"""A drain: nothing new is begun any more, and the process ends when the last session is gone."""
 
 import asyncio
 import time
 from collections.abc import Callable
 
-from stun_server.administration import Drain
-from stun_server.shell.log import Logger
+from natkit.server.log import Logger
+from natkit.server.reports import Drain
 
 __all__ = ["Draining"]
 
@@ -17,7 +17,7 @@ def _nobody_listens(_: Drain) -> None:
 class Draining:
     """Begins a drain when told to, and sets ``over`` at its end.
 
-    ``refuse`` has the machine grant nothing more, ``sessions`` counts what lives.  ``drained`` is
+    ``refuse`` has the machine begin nothing more, ``sessions`` counts what lives.  ``drained`` is
     told of the end instead, where it is for others to say what follows.
     """
 
