@@ -32,6 +32,9 @@ VERSION: Final = 1
 LARGEST_WAITING: Final = 10_000
 """REGISTERs that wait to be written, while the disk stalls; one more is answered 503."""
 
+LOCK_LIMIT: Final = 5.0
+"""Seconds for which another program, a backup say, may have the file locked."""
+
 _TABLE: Final = """
 CREATE TABLE IF NOT EXISTS bindings (
     address_of_record TEXT PRIMARY KEY,
@@ -200,7 +203,7 @@ class SqliteLocation:
 
     def _connect(self) -> sqlite3.Connection:
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(self._path)
+        connection = sqlite3.connect(self._path, timeout=LOCK_LIMIT)
         try:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version > VERSION:

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,22 @@ async def test_what_cannot_be_kept_is_refused_and_not_used(tmp_path: Path) -> No
     assert isinstance(await updated(location, ALICE, registration(3)), Accepted)
     failures.append(location.failure)
     assert failures == [failed.reason, None]
+    await location.aclose()
+
+
+async def test_a_file_that_another_program_has_locked_is_waited_for_and_then_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_module, "LOCK_LIMIT", 0.05)
+    file = tmp_path / "bindings.sqlite"
+    location = await opened(file)
+    with closing(sqlite3.connect(file, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        failed = await updated(location, ALICE, registration(1))
+        assert isinstance(failed, Failure)
+        assert "locked" in failed.reason
+        database.execute("COMMIT")
+    assert isinstance(await updated(location, ALICE, registration(2)), Accepted)
     await location.aclose()
 
 
