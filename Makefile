@@ -2,7 +2,7 @@
 # needs first, in .venv, from lock files with hashes.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit peers soak benchmark format lock environment
+.PHONY: help run test check unit peers soak benchmark format lock bpf environment
 
 # The port that `make run` listens on.
 PORT ?= 3478
@@ -25,6 +25,7 @@ help:
 	@echo 'make benchmark       our server beside coturn, our lookups beside sip-dig, kept flows, ICE; writes docs/benchmarks.md'
 	@echo 'make format          format the code'
 	@echo 'make lock            renew the lock files'
+	@echo 'make bpf             compile the relay plane in the kernel, which is in the repository as it is compiled'
 
 # exec: the server is the recipe, so Ctrl-C, SIGTERM and its exit status are its own.
 run:
@@ -65,3 +66,6 @@ format: environment
 
 lock:
 	scripts/lock.sh
+
+bpf:
+	scripts/bpf.sh

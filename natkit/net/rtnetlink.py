@@ -31,25 +31,35 @@ from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from natkit.net.interfaces import InterfaceAddress, canonical_host
 from natkit.net.netlink import PIECE, AddressDetails
 
-__all__ = ["open_signal", "read_details"]
+__all__ = ["Message", "dump", "number", "open_signal", "read_details"]
 
 _REQUEST = struct.Struct("=IHHIIB3x")  # netlink(7): struct nlmsghdr; rtnetlink(7): struct rtgenmsg
 _PATIENCE = 5.0
 
 
-class _Message(Protocol):
-    """What of pyroute2's messages is used here."""
+class Message(Protocol):
+    """What of pyroute2's messages is used."""
 
-    def __getitem__(self, field: str) -> int: ...
+    def __getitem__(self, field: str) -> int:
+        """A number of the header."""
+        ...
 
-    def get_attr(self, name: str) -> str | int | None: ...
+    def get_attr(self, name: str) -> "str | int | Message | None":
+        """An attribute; some hold others."""
+        ...
+
+
+def number(message: Message, name: str) -> int:
+    """An attribute that is a number, 0 where it is missing."""
+    value = message.get_attr(name)
+    return value if isinstance(value, int) else 0
 
 
 def read_details() -> Mapping[InterfaceAddress, AddressDetails]:
     """The details of every address.  Raises OSError."""
-    links, addresses = _dump(RTM_GETLINK), _dump(RTM_GETADDR)
+    links, addresses = dump(RTM_GETLINK), dump(RTM_GETADDR)
     names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in links}
-    mtus = {link["index"]: int(link.get_attr("IFLA_MTU") or 0) for link in links}
+    mtus = {link["index"]: number(link, "IFLA_MTU") for link in links}
     found: dict[InterfaceAddress, AddressDetails] = {}
     for address in addresses:
         index, is_ipv6 = address["index"], address["family"] == socket.AF_INET6
@@ -92,10 +102,10 @@ def open_signal() -> socket.socket:
     return sock
 
 
-def _dump(kind: int) -> Sequence[_Message]:
-    """All links, or all addresses."""
+def dump(kind: int) -> Sequence[Message]:
+    """All messages of a kind, links or addresses.  Raises OSError."""
     marshal = MarshalRtnl()
-    found: list[_Message] = []
+    found: list[Message] = []
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
         sock.settimeout(_PATIENCE)
         flags = NLM_F_REQUEST | NLM_F_DUMP

@@ -142,7 +142,7 @@ class UserspacePlane:
         self, allocation: AllocationId, relay_socket: socket.socket, until: float
     ) -> None:
         """Relay from ``relay_socket`` too; MisuseError when the allocation has its family."""
-        first = self._open(allocation)
+        first = self.allocation(allocation)
         same_family = sockaddr.size_for(relay_socket.family) == first.endpoint.name_size
         if first.other is not None or same_family:
             raise MisuseError(f"allocation {allocation} has an address of that family")
@@ -153,7 +153,7 @@ class UserspacePlane:
 
     def extend(self, allocation: AllocationId, until: float, family: Family | None = None) -> None:
         """The allocation lives until ``until``, or its relayed address of ``family`` does."""
-        first = self._open(allocation)
+        first = self.allocation(allocation)
         size = None if family is None else sockaddr.size_for(family.socket_family)
         for half in (first, first.other):
             if half is not None and size in (None, half.endpoint.name_size):
@@ -194,7 +194,7 @@ class UserspacePlane:
 
     def limit(self, allocation: AllocationId, rates: Rates | None) -> None:
         """Let the allocation's data pass only as ``rates`` have it."""
-        opened = self._open(allocation)
+        opened = self.allocation(allocation)
         opened.rates = rates
         if opened.other is not None:
             opened.other.rates = rates
@@ -218,13 +218,13 @@ class UserspacePlane:
 
     def expect(self, allocation: AllocationId, client: Path | None) -> None:
         """Hand up what comes on ``client``, until the allocation moves there."""
-        moving = self._open(allocation)
+        moving = self.allocation(allocation)
         if moving.expected is not None:
             listener, name = moving.expected
             listener.expected.discard(name)
             moving.expected = None
         if client is not None and client.transport is Transport.UDP:
-            listener = self._listener(client)
+            listener = self.listener(client.local)
             moving.expected = (listener, sockaddr.pack(client.remote))
             listener.expected.add(moving.expected[1])
 
@@ -235,7 +235,7 @@ class UserspacePlane:
         write: Callable[[bytes], None] | None = None,
     ) -> None:
         """The client is at ``client``; MisuseError when another allocation is there."""
-        moved = self._open(allocation)
+        moved = self.allocation(allocation)
         way = self._way_to(client, write) if client is not None else None
         self.expect(allocation, None)
         self._detach(moved)
@@ -271,7 +271,7 @@ class UserspacePlane:
 
     def counters(self, allocation: AllocationId) -> Counters:
         """What became of the allocation's packets so far."""
-        return self._open(allocation).counters
+        return self.allocation(allocation).counters
 
     def totals(self) -> Counters:
         """What became of all packets since the start."""
@@ -280,6 +280,30 @@ class UserspacePlane:
         for allocation in self._allocations.values():
             totals.add(allocation.counters)
         return totals
+
+    # For a plane that treats some packets before they come here.
+
+    def listener(self, local: Address) -> Listener:
+        """Who listens on ``local``; MisuseError when nobody does."""
+        listener = self._listeners.get(local)
+        if listener is None:
+            raise MisuseError(f"the plane does not listen on {local}")
+        return listener
+
+    def listeners(self) -> Sequence[Listener]:
+        """All of them."""
+        return tuple(self._listeners.values())
+
+    def allocation(self, allocation: AllocationId) -> Allocation:
+        """What is kept of an open allocation; of two halves the first."""
+        found = self._allocations.get(allocation)
+        if found is None:
+            raise MisuseError(f"allocation {allocation} is not open")
+        return found
+
+    def allocations(self) -> Sequence[Allocation]:
+        """What is kept of all of them."""
+        return tuple(self._allocations.values())
 
     def stop(self) -> None:
         """Close every socket and forget everything."""
@@ -323,19 +347,13 @@ class UserspacePlane:
     ) -> Listener | Callable[[bytes], None]:
         """How a client is reached; MisuseError when it has an allocation or came to no listener."""
         if write is None:
-            listener = self._listener(client)
+            listener = self.listener(client.local)
             is_taken = sockaddr.pack(client.remote) in listener.clients
         else:
             is_taken = client in self._to_peers.streams
         if is_taken:
             raise MisuseError(f"{client.remote} has an allocation already")
         return write or listener
-
-    def _listener(self, client: Path) -> Listener:
-        listener = self._listeners.get(client.local)
-        if listener is None:
-            raise MisuseError(f"the plane does not listen on {client.local}")
-        return listener
 
     def _attach(self, allocation: Allocation) -> None:
         if allocation.listener is not None:
@@ -349,12 +367,6 @@ class UserspacePlane:
         elif allocation.write is not None:
             del self._to_peers.streams[allocation.client]
 
-    def _open(self, allocation: AllocationId) -> Allocation:
-        found = self._allocations.get(allocation)
-        if found is None:
-            raise MisuseError(f"allocation {allocation} is not open")
-        return found
-
     def _relay(self, descriptors: Sequence[int]) -> None:
         """One pass over the relay sockets that are ready."""
         sources = self._sources
@@ -363,7 +375,7 @@ class UserspacePlane:
 
     def _half(self, allocation: AllocationId, name_size: int) -> Allocation:
         """The half of an allocation that reaches peers of a family; its only one reaches all."""
-        first = self._open(allocation)
+        first = self.allocation(allocation)
         return first.facing(name_size) or first
 
     def _take_errors(self, descriptors: Sequence[int]) -> None:

@@ -1,0 +1,151 @@
+"""The kernel's program on network interfaces: where it runs, and what it knows of them.
+
+A program of XDP runs in the driver of a card (native), or right after it (generic), which any
+interface can do.  The ends of virtual cables and other virtual interfaces get the generic one: what
+leaves them by a driver's way arrives only where a program runs at the far end too.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path as FilePath
+
+from natkit.errors import MisuseError
+from natkit.net.links import NetworkLink, read_links
+from natkit.relay import kernel_layout as layout
+from natkit.relay.kernel_layout import DeviceFlag
+from natkit.relay.kernel_tables import KernelTables
+from natkit.relay.libbpf import BpfError, Link
+
+__all__ = ["Attached", "Attachment", "Mode", "allow_routes", "attach"]
+
+_SYSTEM = FilePath("/proc/sys/net")
+# <linux/if_link.h>
+_XDP_GENERIC = 1 << 1
+_XDP_NATIVE = 1 << 2
+_HOP_LIMIT = 64
+
+
+class Mode(StrEnum):
+    """Where the program runs on an interface."""
+
+    NATIVE = "native"
+    GENERIC = "generic"
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """An interface that the program runs on."""
+
+    interface: NetworkLink
+    mode: Mode
+    link: Link
+
+
+class Attachment:
+    """The program on some interfaces, until :meth:`close`, or until the process ends."""
+
+    def __init__(self, tables: KernelTables) -> None:
+        self._tables = tables
+        self._attached: dict[int, Attached] = {}
+
+    @property
+    def attached(self) -> tuple[Attached, ...]:
+        """Where it runs."""
+        return tuple(self._attached.values())
+
+    def add(self, interface: NetworkLink, mode: Mode | None = None) -> Mode:
+        """Run on an interface; in which way, if it is not said.  BpfError when it can't be."""
+        if interface.number in self._attached:
+            return self._attached[interface.number].mode
+        if not interface.is_ethernet:
+            raise BpfError(f"{interface.name} is no Ethernet interface")
+        modes = [mode] if mode is not None else [Mode.NATIVE, Mode.GENERIC]
+        if mode is None and interface.kind:
+            modes = [Mode.GENERIC]
+        refused: BpfError | None = None
+        for each in modes:
+            flag = _XDP_NATIVE if each is Mode.NATIVE else _XDP_GENERIC
+            try:
+                link = self._tables.program.attach(interface.number, flag)
+            except BpfError as error:
+                refused = BpfError(f"{interface.name}: {error}", error.number)
+            else:
+                self._attached[interface.number] = Attached(interface, each, link)
+                return each
+        raise refused or BpfError(f"{interface.name}: XDP has no mode there")
+
+    def refresh(self) -> None:
+        """Have the program know the interfaces as they are now, and their VLANs."""
+        present = {each.number: each for each in read_links()}
+        for number in [each for each in self._attached if each not in present]:
+            self._attached.pop(number).link.close()
+        wanted: dict[bytes, bytes] = {}
+        for each in present.values():
+            port = self._attached.get(each.below if each.vlan else each.number)
+            if port is None or len(each.mac) != 6:
+                continue
+            flags = DeviceFlag.RUNS_ON_SKB if port.mode is Mode.GENERIC else DeviceFlag(0)
+            value = layout.device_value(
+                port.interface.number, each.vlan, each.mac, flags, _hop_limit(each.name)
+            )
+            wanted[layout.device_key(each.number)] = value
+            if each.vlan:
+                wanted[layout.device_key(port.interface.number, each.vlan)] = value
+        devices = self._tables.devices
+        for key in devices.list_keys():
+            if key not in wanted:
+                devices.remove(key)
+        for key, value in wanted.items():
+            devices.put(key, value)
+
+    def close(self) -> None:
+        """Detach from all interfaces."""
+        while self._attached:
+            self._attached.popitem()[1].link.close()
+
+
+def attach(tables: KernelTables, names: Sequence[str], mode: Mode | None = None) -> Attachment:
+    """Run the program of ``tables`` on interfaces, by name; BpfError when that can't be."""
+    by_name = {each.name: each for each in read_links()}
+    attachment = Attachment(tables)
+    try:
+        for name in names:
+            if name not in by_name:
+                raise MisuseError(f"{name!r} is not a network interface of this machine")
+            attachment.add(by_name[name], mode)
+        attachment.refresh()
+    except BaseException:
+        attachment.close()
+        raise
+    return attachment
+
+
+def allow_routes() -> None:
+    """Let the program ask for routes as this machine itself does; raises OSError.
+
+    The kernel answers only where forwarding is on for the interface that a packet seems to come
+    from, which is the loopback one, where nothing comes in that could be forwarded.
+    """
+    for family in ("ipv4", "ipv6"):
+        setting = _SYSTEM / family / "conf" / "lo" / "forwarding"
+        with contextlib.suppress(FileNotFoundError):
+            if setting.read_text().strip() != "1":
+                setting.write_text("1")
+
+
+def default_ttl() -> int:
+    """What packets of this machine begin with over IPv4."""
+    try:
+        return int((_SYSTEM / "ipv4" / "ip_default_ttl").read_text())
+    except (OSError, ValueError):
+        return _HOP_LIMIT
+
+
+def _hop_limit(interface: str) -> int:
+    """The same over IPv6, where each interface has its own."""
+    try:
+        return int((_SYSTEM / "ipv6" / "conf" / interface / "hop_limit").read_text())
+    except (OSError, ValueError):
+        return _HOP_LIMIT

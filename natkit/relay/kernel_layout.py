@@ -1,0 +1,238 @@
+"""The tables of the kernel's relay plane, as bytes: what ``relay.bpf.c`` declares.
+
+Keys and values are in the processor's byte order, addresses and ports in network order.
+"""
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+
+from natkit.net import sockaddr
+from natkit.relay.plane import Counters, Ports
+
+__all__ = [
+    "COUNTERS_STRIDE",
+    "HALF_SIZE",
+    "PORT_RANGES",
+    "SIZES",
+    "DeviceFlag",
+    "HalfFields",
+    "LocalKind",
+    "Mark",
+    "channel_key",
+    "channel_value",
+    "client_key",
+    "client_value",
+    "device_key",
+    "device_value",
+    "endpoint",
+    "endpoint_of_host",
+    "half_value",
+    "local_value",
+    "peer_key",
+    "peer_value",
+    "permission_key",
+    "permission_value",
+    "read_counters",
+    "settings_value",
+]
+
+
+class Mark(IntFlag):
+    """What is said of a half, a client, a permission or a channel."""
+
+    HAND_UP = 1
+    """User space treats all that concerns it."""
+    ONLY_RELAYED = 2
+    """Only from and to addresses that are relayed here."""
+
+
+class DeviceFlag(IntFlag):
+    """What is said of an interface."""
+
+    RUNS_ON_SKB = 1
+    """The program runs after the driver, on packets that may hold several datagrams."""
+
+
+class LocalKind(IntEnum):
+    """What a local address is."""
+
+    LISTENER = 1
+    RELAYED = 2
+
+
+ANSWERS_BINDING = 1
+PORT_RANGES = 4
+"""How many ranges of ports a permission has room for; with more, user space sees to it."""
+
+_BUCKETS = 2
+
+_ENDPOINT = struct.Struct("=16s2sH")
+_HALF = struct.Struct("=Q20s20s20sIII2I2I32x")
+_COUNTERS = struct.Struct("=10Q48x")
+_LOCAL = struct.Struct("=III")
+_CLIENT_KEY = struct.Struct("=20s20s")
+_CLIENT = struct.Struct("=II")
+_PERMISSION_KEY = struct.Struct("=I16s")
+_PERMISSION = struct.Struct(f"=QII{2 * PORT_RANGES}H")
+_CHANNEL_KEY = struct.Struct("=II")
+_CHANNEL = struct.Struct("=Q20sI")
+_PEER_KEY = struct.Struct("=I20s")
+_PEER = struct.Struct("=QII")
+_DEVICE_KEY = struct.Struct("=II")
+_DEVICE = struct.Struct("=IH6sBBxx")
+_SETTINGS = struct.Struct("=QIBBxx")
+_NUMBER = struct.Struct("=I")
+
+HALF_SIZE = _HALF.size
+COUNTERS_STRIDE = _COUNTERS.size
+
+SIZES: dict[str, tuple[int, int]] = {
+    "settings": (_NUMBER.size, _SETTINGS.size),
+    "halves": (_NUMBER.size, _HALF.size),
+    "counters": (_NUMBER.size, _COUNTERS.size),
+    "devices": (_DEVICE_KEY.size, _DEVICE.size),
+    "locals": (_ENDPOINT.size, _LOCAL.size),
+    "clients": (_CLIENT_KEY.size, _CLIENT.size),
+    "permissions": (_PERMISSION_KEY.size, _PERMISSION.size),
+    "channels": (_CHANNEL_KEY.size, _CHANNEL.size),
+    "peers": (_PEER_KEY.size, _PEER.size),
+    "external": (_ENDPOINT.size, _NUMBER.size),
+}
+"""By the name of a table, the bytes of a key and of a value."""
+
+
+def endpoint(name: bytes) -> bytes:
+    """``struct endpoint`` of a socket address, without its scope."""
+    host = sockaddr.host_bytes(name)
+    return _ENDPOINT.pack(host, name[2:4], 4 if len(host) == 4 else 6)
+
+
+def endpoint_of_host(host: bytes) -> bytes:
+    """``struct endpoint`` of a host, with port 0."""
+    return _ENDPOINT.pack(host, bytes(2), 4 if len(host) == 4 else 6)
+
+
+@dataclass(frozen=True, slots=True)
+class HalfFields:
+    """``struct half``; endpoints as :func:`endpoint` gives them, ``until`` in nanoseconds."""
+
+    until: int
+    relayed: bytes
+    client: bytes
+    listener: bytes
+    flags: Mark
+    other: int
+    counters: int
+    to_peers: tuple[int, ...] = ()
+    to_clients: tuple[int, ...] = ()
+
+
+def half_value(half: HalfFields) -> bytes:
+    """``struct half``."""
+    to_peers = (*half.to_peers, 0, 0)[:_BUCKETS]
+    to_clients = (*half.to_clients, 0, 0)[:_BUCKETS]
+    return _HALF.pack(
+        half.until,
+        half.relayed,
+        half.client,
+        half.listener,
+        half.flags,
+        half.other,
+        half.counters,
+        *to_peers,
+        *to_clients,
+    )
+
+
+def local_value(kind: LocalKind, half: int = 0, *, answers_binding: bool = False) -> bytes:
+    """``struct local``."""
+    return _LOCAL.pack(kind, ANSWERS_BINDING if answers_binding else 0, half)
+
+
+def client_key(client: bytes, listener: bytes) -> bytes:
+    """``struct client_key``, of two endpoints."""
+    return _CLIENT_KEY.pack(client, listener)
+
+
+def client_value(half: int, flags: Mark) -> bytes:
+    """``struct client``."""
+    return _CLIENT.pack(half, flags)
+
+
+def permission_key(half: int, host: bytes) -> bytes:
+    """``struct permission_key``; ``host`` has 4 or 16 bytes."""
+    return _PERMISSION_KEY.pack(half, host)
+
+
+def permission_value(until: int, ports: Ports, *, only_relayed: bool) -> bytes:
+    """``struct permission``."""
+    flags = Mark.ONLY_RELAYED if only_relayed else Mark(0)
+    if only_relayed and len(ports) > PORT_RANGES:
+        flags |= Mark.HAND_UP
+    kept = list(ports[:PORT_RANGES]) if only_relayed else []
+    flat = [port for both in (*kept, *[(0, 0)] * (PORT_RANGES - len(kept))) for port in both]
+    return _PERMISSION.pack(until, flags, len(kept), *flat)
+
+
+def channel_key(half: int, number: int) -> bytes:
+    """``struct channel_key``."""
+    return _CHANNEL_KEY.pack(half, number)
+
+
+def channel_value(until: int, peer: bytes, *, only_relayed: bool) -> bytes:
+    """``struct channel``; ``peer`` is an endpoint."""
+    return _CHANNEL.pack(until, peer, Mark.ONLY_RELAYED if only_relayed else 0)
+
+
+def peer_key(half: int, peer: bytes) -> bytes:
+    """``struct peer_key``; ``peer`` is an endpoint."""
+    return _PEER_KEY.pack(half, peer)
+
+
+def peer_value(until: int, number: int) -> bytes:
+    """``struct peer``: the channel that stands for it."""
+    return _PEER.pack(until, number, 0)
+
+
+def device_key(interface: int, vlan: int = 0) -> bytes:
+    """``struct device_key``."""
+    return _DEVICE_KEY.pack(interface, vlan)
+
+
+def device_value(port: int, vlan: int, mac: bytes, flags: DeviceFlag, hop_limit: int) -> bytes:
+    """``struct device``."""
+    return _DEVICE.pack(port, vlan, mac, flags, hop_limit)
+
+
+def settings_value(standing_clock: int, unmirrored: int, dscp: int, ttl: int) -> bytes:
+    """``struct settings``."""
+    return _SETTINGS.pack(standing_clock, unmirrored, dscp << 2, ttl)
+
+
+def read_counters(memory: bytes) -> Counters:
+    """``struct counters``."""
+    (
+        packets_to_peers,
+        bytes_to_peers,
+        packets_to_clients,
+        bytes_to_clients,
+        malformed,
+        no_allocation,
+        no_channel,
+        no_permission,
+        over_rate,
+        bindings,
+    ) = _COUNTERS.unpack(memory)
+    return Counters(
+        packets_to_peers=packets_to_peers,
+        bytes_to_peers=bytes_to_peers,
+        packets_to_clients=packets_to_clients,
+        bytes_to_clients=bytes_to_clients,
+        dropped_malformed=malformed,
+        dropped_no_allocation=no_allocation,
+        dropped_no_channel=no_channel,
+        dropped_no_permission=no_permission,
+        dropped_over_rate=over_rate,
+        bindings_answered=bindings,
+    )

@@ -1,0 +1,208 @@
+"""The tables of the relay plane in the kernel: loaded with its program, and reached by descriptors.
+
+Of the two that are arrays, what belongs to an allocation has a number, which is given out here, the
+one that has been free for longest first: a packet that was under way when an allocation ended may
+still count where it did.
+"""
+
+import struct
+from collections import deque
+from dataclasses import astuple, dataclass
+from importlib.resources import files
+
+from natkit.relay import kernel_layout as layout
+from natkit.relay.libbpf import BpfError, Program, Table, load
+from natkit.relay.plane import Counters
+
+__all__ = [
+    "FLAGS_AT",
+    "HEADER_AT",
+    "UNMIRRORED_AT",
+    "KernelTables",
+    "Numbers",
+    "Slot",
+    "TableSizes",
+]
+
+PROGRAM = "natkit_relay"
+PASSING = "natkit_pass"
+
+_UNTIL = struct.Struct("=Q")
+_FLAGS = struct.Struct("=I")
+# Where in struct half, and in struct settings.
+FLAGS_AT = 68
+_CLOCK_AT = 0
+UNMIRRORED_AT = 8
+HEADER_AT = 12
+_HEADER = struct.Struct("=BB")
+
+_MOST_DEVICES = 4096
+_LISTENERS = 4096
+_MOST_EXTERNAL = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class TableSizes:
+    """How much the tables hold; memory for halves, 256 bytes each, is taken at once."""
+
+    halves: int = 65_536
+    """Relayed addresses, of all workers together."""
+    permissions: int = 262_144
+    channels: int = 262_144
+
+    def by_name(self) -> dict[str, int]:
+        """Entries of each table."""
+        return {
+            "settings": 1,
+            "halves": self.halves,
+            "counters": self.halves,
+            "devices": _MOST_DEVICES,
+            "locals": self.halves + _LISTENERS,
+            # A client may be about to move, and then has two.
+            "clients": 2 * self.halves,
+            "permissions": self.permissions,
+            "channels": self.channels,
+            "peers": self.channels,
+            "external": _MOST_EXTERNAL,
+        }
+
+
+class Numbers:
+    """Gives out the numbers from ``first`` to below ``end``, each to one holder at a time."""
+
+    def __init__(self, first: int, end: int) -> None:
+        self._next, self._end = first, end
+        self._free: deque[int] = deque()
+
+    def take(self) -> int | None:
+        """One that was never used, or else has been free for longest; None when all are in use."""
+        if self._next < self._end:
+            self._next += 1
+            return self._next - 1
+        return self._free.popleft() if self._free else None
+
+    def give_back(self, number: int) -> None:
+        """It is in use no more."""
+        self._free.append(number)
+
+
+class Slot:
+    """Where an allocation counts in the kernel: what it counted is the difference to ``base``."""
+
+    __slots__ = ("base", "number")
+
+    def __init__(self, number: int, base: Counters) -> None:
+        self.number = number
+        self.base = base
+
+
+class KernelTables:
+    """The loaded program and its tables, and memory to write some of them directly."""
+
+    def __init__(self, tables: dict[str, Table], program: Program, passing: Program) -> None:
+        for name, sizes in layout.SIZES.items():
+            if (tables[name].key_size, tables[name].value_size) != sizes:
+                raise BpfError(f"table {name!r} of relay.bpf.o has another layout")
+        self.program = program
+        self.passing = passing
+        self.devices = tables["devices"]
+        self.locals = tables["locals"]
+        self.clients = tables["clients"]
+        self.permissions = tables["permissions"]
+        self.channels = tables["channels"]
+        self.peers = tables["peers"]
+        self.external = tables["external"]
+        self._tables = tables
+        self._settings = tables["settings"].memory()
+        self._halves = tables["halves"].memory()
+        self._counters = tables["counters"].memory()
+        capacity = tables["halves"].capacity
+        # Number 0 is no half, and what belongs to no allocation counts there.
+        self.numbers = Numbers(1, capacity)
+        self._slots = Numbers(1, capacity)
+        self._closed = Counters()
+        self._last: dict[int, Counters] = {}
+
+    @classmethod
+    def create(cls, sizes: TableSizes | None = None) -> "KernelTables":
+        """Load the program; BpfError when the library is missing or the kernel refuses."""
+        image = files("natkit.relay").joinpath("relay.bpf.o").read_bytes()
+        tables, programs = load(image, (sizes or TableSizes()).by_name(), (PROGRAM, PASSING))
+        return cls(tables, programs[PROGRAM], programs[PASSING])
+
+    def set_header(self, *, dscp: int, ttl: int) -> None:
+        """The code point of all that is sent, and the time to live over IPv4."""
+        _HEADER.pack_into(self._settings, HEADER_AT, dscp << 2, ttl)
+
+    def stand_still(self, now: float) -> None:
+        """Let the program's clock stand at ``now``: for tests."""
+        _UNTIL.pack_into(self._settings, _CLOCK_AT, round(now * 1e9))
+
+    @property
+    def unmirrored(self) -> int:
+        """Allocations that the tables do not have; while there are any, strangers are passed on."""
+        return int(_FLAGS.unpack_from(self._settings, UNMIRRORED_AT)[0])
+
+    @unmirrored.setter
+    def unmirrored(self, count: int) -> None:
+        _FLAGS.pack_into(self._settings, UNMIRRORED_AT, count)
+
+    def write_half(self, number: int, fields: layout.HalfFields) -> None:
+        """Set what half ``number`` is; nothing may lead to it meanwhile."""
+        start = number * layout.HALF_SIZE
+        self._halves[start : start + layout.HALF_SIZE] = layout.half_value(fields)
+
+    def extend_half(self, number: int, until: int) -> None:
+        """Let it live until then, in nanoseconds; it may be in use."""
+        _UNTIL.pack_into(self._halves, number * layout.HALF_SIZE, until)
+
+    def mark_half(self, number: int, flags: layout.Mark) -> None:
+        """Set its flags; it may be in use."""
+        _FLAGS.pack_into(self._halves, number * layout.HALF_SIZE + FLAGS_AT, flags)
+
+    def open_slot(self) -> Slot | None:
+        """Where a new allocation counts; None when there is no place."""
+        number = self._slots.take()
+        if number is None:
+            return None
+        base = self._read(number)
+        last = self._last.pop(number, None)
+        if last is not None:
+            self._closed.add(_difference(base, last))
+        return Slot(number, base)
+
+    def counted(self, slot: Slot) -> Counters:
+        """What the allocation counted there."""
+        return _difference(self._read(slot.number), slot.base)
+
+    def close_slot(self, slot: Slot) -> None:
+        """It counts no more."""
+        now = self._read(slot.number)
+        self._closed.add(_difference(now, slot.base))
+        self._last[slot.number] = now
+        self._slots.give_back(slot.number)
+
+    def counted_besides(self) -> Counters:
+        """What belongs to no allocation, or to one that is closed."""
+        counters = self._read(0)
+        counters.add(self._closed)
+        return counters
+
+    def close(self) -> None:
+        """Let go of it all; what is attached stays so for as long as its links are held."""
+        for memory in (self._settings, self._halves, self._counters):
+            memory.close()
+        for table in self._tables.values():
+            table.close()
+        for program in (self.program, self.passing):
+            program.close()
+
+    def _read(self, number: int) -> Counters:
+        start = number * layout.COUNTERS_STRIDE
+        return layout.read_counters(self._counters[start : start + layout.COUNTERS_STRIDE])
+
+
+def _difference(now: Counters, before: Counters) -> Counters:
+    return Counters(
+        *(one - other for one, other in zip(astuple(now), astuple(before), strict=True))
+    )

@@ -1,0 +1,1131 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//
+// The relay plane in the kernel: an XDP program that relays a datagram where it arrives.
+//
+// It does for the packets that come in great numbers what natkit/relay/userspace.py does, and
+// nothing else.  Whatever it cannot do, or need not do fast, it lets pass (XDP_PASS): the system
+// delivers that to the sockets of the plane in user space, which treats it as if this program were
+// not there.  So a packet that passes is never wrong, and one is changed, dropped or counted here
+// only when everything about it is known.  The tables are those of user space
+// (natkit/relay/tables.py), written by natkit/relay/kernel.py alone; this program only counts.
+//
+// From top to bottom: the numbers, the tables, the datagram as it is carried from step to step,
+// sums, reading, the ways to peers and to clients, writing, and the program.
+//
+// Little-endian: sums of 16-bit words are kept in memory order, as RFC 1071 allows.
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/udp.h>
+#include <stdbool.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+// bpf_fib_lookup() is for programs under the GPL.
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+// ---------------------------------------------------------------------------------------- numbers
+
+#define FAMILY_IPV4 4
+#define FAMILY_IPV6 6
+
+// <linux/socket.h>, which a program without libc cannot include.
+#define AF_INET 2
+#define AF_INET6 10
+
+// natkit/stun/registry.py has these; tests/natkit/relay/test_kernel_layout.py compares.
+#define MAGIC_COOKIE 0x2112A442u
+#define SEND_INDICATION 0x0016u
+#define DATA_INDICATION 0x0017u
+#define BINDING_REQUEST 0x0001u
+#define BINDING_SUCCESS 0x0101u
+#define XOR_PEER_ADDRESS 0x0012u
+#define XOR_MAPPED_ADDRESS 0x0020u
+#define DATA 0x0013u
+#define STUN_HEADER 20
+#define CHANNEL_HEADER 4
+
+// RFC 8656 §12: a first byte of 0x40 to 0x7F, as RFC 5766 had it, is a channel's.
+#define IS_CHANNEL_DATA(head) (((head) >> 30) == 1)
+
+// The largest UDP payload that one buffer of XDP holds.
+#define LARGEST_PAYLOAD 3520
+#define LARGEST_PACKET 4095
+
+// An IPv4 or IPv6 header, and the headers before and after it.
+#define ETHERNET 14
+#define VLAN_TAG 4
+#define UDP 8
+
+// What a mark of a half, a client, a permission or a channel says.
+#define HAND_UP (1u << 0)      // user space treats all that concerns it
+#define ONLY_RELAYED (1u << 1) // only from and to addresses that are relayed here
+
+// What a device does.
+#define RUNS_ON_SKB (1u << 0) // XDP runs on the system's own packets, after the driver
+
+// What a local address is.
+#define IS_LISTENER 1
+#define IS_RELAYED 2
+
+#define ANSWERS_BINDING (1u << 0)
+
+// The loopback interface, in every network namespace.
+#define LOOPBACK 1
+
+#define PORT_RANGES 4
+#define BUCKETS 2
+
+// ----------------------------------------------------------------------------------------- tables
+
+// Sizes are set at load; natkit/relay/kernel_layout.py has the same layouts.
+
+// An IP address and a port, in network order; an IPv4 address is the first word, the others are 0.
+struct endpoint {
+	__be32 host[4];
+	__be16 port;
+	__u16 family;
+};
+
+// What an allocation has in each address family: a relayed address, and the client behind it.
+struct half {
+	__u64 until; // nanoseconds, as clock() has them
+	struct endpoint relayed;
+	struct endpoint client;
+	struct endpoint listener; // where the client came to
+	__u32 flags;
+	__u32 other;    // the other half of a dual allocation, or 0
+	__u32 counters; // where it counts
+	__u32 to_peers[BUCKETS];   // the buckets of its bandwidth, or 0
+	__u32 to_clients[BUCKETS];
+	__u32 unused[8];
+};
+
+struct counters {
+	__u64 packets_to_peers;
+	__u64 bytes_to_peers;
+	__u64 packets_to_clients;
+	__u64 bytes_to_clients;
+	__u64 dropped_malformed;
+	__u64 dropped_no_allocation;
+	__u64 dropped_no_channel;
+	__u64 dropped_no_permission;
+	__u64 dropped_over_rate;
+	__u64 bindings_answered;
+	__u64 unused[6];
+};
+
+struct local {
+	__u32 kind;
+	__u32 flags;
+	__u32 half; // of a relayed address
+};
+
+struct client_key {
+	struct endpoint client;
+	struct endpoint listener;
+};
+
+struct client {
+	__u32 half; // the first of its allocation
+	__u32 flags;
+};
+
+struct permission_key {
+	__u32 half;
+	__be32 host[4];
+};
+
+struct permission {
+	__u64 until;
+	__u32 flags;
+	__u32 ranges;
+	struct {
+		__u16 first;
+		__u16 last;
+	} ports[PORT_RANGES]; // where ONLY_RELAYED is set, those that need not be relayed here
+};
+
+struct channel_key {
+	__u32 half;
+	__u32 number;
+};
+
+struct channel {
+	__u64 until;
+	struct endpoint peer;
+	__u32 flags;
+};
+
+struct peer_key {
+	__u32 half;
+	struct endpoint peer;
+};
+
+struct peer {
+	__u64 until;
+	__u32 number;
+	__u32 unused;
+};
+
+// An interface that packets come in by, with the tag that they have on its wire; or one that they
+// leave by, which may be a VLAN's, with no tag.
+struct device_key {
+	__u32 interface;
+	__u32 vlan;
+};
+
+struct device {
+	__u32 port; // the interface that has the wire
+	__u16 vlan; // its tag there, or 0 for none
+	__u8 mac[6];
+	__u8 flags;
+	__u8 hop_limit;
+	__u16 unused;
+};
+
+struct settings {
+	__u64 standing_clock; // for tests: what time it is, when not 0
+	__u32 unmirrored;     // allocations that live in user space alone
+	__u8 traffic_class;   // of all that is sent: a code point, and no ECN
+	__u8 ttl;
+	__u16 unused;
+};
+
+#define TABLE(name, kind, key_type, value_type, flags)                                             \
+	struct {                                                                                       \
+		__uint(type, kind);                                                                        \
+		__uint(max_entries, 1);                                                                    \
+		__uint(map_flags, flags);                                                                  \
+		__type(key, key_type);                                                                     \
+		__type(value, value_type);                                                                 \
+	} name SEC(".maps")
+
+TABLE(settings, BPF_MAP_TYPE_ARRAY, __u32, struct settings, BPF_F_MMAPABLE);
+TABLE(halves, BPF_MAP_TYPE_ARRAY, __u32, struct half, BPF_F_MMAPABLE);
+TABLE(counters, BPF_MAP_TYPE_ARRAY, __u32, struct counters, BPF_F_MMAPABLE);
+TABLE(devices, BPF_MAP_TYPE_HASH, struct device_key, struct device, BPF_F_NO_PREALLOC);
+TABLE(locals, BPF_MAP_TYPE_HASH, struct endpoint, struct local, BPF_F_NO_PREALLOC);
+TABLE(clients, BPF_MAP_TYPE_HASH, struct client_key, struct client, BPF_F_NO_PREALLOC);
+TABLE(permissions, BPF_MAP_TYPE_HASH, struct permission_key, struct permission, BPF_F_NO_PREALLOC);
+TABLE(channels, BPF_MAP_TYPE_HASH, struct channel_key, struct channel, BPF_F_NO_PREALLOC);
+TABLE(peers, BPF_MAP_TYPE_HASH, struct peer_key, struct peer, BPF_F_NO_PREALLOC);
+// Local hosts, and those that stand for them outside of a one-to-one NAT.
+TABLE(external, BPF_MAP_TYPE_HASH, struct endpoint, __u32, BPF_F_NO_PREALLOC);
+
+// --------------------------------------------------------------------------------------- datagram
+
+#define LARGEST_PREFIX 12
+
+// A datagram on its way through here.  The steps change whom it is from and for, what of the packet
+// is its data, and what stands before the data; write() makes the packet of it.
+//
+//     packet:   | Ethernet | IP | UDP | what was before | data             | what was after |
+//                                                       ^ offset    length
+//     written:        | Ethernet | IP | UDP | prefix    | data | padding |
+struct datagram {
+	struct endpoint source;
+	struct endpoint destination;
+	__u32 offset; // of its data in the packet
+	__u32 length; // of its data
+	__u32 sum;    // of its data
+	__u32 head;   // its first word, in host order; of less than four bytes, 0
+	__u32 prefix[LARGEST_PREFIX]; // what is written before the data, in network order
+	__u32 words;                  // how many they are
+	__u32 is_partial;             // its checksum was left for a card to compute
+	// What is counted when it has left: a leg to a peer, a leg to a client, or both.
+	struct counters *peers_leg;
+	struct counters *clients_leg;
+	struct counters *binding; // or an answer to a Binding request
+	__u32 bytes; // of the client's or the peer's data, which is the same on both legs
+};
+
+// ------------------------------------------------------------------------------------------- sums
+
+#define COUNT(counter, amount) __sync_fetch_and_add(&(counter), amount)
+
+static __always_inline __u32 fold(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+#define SUM_FAILED 0xffffffffu
+
+// Keeps the compiler from calculating with the packet's end, which the verifier does not allow.
+#define AS_IT_IS(pointer) asm volatile("" : "+r"(pointer))
+
+// The ones' complement sum of so many bytes of the packet, in 16 bits; or SUM_FAILED.
+//
+// A function of its own, which the verifier looks at once.
+__attribute__((noinline)) __u32 sum_of(struct xdp_md *ctx, __u32 offset, __u32 length)
+{
+	void *end = (void *)(long)ctx->data_end;
+	void *at = (void *)(long)ctx->data;
+	__u64 sum = 0;
+
+	if (offset > LARGEST_PACKET || length > LARGEST_PAYLOAD)
+		return SUM_FAILED;
+	at += offset;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < LARGEST_PAYLOAD / 32; i++) {
+		if (length < 32)
+			break;
+		AS_IT_IS(end);
+		if (at + 32 > end)
+			return SUM_FAILED;
+		__u32 *word = at;
+
+		sum += (__u64)word[0] + word[1] + word[2] + word[3];
+		sum += (__u64)word[4] + word[5] + word[6] + word[7];
+		at += 32;
+		length -= 32;
+	}
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < 7; i++) {
+		if (length < 4)
+			break;
+		AS_IT_IS(end);
+		if (at + 4 > end)
+			return SUM_FAILED;
+		sum += *(__u32 *)at;
+		at += 4;
+		length -= 4;
+	}
+	AS_IT_IS(end);
+	if (length & 2) {
+		if (at + 2 > end)
+			return SUM_FAILED;
+		sum += *(__u16 *)at;
+		at += 2;
+	}
+	AS_IT_IS(end);
+	if (length & 1) {
+		if (at + 1 > end)
+			return SUM_FAILED;
+		sum += *(__u8 *)at;
+	}
+	return fold(sum);
+}
+
+static __always_inline __u64 sum_of_host(const struct endpoint *endpoint)
+{
+	return (__u64)endpoint->host[0] + endpoint->host[1] + endpoint->host[2] + endpoint->host[3];
+}
+
+// RFC 768, RFC 8200 §8.1: what the checksum covers besides the UDP datagram itself.
+static __always_inline __u64 pseudo_header(const struct datagram *d, __u16 udp_length)
+{
+	return sum_of_host(&d->source) + sum_of_host(&d->destination) + bpf_htons(udp_length) +
+	       bpf_htons(IPPROTO_UDP);
+}
+
+// ---------------------------------------------------------------------------------------- reading
+
+static __always_inline __u64 clock(const struct settings *settings)
+{
+	return settings->standing_clock ?: bpf_ktime_get_ns();
+}
+
+//       0                   1                   2                   3
+//       0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//      +---------------------------------------------------------------+
+//      |    destination MAC (6)    |    source MAC (6)    |  type (2)  |
+//      +---------------------------------------------------------------+
+//      | only with type 0x8100:  VLAN (2)  |  type (2)                 |
+//      +---------------------------------------------------------------+
+//
+// Where the IP header begins, and of which protocol it is; 0 for what is not for this machine.
+// ``device`` is who hears on this interface under that tag.
+static __always_inline __u32 read_ethernet(struct xdp_md *ctx, struct device **device,
+                                           __u16 *protocol)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ethhdr *ethernet = data;
+	struct device_key key = { .interface = ctx->ingress_ifindex };
+	__u32 size = ETHERNET;
+
+	if (data + ETHERNET + VLAN_TAG > end)
+		return 0;
+	*protocol = ethernet->h_proto;
+	if (*protocol == bpf_htons(ETH_P_8021Q)) {
+		__be16 *tag = data + ETHERNET;
+
+		key.vlan = bpf_ntohs(tag[0]) & 0x0fff;
+		*protocol = tag[1];
+		size = ETHERNET + VLAN_TAG;
+	}
+	*device = bpf_map_lookup_elem(&devices, &key);
+	if (!*device)
+		return 0;
+
+	__u16 *to = (__u16 *)ethernet->h_dest, *mac = (__u16 *)(*device)->mac;
+
+	return to[0] == mac[0] && to[1] == mac[1] && to[2] == mac[2] ? size : 0;
+}
+
+// An IPv4 header without options, of a packet that is whole and has a hop to go (RFC 791 §3.1).
+// Gives the length of what follows it, or -1.
+static __always_inline int read_ipv4(struct iphdr *ip, struct datagram *d)
+{
+	__u32 *word = (__u32 *)ip;
+
+	if (ip->version != 4 || ip->ihl != 5 || ip->protocol != IPPROTO_UDP || ip->ttl <= 1)
+		return -1;
+	if (ip->frag_off & bpf_htons(0x3fff))
+		return -1;
+	if (fold((__u64)word[0] + word[1] + word[2] + word[3] + word[4]) != 0xffff)
+		return -1;
+	d->source.host[0] = ip->saddr;
+	d->destination.host[0] = ip->daddr;
+	d->source.family = d->destination.family = FAMILY_IPV4;
+	return bpf_ntohs(ip->tot_len) - (int)sizeof(*ip);
+}
+
+// An IPv6 header that UDP follows (RFC 8200 §3).
+static __always_inline int read_ipv6(struct ipv6hdr *ip, struct datagram *d)
+{
+	if (ip->version != 6 || ip->nexthdr != IPPROTO_UDP || ip->hop_limit <= 1)
+		return -1;
+	__builtin_memcpy(d->source.host, &ip->saddr, 16);
+	__builtin_memcpy(d->destination.host, &ip->daddr, 16);
+	d->source.family = d->destination.family = FAMILY_IPV6;
+	return bpf_ntohs(ip->payload_len);
+}
+
+// Read a UDP datagram up to its data; false: let it pass.
+static __always_inline bool read(struct xdp_md *ctx, struct device **device, struct datagram *d)
+{
+	__u16 protocol;
+	__u32 ip = read_ethernet(ctx, device, &protocol);
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	int length;
+
+	if (!ip)
+		return false;
+	if (protocol == bpf_htons(ETH_P_IP)) {
+		if (data + ip + sizeof(struct iphdr) + UDP > end)
+			return false;
+		length = read_ipv4(data + ip, d);
+		d->offset = ip + sizeof(struct iphdr) + UDP;
+	} else if (protocol == bpf_htons(ETH_P_IPV6)) {
+		if (data + ip + sizeof(struct ipv6hdr) + UDP > end)
+			return false;
+		length = read_ipv6(data + ip, d);
+		d->offset = ip + sizeof(struct ipv6hdr) + UDP;
+	} else {
+		return false;
+	}
+	if (length < UDP || length > UDP + LARGEST_PAYLOAD)
+		return false;
+	if (data + d->offset > end)
+		return false;
+
+	struct udphdr *udp = data + d->offset - UDP;
+
+	if (bpf_ntohs(udp->len) != length)
+		return false;
+	d->source.port = udp->source;
+	d->destination.port = udp->dest;
+	d->length = length - UDP;
+	if (d->length >= 4 && data + d->offset + 4 <= end)
+		d->head = bpf_ntohl(*(__u32 *)(data + d->offset));
+	return true;
+}
+
+// Sum up the data, and compare with the checksum; false: let it pass, for the system to drop.
+//
+// A sender on this machine leaves the sum of the data to a card that is none, and has the sum of
+// the pseudo header alone in the checksum's place.
+static __always_inline bool check(struct xdp_md *ctx, struct datagram *d)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+	if (d->offset > 255 || d->offset < UDP)
+		return false;
+
+	struct udphdr *udp = data + (d->offset - UDP);
+
+	if ((void *)(udp + 1) > end)
+		return false;
+
+	__u16 checksum = udp->check, length = d->length + UDP;
+
+	d->sum = sum_of(ctx, d->offset, d->length);
+	if (d->sum == SUM_FAILED)
+		return false;
+	if (!checksum)
+		return d->source.family == FAMILY_IPV4;
+
+	__u64 pseudo = pseudo_header(d, length);
+
+	if (fold(pseudo + d->source.port + d->destination.port + bpf_htons(length) + checksum +
+	         d->sum) == 0xffff)
+		return true;
+	d->is_partial = 1;
+	return fold(pseudo) == checksum;
+}
+
+// The first ``size`` bytes of the data, or 0 where it has fewer.
+static __always_inline __u32 *first_words(struct xdp_md *ctx, const struct datagram *d, __u32 size)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+	if (d->length < size || d->offset > 255 || data + d->offset + size > end)
+		return 0;
+	return data + d->offset;
+}
+
+static __always_inline void subtract(struct datagram *d, __u64 sum)
+{
+	d->sum = fold((__u64)d->sum + (~fold(sum) & 0xffff));
+}
+
+// Let the data begin ``size`` bytes later; ``sum`` is that of those before.
+static __always_inline void strip(struct datagram *d, __u32 size, __u64 sum)
+{
+	d->offset += size;
+	d->length -= size;
+	subtract(d, sum);
+}
+
+// Let the data end after ``size`` bytes; false where that cannot be.
+static __always_inline bool cut(struct xdp_md *ctx, struct datagram *d, __u32 size)
+{
+	if (size == d->length)
+		return true;
+
+	__u32 sum = sum_of(ctx, d->offset + size, d->length - size);
+
+	if (sum == SUM_FAILED)
+		return false;
+	// What follows an odd number of bytes has changed places in its words.
+	if (size & 1)
+		sum = (sum & 0xff) << 8 | sum >> 8;
+	subtract(d, sum);
+	d->length = size;
+	return true;
+}
+
+// ------------------------------------------------------------------------------- allocations' ends
+
+// What becomes of a packet; PASS is first, so that nothing else happens by default.
+enum verdict { PASS, DROP, GO_ON };
+
+static __always_inline struct half *half_of(__u32 number)
+{
+	return number ? bpf_map_lookup_elem(&halves, &number) : 0;
+}
+
+static __always_inline struct counters *counters_of(__u32 number)
+{
+	return bpf_map_lookup_elem(&counters, &number);
+}
+
+// Count a packet that is dropped, after the leg that it has behind it.
+#define DROPPED(d, counted, why)                                                                   \
+	({                                                                                             \
+		count(d);                                                                                  \
+		if (counted)                                                                               \
+			COUNT((counted)->why, 1);                                                              \
+		DROP;                                                                                      \
+	})
+
+// Count what has left: all that it went through here.
+static __always_inline void count(struct datagram *d)
+{
+	if (d->peers_leg) {
+		COUNT(d->peers_leg->packets_to_peers, 1);
+		COUNT(d->peers_leg->bytes_to_peers, d->bytes);
+	}
+	if (d->clients_leg) {
+		COUNT(d->clients_leg->packets_to_clients, 1);
+		COUNT(d->clients_leg->bytes_to_clients, d->bytes);
+	}
+	if (d->binding)
+		COUNT(d->binding->bindings_answered, 1);
+}
+
+// Whether an address is one that an allocation relays from now; GO_ON if so.
+static __always_inline enum verdict relays(const struct endpoint *endpoint,
+                                           const struct settings *settings, __u64 now)
+{
+	struct local *local = bpf_map_lookup_elem(&locals, endpoint);
+
+	if (!local || local->kind != IS_RELAYED)
+		return settings->unmirrored ? PASS : DROP;
+
+	struct half *half = half_of(local->half);
+
+	if (!half)
+		return PASS;
+	return half->until > now ? GO_ON : DROP;
+}
+
+// Whether a permission is for this peer (RFC 8656 §9): GO_ON, DROP, or PASS where that is not known.
+static __always_inline enum verdict admits(const struct permission *permission,
+                                           const struct endpoint *peer,
+                                           const struct settings *settings, __u64 now)
+{
+	if (!permission || permission->until <= now)
+		return DROP;
+	if (permission->flags & HAND_UP)
+		return PASS;
+	if (!(permission->flags & ONLY_RELAYED))
+		return GO_ON;
+
+	__u16 port = bpf_ntohs(peer->port);
+
+	for (int i = 0; i < PORT_RANGES; i++)
+		if (i < permission->ranges && permission->ports[i].first <= port &&
+		    port <= permission->ports[i].last)
+			return GO_ON;
+	return relays(peer, settings, now);
+}
+
+static __always_inline struct permission *permission_for(__u32 half, const struct endpoint *peer)
+{
+	struct permission_key key = {
+		.half = half,
+		.host = { peer->host[0], peer->host[1], peer->host[2], peer->host[3] },
+	};
+
+	return bpf_map_lookup_elem(&permissions, &key);
+}
+
+// --------------------------------------------------------------------------------- towards a peer
+
+// The half is the client's; its data goes to ``peer`` from where that one knows the client.
+static __always_inline enum verdict leave_for(struct datagram *d, const struct half *half,
+                                              const struct endpoint *peer)
+{
+	d->source = half->relayed;
+	d->destination = *peer;
+	d->bytes = d->length;
+	d->peers_leg = counters_of(half->counters);
+	return GO_ON;
+}
+
+//      +---------------------------------------------------------------+
+//      |    channel number (16)      |     length of the data (16)     |    RFC 8656 §12.4
+//      +---------------------------------------------------------------+
+//      |    data ...                                                   |
+//      +---------------------------------------------------------------+
+static __always_inline enum verdict channel_data(struct xdp_md *ctx, struct datagram *d,
+                                                 __u32 number, struct half *half,
+                                                 const struct settings *settings, __u64 now)
+{
+	__u32 size = d->head & 0xffff;
+	struct half *other = half_of(half->other);
+	struct counters *counters = counters_of(half->counters);
+
+	if (half->until <= now && !(other && other->until > now))
+		return DROPPED(d, counters_of(0), dropped_no_allocation);
+	if (size + CHANNEL_HEADER > d->length)
+		return DROPPED(d, counters, dropped_malformed);
+
+	struct channel_key key = { .half = number, .number = d->head >> 16 };
+	struct channel *channel = 0;
+
+	if (half->until > now)
+		channel = bpf_map_lookup_elem(&channels, &key);
+	if (!channel && other && other->until > now) {
+		key.half = half->other;
+		channel = bpf_map_lookup_elem(&channels, &key);
+		half = other;
+	}
+	if (!channel || channel->until <= now)
+		return DROPPED(d, counters, dropped_no_channel);
+	if ((channel->flags | half->flags) & HAND_UP)
+		return PASS;
+	if (channel->flags & ONLY_RELAYED) {
+		enum verdict verdict = relays(&channel->peer, settings, now);
+
+		if (verdict == DROP)
+			return DROPPED(d, counters, dropped_no_permission);
+		if (verdict == PASS)
+			return PASS;
+	}
+
+	__u32 *header = first_words(ctx, d, CHANNEL_HEADER);
+
+	// More than padding may be several datagrams in one, which the system tells apart.
+	if (!header || d->length - CHANNEL_HEADER - size > 3)
+		return PASS;
+	strip(d, CHANNEL_HEADER, *header);
+	if (!cut(ctx, d, size))
+		return PASS;
+	return leave_for(d, half, &channel->peer);
+}
+
+//      +---------------------------------------------------------------+
+//      |  0x0016  |  length  |  magic cookie  |  transaction id (12)   |    RFC 8656 §11.1
+//      +---------------------------------------------------------------+
+//      |  0x0012  |   8, 20  |  family, port  |  host (4 or 16)        |    XOR-PEER-ADDRESS
+//      +---------------------------------------------------------------+
+//      |  0x0013  |   size   |  data ...                               |    DATA
+//      +---------------------------------------------------------------+
+//
+// Read the peer of a Send indication that is laid out so, and leave only the data.
+static __always_inline bool read_send(struct xdp_md *ctx, struct datagram *d,
+                                      struct endpoint *peer)
+{
+	__u32 *word = first_words(ctx, d, 4 * 9);
+	__u32 header = 4 * 9;
+	__u64 sum = 0;
+
+	if (!word || (d->head & 0xffff) != d->length - STUN_HEADER ||
+	    word[1] != bpf_htonl(MAGIC_COOKIE))
+		return false;
+	for (int i = 0; i < 9; i++)
+		sum += word[i];
+	peer->port = (bpf_ntohl(word[6]) & 0xffff) ^ MAGIC_COOKIE >> 16;
+	peer->port = bpf_htons(peer->port);
+	peer->host[0] = word[7] ^ word[1];
+
+	__u32 attribute = bpf_ntohl(word[5]), family = bpf_ntohl(word[6]) >> 16 & 0xff;
+	__u32 data = bpf_ntohl(word[8]);
+
+	if (attribute == (XOR_PEER_ADDRESS << 16 | 8) && family == 1) {
+		peer->family = FAMILY_IPV4;
+	} else if (attribute == (XOR_PEER_ADDRESS << 16 | 20) && family == 2) {
+		header = 4 * 12;
+		word = first_words(ctx, d, 4 * 12);
+		if (!word)
+			return false;
+		peer->family = FAMILY_IPV6;
+		for (int i = 1; i < 4; i++)
+			peer->host[i] = word[7 + i] ^ word[1 + i];
+		sum += (__u64)word[9] + word[10] + word[11];
+		data = bpf_ntohl(word[11]);
+	} else {
+		return false;
+	}
+
+	__u32 size = data & 0xffff;
+
+	if (data >> 16 != DATA || header + size + (-size & 3) != d->length)
+		return false;
+	strip(d, header, sum);
+	return cut(ctx, d, size);
+}
+
+static __always_inline enum verdict send_indication(struct xdp_md *ctx, struct datagram *d,
+                                                    __u32 number, struct half *half,
+                                                    const struct settings *settings, __u64 now)
+{
+	struct endpoint peer = {};
+
+	if (!read_send(ctx, d, &peer))
+		return PASS;
+	if (half->relayed.family != peer.family) {
+		number = half->other;
+		half = half_of(number);
+		if (!half || half->relayed.family != peer.family)
+			return PASS;
+	}
+	if (half->until <= now || (half->flags & HAND_UP))
+		return PASS;
+	if (admits(permission_for(number, &peer), &peer, settings, now) != GO_ON)
+		return PASS;
+	return leave_for(d, half, &peer);
+}
+
+// What a client sends that has an allocation.
+static __always_inline enum verdict from_client(struct xdp_md *ctx, struct datagram *d,
+                                                const struct client *client,
+                                                const struct settings *settings, __u64 now)
+{
+	__u32 number = client->half;
+	struct half *half = half_of(number);
+
+	if (!half || ((client->flags | half->flags) & HAND_UP))
+		return PASS;
+	if (IS_CHANNEL_DATA(d->head))
+		return channel_data(ctx, d, number, half, settings, now);
+	if (d->head >> 16 == SEND_INDICATION)
+		return send_indication(ctx, d, number, half, settings, now);
+	return PASS;
+}
+
+//      +---------------------------------------------------------------+
+//      |  0x0101  |  length  |  magic cookie  |  transaction id (12)   |    RFC 8489 §6.3.1.1
+//      +---------------------------------------------------------------+
+//      |  0x0020  |   8, 20  |  family, port  |  host (4 or 16)        |    XOR-MAPPED-ADDRESS
+//      +---------------------------------------------------------------+
+//
+// The answer to a plain Binding request, a header alone.
+static __always_inline enum verdict binding(struct xdp_md *ctx, struct datagram *d,
+                                            const struct local *listener)
+{
+	__u32 *word = first_words(ctx, d, STUN_HEADER);
+	bool is_ipv4 = d->source.family == FAMILY_IPV4;
+	struct endpoint client = d->source;
+
+	if (!word || word[1] != bpf_htonl(MAGIC_COOKIE) || !(listener->flags & ANSWERS_BINDING))
+		return PASS;
+	for (int i = 1; i < 5; i++)
+		d->prefix[i] = word[i];
+	d->prefix[0] = bpf_htonl(BINDING_SUCCESS << 16 | (is_ipv4 ? 12 : 24));
+	d->prefix[5] = bpf_htonl(XOR_MAPPED_ADDRESS << 16 | (is_ipv4 ? 8 : 20));
+	d->prefix[6] = bpf_htonl((is_ipv4 ? 1 : 2) << 16 |
+	                         (bpf_ntohs(client.port) ^ MAGIC_COOKIE >> 16));
+	for (int i = 0; i < 4; i++)
+		d->prefix[7 + i] = client.host[i] ^ d->prefix[1 + i];
+	d->words = is_ipv4 ? 8 : 11;
+	d->length = d->sum = 0;
+	d->source = d->destination;
+	d->destination = client;
+	d->binding = counters_of(0);
+	return GO_ON;
+}
+
+// What comes to a listener.
+static __always_inline enum verdict to_listener(struct xdp_md *ctx, struct datagram *d,
+                                                const struct local *listener,
+                                                const struct settings *settings, __u64 now)
+{
+	if (d->length == STUN_HEADER && d->head == BINDING_REQUEST << 16)
+		return binding(ctx, d, listener);
+
+
+	struct client_key key = { .client = d->source, .listener = d->destination };
+	struct client *client = bpf_map_lookup_elem(&clients, &key);
+
+	if (client)
+		return from_client(ctx, d, client, settings, now);
+	if (IS_CHANNEL_DATA(d->head) && !settings->unmirrored)
+		return DROPPED(d, counters_of(0), dropped_no_allocation);
+	return PASS;
+}
+
+// ------------------------------------------------------------------------------- towards a client
+
+//      +---------------------------------------------------------------+
+//      |  0x0017  |  length  |  magic cookie  |  transaction id (12)   |    RFC 8656 §11.3
+//      +---------------------------------------------------------------+
+//      |  0x0012  |   8, 20  |  family, port  |  host (4 or 16)        |    XOR-PEER-ADDRESS
+//      +---------------------------------------------------------------+
+//      |  0x0013  |   size   |  data ... and zeros                     |    DATA
+//      +---------------------------------------------------------------+
+//
+// Frame what came from d->source; false where the client knows that peer by another address.
+static __always_inline bool data_indication(struct datagram *d)
+{
+	struct endpoint host = d->source;
+	bool is_ipv4 = host.family == FAMILY_IPV4;
+
+	host.port = 0;
+	if (bpf_map_lookup_elem(&external, &host))
+		return false;
+	d->words = is_ipv4 ? 9 : 12;
+	d->prefix[0] = bpf_htonl(DATA_INDICATION << 16 |
+	                         ((d->words * 4 - STUN_HEADER + d->length + 3) & 0xfffc));
+	d->prefix[1] = bpf_htonl(MAGIC_COOKIE);
+	for (int i = 2; i < 5; i++)
+		d->prefix[i] = bpf_get_prandom_u32();
+	d->prefix[5] = bpf_htonl(XOR_PEER_ADDRESS << 16 | (is_ipv4 ? 8 : 20));
+	d->prefix[6] = bpf_htonl((is_ipv4 ? 1 : 2) << 16 |
+	                         (bpf_ntohs(d->source.port) ^ MAGIC_COOKIE >> 16));
+	d->prefix[7] = d->source.host[0] ^ d->prefix[1];
+	if (is_ipv4) {
+		d->prefix[8] = bpf_htonl(DATA << 16 | d->length);
+	} else {
+		for (int i = 1; i < 4; i++)
+			d->prefix[7 + i] = d->source.host[i] ^ d->prefix[1 + i];
+		d->prefix[11] = bpf_htonl(DATA << 16 | d->length);
+	}
+	return true;
+}
+
+// What a peer sends to a relayed address, that of half ``number`` (RFC 8656 §11.3, §12.7).
+static __always_inline enum verdict to_relayed(struct datagram *d, __u32 number,
+                                               const struct settings *settings, __u64 now)
+{
+	struct half *half = half_of(number);
+
+	if (!half || (half->flags & HAND_UP))
+		return PASS;
+	if (half->until <= now)
+		return DROPPED(d, counters_of(0), dropped_no_allocation);
+
+	struct counters *counters = counters_of(half->counters);
+
+	switch (admits(permission_for(number, &d->source), &d->source, settings, now)) {
+	case PASS:
+		return PASS;
+	case DROP:
+		return DROPPED(d, counters, dropped_no_permission);
+	case GO_ON:
+		break;
+	}
+
+	struct peer_key key = { .half = number, .peer = d->source };
+	struct peer *peer = bpf_map_lookup_elem(&peers, &key);
+
+	if (peer && peer->until > now) {
+		d->prefix[0] = bpf_htonl(peer->number << 16 | d->length);
+		d->words = 1;
+	} else if (!data_indication(d)) {
+		return PASS;
+	}
+	d->bytes = d->length;
+	d->source = half->listener;
+	d->destination = half->client;
+	d->clients_leg = counters;
+	return GO_ON;
+}
+
+// ---------------------------------------------------------------------------------------- writing
+
+// Where the next hop is, and by which interface: 0 where the system must find out, or cannot send
+// the packet in one piece.
+//
+// The route is that of what this machine sends by itself, as if it came from the loopback
+// interface; the system wants forwarding to be on for that one.
+static __always_inline struct device *route(struct xdp_md *ctx, const struct datagram *d,
+                                            __u16 ip_length, const struct settings *settings,
+                                            struct bpf_fib_lookup *fib)
+{
+	fib->ifindex = LOOPBACK;
+	fib->l4_protocol = IPPROTO_UDP;
+	fib->sport = d->source.port;
+	fib->dport = d->destination.port;
+	fib->tot_len = ip_length;
+	if (d->destination.family == FAMILY_IPV4) {
+		fib->family = AF_INET;
+		fib->tos = settings->traffic_class;
+		fib->ipv4_src = d->source.host[0];
+		fib->ipv4_dst = d->destination.host[0];
+	} else {
+		fib->family = AF_INET6;
+		fib->flowinfo = bpf_htonl((__u32)settings->traffic_class << 20);
+		__builtin_memcpy(fib->ipv6_src, d->source.host, 16);
+		__builtin_memcpy(fib->ipv6_dst, d->destination.host, 16);
+	}
+	if (bpf_fib_lookup(ctx, fib, sizeof(*fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
+		return 0;
+
+	struct device_key key = { .interface = fib->ifindex };
+
+	return bpf_map_lookup_elem(&devices, &key);
+}
+
+// Make room for headers of ``headers`` bytes before the data, and end the packet after ``after``
+// bytes more than the data; false: nothing has changed.
+static __always_inline bool resize(struct xdp_md *ctx, const struct datagram *d, __u32 headers,
+                                   __u32 after)
+{
+	int ahead = (int)d->offset - (int)headers;
+
+	if (ahead && bpf_xdp_adjust_head(ctx, ahead))
+		return false;
+
+	int beyond = (int)(headers + d->length + after) - (int)(ctx->data_end - ctx->data);
+
+	if (beyond && bpf_xdp_adjust_tail(ctx, beyond)) {
+		bpf_xdp_adjust_head(ctx, -ahead);
+		return false;
+	}
+	return true;
+}
+
+// RFC 8656 §14: a packet of this machine's own, with the code point that was set and no ECN.  It
+// may be fragmented further on, so that its identification has to differ from others'.
+static __always_inline void write_ipv4(struct iphdr *ip, const struct datagram *d,
+                                       __u16 ip_length, const struct settings *settings)
+{
+	__u32 *word = (__u32 *)ip;
+
+	word[0] = bpf_htonl(0x45000000u | (__u32)settings->traffic_class << 16 | ip_length);
+	word[1] = bpf_htonl(bpf_get_prandom_u32() << 16);
+	word[2] = bpf_htonl((__u32)settings->ttl << 24 | IPPROTO_UDP << 16);
+	ip->saddr = d->source.host[0];
+	ip->daddr = d->destination.host[0];
+	ip->check = ~fold((__u64)word[0] + word[1] + word[2] + word[3] + word[4]);
+}
+
+static __always_inline void write_ipv6(struct ipv6hdr *ip, const struct datagram *d,
+                                       __u16 ip_length, const struct settings *settings,
+                                       __u8 hop_limit)
+{
+	__u32 *word = (__u32 *)ip;
+	__u32 length = ip_length - sizeof(*ip);
+
+	word[0] = bpf_htonl(6u << 28 | (__u32)settings->traffic_class << 20);
+	word[1] = bpf_htonl(length << 16 | IPPROTO_UDP << 8 | hop_limit);
+	__builtin_memcpy(&ip->saddr, d->source.host, 16);
+	__builtin_memcpy(&ip->daddr, d->destination.host, 16);
+}
+
+// The UDP header, and the prefix after it; false where the packet ends before.
+static __always_inline bool write_udp(struct udphdr *udp, void *end, const struct datagram *d,
+                                      __u16 udp_length)
+{
+	__u32 *word = (void *)(udp + 1);
+	__u64 sum = pseudo_header(d, udp_length);
+
+	udp->source = d->source.port;
+	udp->dest = d->destination.port;
+	udp->len = bpf_htons(udp_length);
+	sum += (__u64)udp->source + udp->dest + udp->len + d->sum;
+	for (int i = 0; i < LARGEST_PREFIX; i++) {
+		if (i >= d->words)
+			break;
+		if ((void *)(word + i + 1) > end)
+			return false;
+		word[i] = d->prefix[i];
+		sum += d->prefix[i];
+	}
+
+	__u16 checksum = ~fold(sum);
+
+	// RFC 768: zero would say that there is none.
+	udp->check = checksum ?: 0xffff;
+	return true;
+}
+
+// RFC 8489 §14: the bytes up to a multiple of four are zeros here.
+static __always_inline bool write_padding(void *at, void *end, __u32 size)
+{
+	__u8 *byte = at;
+
+	for (int i = 0; i < 3; i++) {
+		if (i >= size)
+			break;
+		AS_IT_IS(end);
+		if ((void *)(byte + i + 1) > end)
+			return false;
+		byte[i] = 0;
+	}
+	return true;
+}
+
+static __always_inline void write_ethernet(void *data, const struct bpf_fib_lookup *fib,
+                                           __u16 vlan, __u16 family)
+{
+	struct ethhdr *ethernet = data;
+	__be16 protocol = bpf_htons(family == FAMILY_IPV4 ? ETH_P_IP : ETH_P_IPV6);
+
+	__builtin_memcpy(ethernet->h_dest, fib->dmac, ETH_ALEN);
+	__builtin_memcpy(ethernet->h_source, fib->smac, ETH_ALEN);
+	if (vlan) {
+		__be16 *tag = data + ETHERNET;
+
+		ethernet->h_proto = bpf_htons(ETH_P_8021Q);
+		tag[0] = bpf_htons(vlan);
+		tag[1] = protocol;
+	} else {
+		ethernet->h_proto = protocol;
+	}
+}
+
+// Send the datagram as it is now.
+static __always_inline int write(struct xdp_md *ctx, struct datagram *d,
+                                 const struct settings *settings)
+{
+	__u32 ip_header = d->destination.family == FAMILY_IPV4 ? sizeof(struct iphdr)
+	                                                       : sizeof(struct ipv6hdr);
+	__u32 prefix = d->words * 4, after = d->words > 1 ? -d->length & 3 : 0;
+	__u16 udp_length = UDP + prefix + d->length + after;
+	struct bpf_fib_lookup fib = {};
+	struct device *device = route(ctx, d, ip_header + udp_length, settings, &fib);
+
+	if (!device)
+		return XDP_PASS;
+
+	__u32 ip = device->vlan ? ETHERNET + VLAN_TAG : ETHERNET;
+
+	if (!resize(ctx, d, ip + ip_header + UDP + prefix, after))
+		return XDP_PASS;
+
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	void *udp = data + ip + ip_header;
+
+	if (udp + UDP > end)
+		return XDP_ABORTED;
+	write_ethernet(data, &fib, device->vlan, d->destination.family);
+	if (ip_header == sizeof(struct iphdr))
+		write_ipv4(data + ip, d, ip_header + udp_length, settings);
+	else
+		write_ipv6(data + ip, d, ip_header + udp_length, settings, device->hop_limit);
+	if (!write_udp(udp, end, d, udp_length))
+		return XDP_ABORTED;
+	// Masks tell the verifier how large these can be.
+	if (after &&
+	    !write_padding(udp + UDP + (prefix & 63) + (d->length & LARGEST_PACKET), end, after))
+		return XDP_ABORTED;
+	count(d);
+	return device->port == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(device->port, 0);
+}
+
+// ------------------------------------------------------------------------------------ the program
+
+static __always_inline struct settings *read_settings(void)
+{
+	__u32 only = 0;
+
+	return bpf_map_lookup_elem(&settings, &only);
+}
+
+// To a peer, or to a client; or, where the peer is a relayed address here, both in one go.
+static __always_inline enum verdict relay(struct xdp_md *ctx, struct datagram *d,
+                                          const struct device *device,
+                                          const struct settings *settings)
+{
+	struct local *local = bpf_map_lookup_elem(&locals, &d->destination);
+
+	if (!local || !check(ctx, d))
+		return PASS;
+
+	__u64 now = clock(settings);
+
+	if (local->kind == IS_LISTENER) {
+		enum verdict verdict = to_listener(ctx, d, local, settings, now);
+
+		if (verdict != GO_ON || d->binding)
+			return verdict;
+		local = bpf_map_lookup_elem(&locals, &d->destination);
+		if (!local)
+			return GO_ON;
+		// Machine's own, of no relayed address: the system's way is the right one.
+		if (local->kind != IS_RELAYED)
+			return PASS;
+	} else if (d->is_partial && (device->flags & RUNS_ON_SKB)) {
+		// It may be several datagrams in one, which only the system can tell apart.
+		return PASS;
+	}
+	return to_relayed(d, local->half, settings, now);
+}
+
+SEC("xdp")
+int natkit_relay(struct xdp_md *ctx)
+{
+	struct settings *settings = read_settings();
+	struct datagram d = {};
+	struct device *device;
+
+	if (!settings || !read(ctx, &device, &d))
+		return XDP_PASS;
+	switch (relay(ctx, &d, device, settings)) {
+	case GO_ON:
+		return write(ctx, &d, settings);
+	case DROP:
+		return XDP_DROP;
+	default:
+		return XDP_PASS;
+	}
+}
+
+// For the far end of a virtual cable, which takes what leaves by XDP only where a program runs.
+SEC("xdp")
+int natkit_pass(struct xdp_md *ctx __attribute__((unused)))
+{
+	return XDP_PASS;
+}

@@ -1,0 +1,310 @@
+"""The plane in the kernel, between network namespaces."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from natkit.relay.attaching import Mode
+from natkit.relay.kernel_tables import KernelTables, Numbers, TableSizes
+from natkit.relay.libbpf import BpfError, Table, load
+from natkit.stun.attributes import Data, XorPeerAddress
+from natkit.stun.message import Message
+from natkit.stun.registry import Method
+from natkit.turn.channel_data import ChannelData
+from tests.natkit.relay.cabled import CLIENTS, IPV4, IPV6, NOW, PEERS, SMALL, Cabled
+from tests.natkit.relay.rig import address_of
+from tests.natkit.relay.twins import on_one_processor
+from tests.netlab.namespaces import Lab
+
+pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf")]
+
+TRANSACTION = b"0123456789ab"
+CHANNEL = 0x4001
+FAMILIES = [
+    pytest.param(client, peer, id=f"{client.name}-{peer.name}")
+    for client in (IPV4, IPV6)
+    for peer in (IPV4, IPV6)
+]
+
+
+@pytest.fixture(autouse=True)
+def _one_processor() -> Iterator[None]:
+    with on_one_processor():
+        yield
+
+
+class Pair:
+    """A client with an allocation and a channel, and its peer."""
+
+    def __init__(
+        self,
+        cabled: Cabled,
+        client: socket.AddressFamily = IPV4,
+        peer: socket.AddressFamily = IPV4,
+    ) -> None:
+        self.client = cabled.socket_on(cabled.left, CLIENTS[client][0])
+        self.peer = cabled.socket_on(cabled.right, PEERS[peer][0])
+        self.listener = cabled.listen(client)
+        self.number, self.relayed = cabled.allocate(self.client, self.listener, peer)
+        self.peer_address = address_of(self.peer)
+        cabled.plane.permit(self.number, self.peer_address.host, NOW + 300)
+        cabled.plane.bind_channel(self.number, CHANNEL, self.peer_address, NOW + 600)
+
+    def send(self, data: bytes) -> None:
+        """On the channel."""
+        self.client.sendto(ChannelData(CHANNEL, data).encode(padded=False), self.listener)
+
+    def answer(self, data: bytes) -> None:
+        """To the relayed address."""
+        self.peer.sendto(data, self.relayed)
+
+
+def got(sock: socket.socket) -> bytes:
+    return sock.recv(2000)
+
+
+def nothing_came(cabled: Cabled, sock: socket.socket) -> bool:
+    """Whether nothing is there, now that all that was on its way has arrived."""
+    far = cabled.socket_on(cabled.right, PEERS[IPV4][0])
+    near = cabled.socket_on(cabled.server, "10.2.0.1")
+    far.sendto(b"after all", near.getsockname())
+    assert got(near) == b"after all"
+    sock.setblocking(False)
+    try:
+        sock.recv(2000)
+    except BlockingIOError:
+        return True
+    finally:
+        sock.settimeout(20)
+    return False
+
+
+@pytest.fixture(name="cabled")
+def native(lab: Lab) -> Iterator[Cabled]:
+    cabled = Cabled(lab, Mode.NATIVE)
+    yield cabled
+    cabled.close()
+
+
+@pytest.mark.parametrize(("client", "peer"), FAMILIES)
+def test_data_passes_both_ways_without_user_space(
+    cabled: Cabled, client: socket.AddressFamily, peer: socket.AddressFamily
+) -> None:
+    pair = Pair(cabled, client, peer)
+    for size in (0, 1, 172, 1400):
+        pair.send(bytes(size))
+        assert got(pair.peer) == bytes(size)
+        pair.answer(bytes(size))
+        assert got(pair.client) == ChannelData(CHANNEL, bytes(size)).encode(padded=False)
+    # User space never had its turn.
+    counters = cabled.plane.counters(pair.number)
+    assert (counters.packets_to_peers, counters.packets_to_clients) == (4, 4)
+    assert counters.bytes_to_peers == counters.bytes_to_clients == 1573
+    assert cabled.behind.counters(pair.number).packets_to_peers == 0
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_indications_pass_as_well(lab: Lab, mode: Mode) -> None:
+    cabled = Cabled(lab, mode)
+    try:
+        pair = Pair(cabled)
+        other = cabled.socket_on(cabled.right, PEERS[IPV4][0])
+        peer = address_of(other)
+        message = Message.indication(
+            Method.SEND, TRANSACTION, XorPeerAddress(peer), Data(b"for you")
+        )
+        pair.client.sendto(message.encode(), pair.listener)
+        assert got(other) == b"for you"
+        if mode is Mode.GENERIC:
+            # It cannot tell whether a local sender's packet is one datagram or several.
+            return
+        other.sendto(b"for me!", pair.relayed)
+        came = Message.parse(got(pair.client))
+        assert came.get(XorPeerAddress) == XorPeerAddress(peer)
+        assert came.get(Data) == Data(b"for me!")
+        assert cabled.behind.counters(pair.number).packets_to_clients == 0
+    finally:
+        cabled.close()
+
+
+def test_a_packet_of_several_datagrams_is_left_to_user_space(lab: Lab) -> None:
+    cabled = Cabled(lab, Mode.GENERIC)
+    try:
+        pair = Pair(cabled)
+        # A local sender's cable carries it as one packet, and nobody but the system knows.
+        pair.peer.setsockopt(socket.IPPROTO_UDP, 103, 100)
+        pair.answer(bytes(250))
+        cabled.turn()
+        assert [len(got(pair.client)) for _ in range(3)] == [104, 104, 54]
+        pair.client.setsockopt(socket.IPPROTO_UDP, 103, 104)
+        pair.client.sendto(ChannelData(CHANNEL, bytes(100)).encode(padded=False) * 2, pair.listener)
+        cabled.turn()
+        assert [len(got(pair.peer)) for _ in range(2)] == [100, 100]
+    finally:
+        cabled.close()
+
+
+def test_two_clients_of_one_server_talk_to_each_other_in_one_go(cabled: Cabled) -> None:
+    one, other = Pair(cabled), Pair(cabled)
+    for mine, theirs in ((one, other), (other, one)):
+        cabled.plane.permit(mine.number, theirs.relayed.host, NOW + 300)
+        cabled.plane.bind_channel(mine.number, 0x4005, theirs.relayed, NOW + 300)
+    one.client.sendto(ChannelData(0x4005, b"hello").encode(padded=False), one.listener)
+    assert got(other.client) == ChannelData(0x4005, b"hello").encode(padded=False)
+    assert cabled.plane.counters(one.number).packets_to_peers == 1
+    assert cabled.plane.counters(other.number).packets_to_clients == 1
+    assert cabled.behind.totals().packets_to_peers == 0
+
+
+def test_time_ends_permissions_and_channels_while_user_space_sleeps(cabled: Cabled) -> None:
+    pair = Pair(cabled)
+    cabled.plane.permit(pair.number, pair.peer_address.host, NOW + 5)
+    cabled.plane.bind_channel(pair.number, CHANNEL, pair.peer_address, NOW + 7)
+    assert cabled.tables is not None
+    cabled.tables.stand_still(NOW + 5)
+    pair.answer(b"too late")
+    assert nothing_came(cabled, pair.client)
+    pair.send(b"in time")
+    assert got(pair.peer) == b"in time"
+    cabled.tables.stand_still(NOW + 7)
+    pair.send(b"too late")
+    assert nothing_came(cabled, pair.peer)
+    cabled.plane.extend(pair.number, NOW + 10)
+    cabled.plane.bind_channel(pair.number, CHANNEL, pair.peer_address, NOW + 20)
+    cabled.tables.stand_still(NOW + 10)
+    pair.send(b"the allocation is over")
+    assert nothing_came(cabled, pair.peer)
+    counters = cabled.plane.counters(pair.number)
+    assert counters.dropped_no_permission == 1
+    assert counters.dropped_no_channel == 1
+    assert cabled.plane.totals().dropped_no_allocation == 1
+
+
+def test_its_own_clock_is_that_of_the_event_loop(lab: Lab) -> None:
+    cabled = Cabled(lab, Mode.NATIVE)
+    try:
+        assert cabled.tables is not None
+        cabled.tables.stand_still(0)  # it goes again
+        pair = Pair(cabled)
+        soon = time.monotonic() + 100
+        cabled.plane.bind_channel(pair.number, CHANNEL, pair.peer_address, soon)
+        cabled.plane.extend(pair.number, time.monotonic())
+        pair.send(b"too late")
+        assert nothing_came(cabled, pair.peer)
+        cabled.plane.extend(pair.number, soon)
+        pair.send(b"in time")
+        assert got(pair.peer) == b"in time"
+    finally:
+        cabled.close()
+
+
+def test_what_has_no_room_in_a_table_is_relayed_by_user_space(lab: Lab) -> None:
+    cabled = Cabled(lab, Mode.NATIVE, sizes=TableSizes(halves=4, permissions=2, channels=64))
+    try:
+        pairs = [Pair(cabled) for _ in range(5)]
+        assert cabled.full
+        for pair in pairs:
+            pair.send(b"there")
+            cabled.turn()
+            assert got(pair.peer) == b"there"
+            pair.answer(b"back")
+            cabled.turn()
+            assert got(pair.client) == ChannelData(CHANNEL, b"back").encode(padded=False)
+            counters = cabled.plane.counters(pair.number)
+            assert (counters.packets_to_peers, counters.packets_to_clients) == (1, 1)
+        behind = [cabled.behind.counters(each.number).packets_to_peers for each in pairs]
+        # Two have all that they need; the third has no permission, and the others no place.
+        assert behind == [0, 0, 1, 1, 1]
+        assert cabled.tables is not None
+        assert cabled.tables.unmirrored == 2
+        for pair in pairs:
+            cabled.plane.close(pair.number)
+        assert cabled.tables.unmirrored == 0
+        again = Pair(cabled)
+        again.send(b"there")
+        assert got(again.peer) == b"there"
+    finally:
+        cabled.close()
+
+
+def test_nothing_is_left_of_allocations_that_are_closed(cabled: Cabled) -> None:
+    pairs = [Pair(cabled) for _ in range(3)]
+    pairs[0].send(b"there")
+    assert got(pairs[0].peer) == b"there"
+    tables = cabled.tables
+    assert tables is not None
+    for pair in pairs:
+        cabled.plane.close(pair.number)
+    for table in (tables.clients, tables.permissions, tables.channels, tables.peers):
+        assert table.list_keys() == []
+    cabled.plane.stop()
+    assert tables.locals.list_keys() == []
+    # And yet what they counted stays in the totals.
+    assert cabled.plane.totals().packets_to_peers == 1
+
+
+def test_a_place_that_is_used_again_counts_for_its_new_holder_alone(lab: Lab) -> None:
+    cabled = Cabled(lab, Mode.NATIVE, sizes=TableSizes(halves=2, permissions=64, channels=64))
+    try:
+        for round_ in range(3):
+            pair = Pair(cabled)
+            for _ in range(round_ + 1):
+                pair.send(b"there")
+                assert got(pair.peer) == b"there"
+            assert cabled.plane.counters(pair.number).packets_to_peers == round_ + 1
+            cabled.plane.close(pair.number)
+        assert cabled.plane.totals().packets_to_peers == 6
+    finally:
+        cabled.close()
+
+
+HOLDER = """
+import sys
+from natkit.relay.attaching import Mode, attach
+from natkit.relay.kernel_tables import KernelTables, TableSizes
+tables = KernelTables.create(TableSizes(halves=4, permissions=4, channels=4))
+attachment = attach(tables, ["peers"], Mode(sys.argv[1]))
+print("attached", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_the_program_is_gone_with_the_process_that_attached_it(lab: Lab, mode: Mode) -> None:
+    server, other = lab.host("server"), lab.host("other")
+    lab.cable((server, "peers", "10.2.0.1/24"), (other, "eth0", "10.2.0.2/24"))
+    with subprocess.Popen(
+        [*server.prefix, sys.executable, "-c", HOLDER, mode],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "attached\n"
+        assert "xdp" in server.configure("link", "show", "peers")
+        process.kill()
+        process.wait()
+    assert "xdp" not in server.configure("link", "show", "peers")
+
+
+def test_what_the_kernel_refuses_is_said_in_one_line() -> None:
+    with pytest.raises(BpfError, match=r"^BPF object file: "):
+        load(b"no object file", {}, ())
+    tables = KernelTables.create(SMALL)
+    with pytest.raises(BpfError, match=r"^keys here have 20 bytes and values 12$"):
+        tables.locals.put(b"short", bytes(12))
+    tables.close()
+    with pytest.raises(BpfError, match=r"^BPF table: "):
+        Table(-1)
+
+
+def test_numbers_are_given_out_again_when_all_others_were() -> None:
+    numbers = Numbers(1, 4)
+    assert [numbers.take() for _ in range(4)] == [1, 2, 3, None]
+    numbers.give_back(2)
+    numbers.give_back(1)
+    assert [numbers.take() for _ in range(3)] == [2, 1, None]
