@@ -10,6 +10,8 @@ __all__ = ["best_of", "with_all_challenges"]
 
 # Within 4xx those that say how to try again (§16.7 step 6).
 _HELPFUL: Final = frozenset({401, 407, 415, 420, 484})
+# Those that say least of whom was called: timeouts, cancellations, flows that failed.
+_EMPTY: Final = frozenset({408, 430, 487})
 _CHALLENGES: Final = frozenset({"www-authenticate", "proxy-authenticate"})
 
 
@@ -41,4 +43,4 @@ def _rank(response: Response) -> tuple[int, int, int]:
     first = 0 if group == 6 else group
     if status == 503:
         return (9, 0, status)
-    return (first, 0 if status in _HELPFUL else 1, status)
+    return (first, 0 if status in _HELPFUL else 2 if status in _EMPTY else 1, status)

@@ -16,8 +16,10 @@ __all__ = [
     "Dropped",
     "FindBindings",
     "FindCredential",
+    "FindNumber",
     "FindSender",
     "FindServers",
+    "GatewayChanged",
     "GuessesStopped",
     "OpenFlow",
     "Overloaded",
@@ -76,6 +78,17 @@ class FindSender(Request):
 
 
 @dataclass(frozen=True, slots=True)
+class FindNumber(Request):
+    """The SIP URIs of a global number by ENUM (RFC 6116), below ``suffixes`` in their order.
+
+    Result: a tuple of texts in the order to try, or Failure.
+    """
+
+    number: str
+    suffixes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class OpenFlow(Request):
     """A connection to ``target``, whose certificate names its ``tls_name``.  Result: its Path."""
 
@@ -121,19 +134,36 @@ class GuessesStopped:
     wait: float
 
 
+@dataclass(frozen=True, slots=True)
+class GatewayChanged:
+    """A gateway went down, or came up again."""
+
+    gateway: str
+    is_up: bool
+
+
 ProxyEvent = (
     FindCredential
     | FindBindings
     | UpdateBindings
     | FindServers
     | FindSender
+    | FindNumber
     | OpenFlow
     | ClosePath
     | SendPing
     | Answered
     | BindingsChanged
+    | GatewayChanged
     | Dropped
     | GuessesStopped
 )
 
-ProxyResult = Mapping[Algorithm, str] | tuple[Binding, ...] | Outcome | Sequence[Target] | Path
+ProxyResult = (
+    Mapping[Algorithm, str]
+    | tuple[Binding, ...]
+    | tuple[str, ...]
+    | Outcome
+    | Sequence[Target]
+    | Path
+)

@@ -10,6 +10,7 @@ from natkit.sip import AbsoluteUri, Request, Response, SipUri, TelUri
 from natkit.sip.transactions import TransactionId
 from sip_proxy.choosing import best_of, with_all_challenges
 from sip_proxy.desk import Incoming
+from sip_proxy.gateways import Seat
 from sip_proxy.targets import Contact
 from sipdns.failover import Failover
 
@@ -34,7 +35,7 @@ class Branch:
     ``failover`` has the servers of its next hop, None while it goes by a flow; ``fallback`` is the
     server to go on with by UDP when it refuses TCP.  ``others`` are tried when the contact fails.
     ``transaction`` is the last of those that it had: one before it, which took too long, may yet be
-    answered.
+    answered.  ``seat`` is its place at a gateway.
     """
 
     fork: "Fork"
@@ -49,6 +50,7 @@ class Branch:
     transaction: TransactionId | None = None
     response: Response | None = None
     is_cancelled: bool = False
+    seat: Seat | None = None
 
     @property
     def is_over(self) -> bool:

@@ -17,9 +17,11 @@ from natkit.timers import TimerQueue
 from sip_proxy.desk import Desk, Incoming
 from sip_proxy.forking import Branch, BranchState, Fork
 from sip_proxy.forwarding import forwarded, recorded, signed
+from sip_proxy.gateways import Gateways
 from sip_proxy.hops import Hops
 from sip_proxy.loops import branch_for
 from sip_proxy.lost_flows import LostFlows
+from sip_proxy.secure import is_secure
 from sip_proxy.targets import Contact, contacts_named, in_order
 
 __all__ = ["Forwarder"]
@@ -40,9 +42,9 @@ ELSEWHERE: Final = HeaderField.of(REASON, 'SIP;cause=200;text="Call completed el
 class Forwarder:
     """Holds the response contexts of a proxy."""
 
-    def __init__(self, desk: Desk, flows: Flows, lost: LostFlows) -> None:
+    def __init__(self, desk: Desk, flows: Flows, lost: LostFlows, gateways: Gateways) -> None:
         self._desk = desk
-        self._hops = Hops(desk, flows, lost, self._send, self._end)
+        self._hops = Hops(desk, flows, lost, gateways, self._send, self._end)
         self._forks: dict[TransactionId, Fork] = {}
         self._branches: dict[TransactionId, Branch] = {}
         self._timer_c: TimerQueue[TransactionId] = TimerQueue()
@@ -163,7 +165,7 @@ class Forwarder:
     def _success(self, branch: Branch, upstream: Response, now: float) -> None:
         if not branch.is_over:
             self._hops.answered(branch, upstream, now)
-            branch.finish(upstream)
+            self._finish(branch, upstream)
         if branch.transaction is not None:
             self._timer_c.cancel(branch.transaction)
         self._pass_on_success(branch.fork, upstream, now)
@@ -198,9 +200,9 @@ class Forwarder:
             return
         self._hops.answered(branch, upstream, now)
         if upstream.status == 408 and not fork.is_invite:
-            branch.finish(None)  # RFC 4320 §4.2
+            self._finish(branch, None)  # RFC 4320 §4.2
         else:
-            branch.finish(upstream)
+            self._finish(branch, upstream)
         if upstream.status >= 600:
             fork.groups.clear()
             for other in fork.pending:
@@ -214,6 +216,9 @@ class Forwarder:
         fork = branch.fork
         try:
             contacts = contacts_named(upstream.headers.get_all(CONTACT))
+            contacts = [
+                one for one in contacts if is_secure(one.uri) == is_secure(fork.request.uri)
+            ]
         except MalformedMessage:
             return
         room = max(0, MOST_TARGETS - len(fork.tried))
@@ -311,8 +316,13 @@ class Forwarder:
         return branch
 
     def _end(self, branch: Branch, response: Response | None, now: float) -> None:
-        branch.finish(response)
+        self._finish(branch, response)
         self._advance(branch.fork, now)
+
+    def _finish(self, branch: Branch, response: Response | None) -> None:
+        branch.finish(response)
+        if response is None or not 200 <= response.status < 300:
+            self._hops.leave_seat(branch)
 
     def _timeout(self, branch: Branch) -> Response | None:
         if not branch.fork.is_invite:
@@ -325,13 +335,13 @@ class Forwarder:
             self._cancel(branch, (), now)
             return
         self._desk.transactions.abandon(transaction)
-        branch.finish(self._hops.stands_for(branch, 408))
+        self._finish(branch, self._hops.stands_for(branch, 408))
         self._advance(branch.fork, now)
 
     def _cancel(self, branch: Branch, why: Sequence[HeaderField], now: float) -> None:
         branch.is_cancelled = True
         if branch.state is BranchState.SEEKING:
-            branch.finish(self._hops.stands_for(branch, 487))
+            self._finish(branch, self._hops.stands_for(branch, 487))
         elif branch.state is BranchState.PROCEEDING and branch.transaction is not None:
             self._send_cancel(branch.transaction, why, now)
             timeout = self._desk.settings.timing.timeout

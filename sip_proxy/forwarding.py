@@ -8,6 +8,7 @@ from natkit.sip.registry import INITIAL_MAX_FORWARDS
 from sip_proxy.flow_tokens import FlowToken, FlowTokens
 from sip_proxy.record_route import RECORDED_METHODS, record
 from sip_proxy.routing import next_hop, postprocess, with_headers, with_uri
+from sip_proxy.secure import is_secure, raised
 from sip_proxy.settings import Listener
 from sip_proxy.targets import Contact
 
@@ -28,7 +29,12 @@ def forwarded(
     copy = with_headers(request, headers)
     if contact.uri != request.uri:
         copy = with_uri(copy, contact.uri)
-    return postprocess(copy), next_hop(copy)
+    hop = next_hop(copy)
+    if contact.hop is not None and hop == copy.uri:
+        hop = contact.hop
+    if is_secure(copy.uri):
+        hop = raised(hop)
+    return postprocess(copy), hop
 
 
 def recorded(
@@ -42,8 +48,7 @@ def recorded(
     """Step 4: our Record-Route, in requests that have use for it."""
     if request.method not in RECORDED_METHODS:
         return request
-    uri = request.uri
-    secure = isinstance(uri, SipUri) and uri.is_secure
+    secure = is_secure(request.uri) or is_secure(next_hop(request))
     sides = (
         # One Via: nobody stands between us and who sent it.
         (inbound[0], FlowToken(inbound[1], _is_alone(request))),

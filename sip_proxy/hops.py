@@ -13,12 +13,14 @@ from natkit.locate import Target
 from natkit.machine import Failure, Path, Transport
 from natkit.sip import Response, SipUri
 from natkit.sip.flows import Flows
-from natkit.sip.kinds import MAX_BREADTH, RETRY_AFTER
+from natkit.sip.kinds import CALL_ID, MAX_BREADTH, RETRY_AFTER
 from sip_proxy.desk import Desk
 from sip_proxy.events import FindServers, OpenFlow, ProxyResult
 from sip_proxy.forking import Branch, BranchState
 from sip_proxy.forwarding import forwarded
+from sip_proxy.gateways import Gateways
 from sip_proxy.lost_flows import LostFlows
+from sip_proxy.secure import may_use
 from sipdns.failover import Failover
 from sipdns.outliers import Outliers
 
@@ -26,6 +28,8 @@ __all__ = ["Hops", "targets_in"]
 
 LARGEST_DATAGRAM: Final = 1300
 """Bytes; a longer request goes by TCP (RFC 3261 §18.1.1)."""
+
+UNAVAILABLE: Final = 503
 
 Send = Callable[[Branch, Path, float], None]
 GiveUp = Callable[[Branch, Response | None, float], None]
@@ -38,11 +42,18 @@ class Hops:
     """
 
     def __init__(
-        self, desk: Desk, flows: Flows, lost: LostFlows, send: Send, give_up: GiveUp
+        self,
+        desk: Desk,
+        flows: Flows,
+        lost: LostFlows,
+        gateways: Gateways,
+        send: Send,
+        give_up: GiveUp,
     ) -> None:
         self._desk = desk
         self._flows = flows
         self._lost = lost
+        self._gateways = gateways
         self._outliers = Outliers(desk.settings.outliers)
         self._send = send
         self._give_up = give_up
@@ -53,8 +64,11 @@ class Hops:
         """Find the way of a branch that has not begun, or has turned to another contact."""
         contact = branch.contact
         branch.failover = None
+        if not self._takes_seat(branch, now):
+            self._next(branch, self.stands_for(branch, 503), now)
+            return
         if contact.flow is not None:
-            if self._is_usable(contact.flow):
+            if self._is_usable(contact.flow) and may_use(contact.flow, branch.request.uri):
                 self._send(branch, contact.flow, now)
                 return
             if contact.needs_flow:
@@ -72,9 +86,13 @@ class Hops:
 
     def answered(self, branch: Branch, response: Response, now: float) -> None:
         """The server that was tried last gave this final response, and it counts."""
-        failover = branch.failover
-        if failover is not None:
-            failover.answered(response.status, now, retry_after=_retry_after(response))
+        if branch.failover is not None:
+            branch.failover.answered(response.status, now, retry_after=_retry_after(response))
+        if branch.contact.gateway is not None:
+            if response.status == UNAVAILABLE:
+                self._blame(branch)
+            else:
+                self._gateways.answered(branch.contact.gateway)
 
     def failed(self, branch: Branch, response: Response, now: float) -> None:
         """A response of the server that was tried last asks for another: go on."""
@@ -87,6 +105,7 @@ class Hops:
         """The server that was tried last is silent: go on."""
         if branch.failover is not None:
             branch.failover.timed_out(now)
+        self._blame(branch)
         self._next(branch, response, now)
 
     def lost(self, branch: Branch, now: float) -> None:
@@ -94,6 +113,7 @@ class Hops:
         status = 503
         if branch.failover is not None:
             branch.failover.unreachable(now)
+            self._blame(branch)
         else:
             status = 430
         self._next(branch, self.stands_for(branch, status), now)
@@ -101,6 +121,25 @@ class Hops:
     def stands_for(self, branch: Branch, status: int) -> Response:
         """A response of ours in place of one of the branch."""
         return Response.to(branch.fork.incoming.request, status, tag=self._desk.new_tag())
+
+    def leave_seat(self, branch: Branch) -> None:
+        """The branch is no call at its gateway, or will be none."""
+        if branch.seat is not None:
+            self._gateways.leave(branch.seat)
+            branch.seat = None
+
+    def _takes_seat(self, branch: Branch, now: float) -> bool:
+        """Whether the gateway of a branch, if it is one's, may carry one call more."""
+        name = branch.contact.gateway
+        if name is None or not branch.fork.is_invite:
+            return True
+        call_id = branch.request.headers.get(CALL_ID) or ""
+        branch.seat = self._gateways.seat(name, call_id, now)
+        return branch.seat is not None
+
+    def _blame(self, branch: Branch) -> None:
+        if branch.contact.gateway is not None:
+            self._gateways.failed(branch.contact.gateway)
 
     # ── one after the other ─────────────────────────────────────────────────────────────────────
 
@@ -129,6 +168,7 @@ class Hops:
         if target is not None:
             self._try(branch, target, now)
         elif branch.others:
+            self.leave_seat(branch)
             contact = branch.others.popleft()
             branch.contact = contact
             breadth = branch.request.headers.get(MAX_BREADTH)

@@ -18,6 +18,8 @@ class Identity:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.is_secure = any(one.transport.is_secure for one in settings.listeners)
+        """Whether it can be reached, and reach others, by TLS."""
         self._named: set[tuple[str, int]] = set()
         self._by_address: dict[tuple[Transport, Address], Listener] = {}
         for listener in settings.listeners:
@@ -38,6 +40,16 @@ class Identity:
         if (_spelled(uri.maddr or uri.host), _port_of(uri)) in self._named:
             return True
         return uri.user is None and uri.port is None and self._settings.serves(uri.host)
+
+    def came_as(self, uri: SipUri, path: Path) -> bool:
+        """Whether the ``maddr`` of a URI means us, and ``path`` is by its port and transport."""
+        maddr = uri.maddr
+        if maddr is None or not (
+            self._settings.serves(maddr) or (_spelled(maddr), path.local.port) in self._named
+        ):
+            return False
+        by_default = Transport.TLS if uri.is_secure else Transport.UDP
+        return _port_of(uri) == path.local.port and path.transport == (uri.transport or by_default)
 
     def wrote(self, via: Via) -> bool:
         """Whether a Via is one of ours."""

@@ -7,10 +7,10 @@ from typing import Final
 from natkit.errors import MalformedMessage
 from natkit.keepalive import FlowWatch
 from natkit.machine import ClosePath, Failure, Path, RandomBytes, RequestId, Transmit
-from natkit.sip import HeaderField, NameAddress, Request, Response, Scheme, SipUri
+from natkit.sip import HeaderField, Request, Response, Scheme, SipUri
 from natkit.sip.digest_nonces import Nonces
 from natkit.sip.flows import Flows
-from natkit.sip.kinds import ALLOW, CONTACT, FROM, REASON, SUPPORTED, TO
+from natkit.sip.kinds import ALLOW, REASON, SUPPORTED, TO
 from natkit.sip.transactions import (
     AckMissing,
     AckReceived,
@@ -29,31 +29,37 @@ from natkit.sip.transactions import (
 )
 from natkit.sip.via import ResponseAddress, SentBy
 from sip_proxy import events
+from sip_proxy.admission import Admission, Admitted
 from sip_proxy.authentication import Authentication, Role
 from sip_proxy.desk import Desk, Incoming
+from sip_proxy.destinations import Destinations
 from sip_proxy.edge import Edge
 from sip_proxy.events import (
     BindingsChanged,
-    FindBindings,
+    GatewayChanged,
     ProxyEvent,
     ProxyResult,
     UpdateBindings,
 )
 from sip_proxy.flow_tokens import FlowTokens
 from sip_proxy.forwarder import Forwarder
+from sip_proxy.gateways import Gateways, GatewayState
 from sip_proxy.guesses import Guesses
 from sip_proxy.keeping import Keeping
-from sip_proxy.location import Accepted, Binding, Refused
+from sip_proxy.location import Accepted, Refused
 from sip_proxy.loops import branch_for, fingerprint
 from sip_proxy.lost_flows import LostFlows
 from sip_proxy.one_way import OneWay
+from sip_proxy.probes import Probes
 from sip_proxy.proving import Prover
 from sip_proxy.registrar import accepted, address_of_record, read_registration
 from sip_proxy.rejection import Rejection
-from sip_proxy.routing import Preprocessed, preprocess
+from sip_proxy.route_rules import Rules
+from sip_proxy.routing import Preprocessed, preprocess, without_our_maddr
 from sip_proxy.settings import Settings
 from sip_proxy.sources import Sources
-from sip_proxy.targets import Contact, contacts_of
+from sip_proxy.standing import Standing
+from sip_proxy.targets import Contact
 from sip_proxy.unavailable import retry_later, unavailable
 from sip_proxy.validation import SUPPORTED_EXTENSIONS, is_other_version, validate
 from sip_proxy.way_back import WayBack
@@ -85,12 +91,19 @@ class Proxy:
         self._keeping = Keeping(settings.keep_alive, random)
         self._way_back = WayBack(self._desk, self._flows)
         self._lost = LostFlows(self._desk, self._edge)
-        self._forwarder = Forwarder(self._desk, self._flows, self._lost)
+        self.gateways = Gateways(settings.gateways, random, self._gateway_changed)
+        """Their states may be looked at."""
+        self._forwarder = Forwarder(self._desk, self._flows, self._lost, self.gateways)
+        self._destinations = Destinations(
+            self._desk, self._forwarder, self.gateways, Rules(settings.routes), self._edge
+        )
+        self._probes = Probes(self._desk, self._flows, self.gateways, settings.gateways.probing)
         self._one_way = OneWay(self._desk, self._flows)
         self._watch = FlowWatch()
         self._authentication = Authentication(
             settings, Nonces(key, random, unix_offset=unix_offset), self._flows
         )
+        self._admission = Admission(settings, self._authentication, self.gateways)
         self._size = 0
         self.sources = Sources(settings.sources, random)
         guesses = Guesses(settings.guesses)
@@ -144,6 +157,7 @@ class Proxy:
         self._transactions.handle_timer(now)
         self._follow(now)
         self._forwarder.handle_timer(now)
+        self._probes.handle_timer(now)
         self._desk.give_up_overdue(now)
         self._keeping.handle_timer(now)
         self._follow(now)
@@ -156,6 +170,7 @@ class Proxy:
         deadlines = (
             self._transactions.next_deadline(),
             self._forwarder.next_deadline(),
+            self._probes.next_deadline(),
             self._desk.next_deadline(),
             self._keeping.next_deadline(),
         )
@@ -185,12 +200,12 @@ class Proxy:
             case RequestReceived():
                 self._receive_request(event, now)
             case ResponseReceived(transaction, response, _):
-                self._forwarder.receive(transaction, response, now)
+                self._sender_of(transaction).receive(transaction, response, now)
             case AckReceived(request, path):
                 self._receive_ack(request, path, now)
             case TimedOut(transaction, path):
                 self._keeping.unanswered(path, now - self._settings.timing.timeout)
-                self._forwarder.timed_out(transaction, now)
+                self._sender_of(transaction).timed_out(transaction, now)
             case PathLost(transaction, destination):
                 self._lose(transaction, destination, now)
             case TransactionEnded(transaction):
@@ -210,9 +225,15 @@ class Proxy:
         self, transaction: TransactionId, destination: ResponseAddress | SentBy | None, now: float
     ) -> None:
         if destination is None:
-            self._forwarder.path_lost(transaction, now)
+            self._sender_of(transaction).path_lost(transaction, now)
         else:
             self._way_back.lost(transaction, destination, now)
+
+    def _sender_of(self, transaction: TransactionId) -> Forwarder | Probes:
+        return self._probes if transaction in self._probes else self._forwarder
+
+    def _gateway_changed(self, state: GatewayState) -> None:
+        self._desk.events.append(GatewayChanged(state.gateway.name, state.is_up))
 
     def _answer_badly(self, request: Request, path: Path, reason: str) -> None:
         status = 505 if is_other_version(request) else 400
@@ -259,6 +280,7 @@ class Proxy:
                 return
             fault = validate(request, incoming.fingerprint, self._desk.identity)
             if fault is None:
+                request = without_our_maddr(request, self._desk.identity, event.path)
                 routed = preprocess(request, self._desk.identity, self._desk.tokens)
                 self._route(incoming, routed, now)
             else:
@@ -288,68 +310,26 @@ class Proxy:
                 self._answer_for_ourselves(incoming, now)
                 return
         if _was_let_in(incoming, routed):
-            self._forward(incoming, routed, now)
+            flow = _flow_of(routed, incoming.path)
+            self._destinations.forward(Admitted(incoming, request, Standing.ROUTED, flow), now)
         else:
-            self._admit(incoming, routed, now)
+            self._admit(incoming, request, now)
 
-    def _admit(self, incoming: Incoming, routed: Preprocessed, now: float) -> None:
-        sender = incoming.request.headers.get(FROM)
-        uri = None if sender is None else sender.uri
-        is_local_user = isinstance(uri, SipUri) and self._settings.serves(uri.host)
-        if not self._authentication.is_needed(incoming.path):
-            self._forward(incoming, routed, now)
-        elif isinstance(uri, SipUri) and is_local_user:
+    def _admit(self, incoming: Incoming, request: Request, now: float) -> None:
+        verdict = self._admission.judge(incoming.path, request)
+        if isinstance(verdict, Rejection):
+            self._reject(incoming, verdict, now)
+        elif isinstance(verdict, Standing):
+            self._destinations.forward(Admitted(incoming, request, verdict), now)
+        else:
+            proved = Admitted(incoming, request, Standing.USER, user=verdict)
             self._prover.require(
-                incoming, uri, Role.PROXY, lambda at: self._forward(incoming, routed, at), now
-            )
-        elif self._is_for_us(routed.request):
-            self._forward(incoming, routed, now)
-        else:
-            self._desk.reject(incoming, 403, now, reason="This proxy relays for its own users only")
-
-    def _is_for_us(self, request: Request) -> bool:
-        uri = request.uri
-        return (
-            isinstance(uri, SipUri)
-            and self._settings.serves(uri.host)
-            and not request.headers.has("Route")
-        )
-
-    def _forward(self, incoming: Incoming, routed: Preprocessed, now: float) -> None:
-        request = routed.request
-        uri = request.uri
-        flow = _flow_of(routed, incoming.path)
-        if flow is None and self._is_for_us(request) and isinstance(uri, SipUri):
-            address = str(_sip(uri.address_of_record()))
-            self._desk.ask(
-                lambda number: FindBindings(number, address),
-                lambda found, at: self._found_bindings(incoming, request, address, found, at),
+                incoming,
+                verdict,
+                Role.PROXY,
+                lambda at: self._destinations.forward(proved, at),
                 now,
             )
-            return
-        self._forwarder.forward(incoming, request, [Contact(uri, flow=flow)], now)
-
-    def _found_bindings(
-        self,
-        incoming: Incoming,
-        request: Request,
-        address: str,
-        found: ProxyResult | Failure,
-        now: float,
-    ) -> None:
-        if isinstance(found, Failure):
-            self._fail(incoming, "The location service", found, now)
-            return
-        assert isinstance(found, tuple)  # noqa: S101 - the contract of FindBindings
-        bindings = [one for one in found if isinstance(one, Binding)]
-        contacts = contacts_of(address, bindings, self._edge)
-        if not contacts:
-            self._desk.reject(incoming, 480, now)
-        elif self._settings.redirect:
-            fields = [HeaderField.of(CONTACT, NameAddress(one.uri)) for one in contacts]
-            self._desk.reject(incoming, 302, now, fields=fields)
-        else:
-            self._forwarder.forward(incoming, request, contacts, now)
 
     def _answer_for_ourselves(self, incoming: Incoming, now: float) -> None:
         """A request that is for the proxy itself (§16.3 step 3, §11.2)."""

@@ -2,12 +2,21 @@
 
 from dataclasses import dataclass, replace
 
+from natkit.machine import Path
 from natkit.sip import AbsoluteUri, Headers, NameAddress, Request, SipUri, TelUri
 from natkit.sip.kinds import ROUTE
 from sip_proxy.flow_tokens import FlowToken, FlowTokens
 from sip_proxy.identity import Identity
 
-__all__ = ["Preprocessed", "next_hop", "postprocess", "preprocess", "with_headers", "with_uri"]
+__all__ = [
+    "Preprocessed",
+    "next_hop",
+    "postprocess",
+    "preprocess",
+    "with_headers",
+    "with_uri",
+    "without_our_maddr",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,15 @@ def preprocess(request: Request, identity: Identity, tokens: FlowTokens) -> Prep
         return Preprocessed(request, count=count)
     token = tokens.read(last.user)
     return Preprocessed(request, token, token is None, count)
+
+
+def without_our_maddr(request: Request, identity: Identity, path: Path) -> Request:
+    """The same request where its ``maddr`` means us and it came as it says (§16.4)."""
+    uri = request.uri
+    if not isinstance(uri, SipUri) or uri.maddr is None or not identity.came_as(uri, path):
+        return request
+    kept = tuple(one for one in uri.parameters if one.key not in ("maddr", "transport"))
+    return with_uri(request, replace(uri, port=None, parameters=kept))
 
 
 def next_hop(request: Request) -> SipUri | TelUri | AbsoluteUri:

@@ -10,11 +10,13 @@ from natkit.sip.flows import ConnectionReuse
 from natkit.sip.grammar import domain_name
 from natkit.sip.registry import DEFAULT_PORTS
 from natkit.sip.transactions import SipTiming
+from sip_proxy.gateways import GatewaySettings
 from sip_proxy.guesses import GuessSettings
 from sip_proxy.keeping import KeepAliveSettings
 from sip_proxy.location import RegistrationLimits
 from sip_proxy.message_bounds import MessageBounds
 from sip_proxy.outbound import OutboundSettings
+from sip_proxy.route_rules import RouteRule, ToDomain, ToGateways
 from sip_proxy.sources import SourceSettings
 from sipdns.outliers import OutlierLimits
 
@@ -76,6 +78,9 @@ class Settings:
     """Seconds for which a server may say nothing while there is another to try; None: 32."""
     outliers: OutlierLimits = field(default_factory=OutlierLimits)
     """For how long servers that failed are tried last."""
+    routes: tuple[RouteRule, ...] = ()
+    """The first that applies decides (:mod:`sip_proxy.route_rules`)."""
+    gateways: GatewaySettings = field(default_factory=GatewaySettings)
     max_breadth: int = 60
     """Branches at once of one request, with all that they fork into (RFC 5393 §5.3.3)."""
     reuse: ConnectionReuse = field(default_factory=ConnectionReuse)
@@ -92,6 +97,17 @@ class Settings:
             raise MisuseError("a proxy listens somewhere")
         if self.timer_c <= LEAST_TIMER_C * self.timing.t1 / SipTiming().t1:
             raise MisuseError(f"timer C of {self.timer_c:g} s is not longer than three minutes")
+        for rule in self.routes:
+            self._check_route(rule)
+
+    def _check_route(self, rule: RouteRule) -> None:
+        action = rule.action
+        if isinstance(action, ToDomain) and action.domain not in self.domains:
+            raise MisuseError(f"route {rule.name!r} leads to {action.domain}, which is not served")
+        if isinstance(action, ToGateways):
+            unknown = [one for one in action.groups if one not in self.gateways.groups]
+            if unknown:
+                raise MisuseError(f"route {rule.name!r}: no gateway is in the group {unknown[0]!r}")
 
     def serves(self, host: str) -> bool:
         """Whether ``host`` is a domain of ours."""

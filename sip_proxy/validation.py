@@ -31,6 +31,8 @@ def validate(request: Request, received: str, identity: Identity) -> Rejection |
     uri = request.uri
     if isinstance(uri, AbsoluteUri):
         return Rejection(416)  # step 2
+    if isinstance(uri, SipUri) and uri.is_secure and not identity.is_secure:
+        return Rejection(416)  # RFC 5630 §3.3
     if request.headers.get(MAX_FORWARDS) == 0 and not _ends_here(request, uri, identity):
         return Rejection(483)  # step 3
     if is_loop(request, received, identity):

@@ -172,6 +172,14 @@ class Locator:
             raise outcome.error
         return outcome.targets
 
+    async def ask(self, question: Question) -> Answer | Failure:
+        """One question, by the cache or the DNS: with it a Locator is a :class:`Dns` for others."""
+        known = self._cache.get(question, time.monotonic())
+        if known is not None:
+            return known.answer
+        answer = await self._ask(question)
+        return answer.answer if isinstance(answer, Remembered) else answer
+
     async def _run(self, search: Search) -> Outcome:
         ended = self._known(search) or await self._ask_for(search)
         return replace(ended.outcome, targets=self._turned(ended.outcome.targets))

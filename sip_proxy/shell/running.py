@@ -22,8 +22,10 @@ from sip_proxy.events import (
     Dropped,
     FindBindings,
     FindCredential,
+    FindNumber,
     FindSender,
     FindServers,
+    GatewayChanged,
     GuessesStopped,
     OpenFlow,
     ProxyEvent,
@@ -34,9 +36,12 @@ from sip_proxy.proxy import Proxy
 from sip_proxy.settings import Settings
 from sip_proxy.shell.finding import Locator
 from sip_proxy.shell.listening import Bound
+from sip_proxy.shell.numbers import find_number
 from sip_proxy.shell.stores import Location, MemoryLocation
 from sip_proxy.shell.streams import Streams, StreamSettings
 from sip_proxy.shell.users import Users
+from sipdns import Locator as SipLocator
+from sipdns.locator import Dns
 
 __all__ = ["Admitted", "RunningProxy", "serve"]
 
@@ -87,12 +92,14 @@ class RunningProxy:
         key: bytes | None = None,
         streams: StreamSettings | None = None,
         limits: Limits | None = None,
+        numbers: Dns | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._offset = time.time() - loop.time()
         self._loop = loop
         self._users = users
         self._locator = locator
+        self._numbers = numbers
         self._location = MemoryLocation() if location is None else location
         self._tasks: set[asyncio.Task[None]] = set()
         datagrams = DatagramSockets()
@@ -117,6 +124,7 @@ class RunningProxy:
         )
         self.streams.listen(bound)
         self._spawn(self._forget_expired())
+        self._driver.tell(machine.handle_timer)
 
     async def aclose(self) -> None:
         """End at once."""
@@ -151,11 +159,13 @@ class RunningProxy:
                 self._spawn(self._find_sender(number, sent_by))
             case SendPing(path, payload):
                 self.streams.ping(path, payload)
+            case FindNumber(number, text, suffixes):
+                self._spawn(self._find_number(number, text, suffixes))
             case OpenFlow(number, target):
                 self._spawn(self._open(number, target))
             case ClosePath():
                 pass  # the driver's
-            case Answered() | BindingsChanged() | Dropped() | GuessesStopped():
+            case Answered() | BindingsChanged() | GatewayChanged() | Dropped() | GuessesStopped():
                 pass
             case _:
                 assert_never(event)
@@ -173,6 +183,9 @@ class RunningProxy:
         except NatkitError as error:
             found = Failure(str(error))
         self._driver.answer(number, found)
+
+    async def _find_number(self, number: int, text: str, suffixes: Sequence[str]) -> None:
+        self._driver.answer(number, await find_number(self._numbers, text, suffixes))
 
     async def _open(self, number: int, target: Target) -> None:
         try:
@@ -207,7 +220,7 @@ async def serve(
     settings: Settings,
     bound: Sequence[Bound],
     users: Users,
-    locator: Locator,
+    locator: SipLocator,
     location: Location,
     limits: Limits,
     announce: Callable[[], None],
@@ -218,7 +231,14 @@ async def serve(
     await location.open()
     settings = replace(settings, algorithms=users.served(settings.algorithms))
     running = RunningProxy(
-        settings, bound, users, locator, location=location, streams=streams, limits=limits
+        settings,
+        bound,
+        users,
+        locator,
+        location=location,
+        streams=streams,
+        limits=limits,
+        numbers=locator,
     )
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

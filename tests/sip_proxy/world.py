@@ -56,6 +56,7 @@ from natkit.sip.via import SentBy
 from sip_proxy.events import (
     FindBindings,
     FindCredential,
+    FindNumber,
     FindSender,
     FindServers,
     OpenFlow,
@@ -112,6 +113,7 @@ class ProxyHost:
         self.location = BindingTable() if location is None else location
         self.users: dict[tuple[str, str], str] = {}
         self.servers: dict[str, Sequence[Target]] = {}
+        self.numbers: dict[str, tuple[str, ...]] = {}
         self.facts: list[ProxyEvent] = []
         self.location_is_down: bool | Failure = False
         self.configured = configured
@@ -135,6 +137,7 @@ class ProxyHost:
                 self.shell.bind(listener.address)
             else:
                 self.shell.listen(listener.address, listener.transport)
+        self.shell.call(self.machine.handle_timer)
 
     @property
     def is_idle(self) -> bool:
@@ -156,6 +159,9 @@ class ProxyHost:
                 self.shell.answer(number, self._find(uri))
             case FindSender(number, sent_by):
                 self.shell.answer(number, self._sender(sent_by))
+            case FindNumber(number, text, _):
+                found_number = self.numbers.get(text)
+                self.shell.answer(number, found_number or Failure("no such number"))
             case OpenFlow(number, target):
                 self.shell.connect(Connect(number, target.transport, None, target.address))
             case _:

@@ -1,0 +1,86 @@
+"""Who may send a request where: the one place where relaying is decided (RFC 3261 §16.3 step 6).
+
+By default the proxy is no open relay.  In this order:
+
+1. Of a trusted network, or where no credentials are asked for, a request may go anywhere.
+2. From a gateway of ours, told by its address, it reaches our users, and where the route rules for
+   gateways lead.
+3. Who claims in From to be one of our users proves it, and then may send anywhere.
+4. Everybody reaches our users, and nobody else.
+
+Requests that follow a route that we recorded were let in when their dialog began.
+"""
+
+from dataclasses import dataclass, replace
+
+from natkit.machine import Path
+from natkit.sip import Request, SipUri
+from natkit.sip.kinds import FROM, ROUTE, TO
+from sip_proxy.authentication import Authentication
+from sip_proxy.desk import Incoming
+from sip_proxy.gateways import Gateways
+from sip_proxy.rejection import Rejection
+from sip_proxy.routing import with_uri
+from sip_proxy.settings import Settings
+from sip_proxy.standing import Standing
+
+__all__ = ["Admission", "Admitted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that may go on; ``request`` is it without the Routes that led to us.
+
+    ``flow`` is what it is to go on by, where its route says so; ``user`` is who was proved to have
+    sent it.
+    """
+
+    incoming: Incoming
+    request: Request
+    standing: Standing
+    flow: Path | None = None
+    user: SipUri | None = None
+
+    @property
+    def is_within_dialog(self) -> bool:
+        """Whether its way was found before: it has a tag in To."""
+        to = self.incoming.request.headers.get(TO)
+        return to is not None and to.tag is not None
+
+    def to(self, uri: SipUri) -> "Admitted":
+        """The same to another URI."""
+        return replace(self, request=with_uri(self.request, uri))
+
+
+class Admission:
+    """Judges what no route of ours brings."""
+
+    def __init__(
+        self, settings: Settings, authentication: Authentication, gateways: Gateways
+    ) -> None:
+        self._settings = settings
+        self._authentication = authentication
+        self._gateways = gateways
+
+    def judge(self, path: Path, request: Request) -> Standing | SipUri | Rejection:
+        """Where the sender stands, or the user of ours that it is to prove to be.
+
+        ``request`` has none of our own Routes any more.
+        """
+        if not self._authentication.is_needed(path):
+            return Standing.TRUSTED
+        if self._gateways.are_at(path.remote):
+            return Standing.GATEWAY
+        sender = request.headers.get(FROM)
+        claimed = None if sender is None else sender.uri
+        if isinstance(claimed, SipUri) and self._settings.serves(claimed.host):
+            return claimed
+        if self._is_for_a_user(request):
+            return Standing.STRANGER
+        return Rejection(403, "This proxy relays for its own users only")
+
+    def _is_for_a_user(self, request: Request) -> bool:
+        uri = request.uri
+        if request.headers.has(ROUTE) or not isinstance(uri, SipUri):
+            return False
+        return self._settings.serves(uri.host)
