@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from natkit.server.admin.answers import json_answer
 from natkit.server.admin.guard import problem
 from natkit.server.admin.throttle import Throttle
-from stun_server.admin.answers import json_answer
 from stun_server.admin.issuing import Issuer
 from stun_server.connectivity_test import LIFETIME, NAME
 

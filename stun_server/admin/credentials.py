@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from natkit.errors import MisuseError
+from natkit.server.admin.answers import json_answer
 from natkit.server.admin.guard import Guard, problem
-from stun_server.admin.answers import json_answer
 from stun_server.admin.issuing import Issuer
 
 __all__ = ["PATH", "CredentialEndpoint"]

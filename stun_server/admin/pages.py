@@ -1,37 +1,23 @@
 """The applications of the two listeners: one for operators, one for everybody."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from aiohttp import web
 
+from natkit.server.admin.answers import body, json_answer
+from natkit.server.admin.entrance import Entrance, alive
 from natkit.server.admin.files import Files
 from natkit.server.admin.guard import Guard, problem
 from natkit.server.admin.listener import LARGEST_BODY
 from natkit.server.admin.metrics import exposition
-from natkit.server.admin.sessions import COOKIE, LIFETIME
-from stun_server.admin.answers import body, json_answer
 from stun_server.admin.connectivity import ConnectivityTest
 from stun_server.admin.credentials import CredentialEndpoint
 from stun_server.admin.history import INTERVAL, History
 from stun_server.admin.metrics import FAMILIES
 from stun_server.administration import DRAIN, RELOAD, SESSIONS, STATUS, Administration
 
-__all__ = ["OPEN_PATHS", "SIGN_IN", "OperatorPages", "public_application"]
-
-SIGN_IN = "/sign-in"
-# What is needed to show the token, and what tells nothing.
-OPEN_PATHS = frozenset(
-    {
-        SIGN_IN,
-        "/static/sign-in.js",
-        "/static/style.css",
-        "/static/icon.svg",
-        "/healthz",
-        "/readyz",
-    }
-)
+__all__ = ["OperatorPages", "public_application"]
 
 SHOWN_SESSIONS = 200
 MOST_SESSIONS = 5_000
@@ -53,15 +39,11 @@ class OperatorPages:
 
     def application(self, credentials: CredentialEndpoint | None) -> web.Application:
         """All of it, behind the guard."""
-        application = web.Application(
-            middlewares=[self.guard.middleware()], client_max_size=LARGEST_BODY
-        )
+        entrance = Entrance(self.guard, self.files, self.unix_time)
+        application = entrance.application()
         add = application.router
-        add.add_get("/", self._file("status.html"))
-        add.add_get("/test", self._file("test.html"))
-        add.add_get(SIGN_IN, self._file("sign-in.html"))
-        add.add_get("/static/{name}", self._static)
-        add.add_get("/healthz", alive)
+        add.add_get("/", entrance.page("status.html"))
+        add.add_get("/test", entrance.page("test.html"))
         add.add_get("/readyz", self._ready)
         add.add_get("/metrics", self._metrics)
         add.add_get("/api/status", self._status)
@@ -70,21 +52,10 @@ class OperatorPages:
         add.add_post("/api/disconnect", self._disconnect)
         add.add_post("/api/drain", self._drain)
         add.add_post("/api/reload", self._reload)
-        add.add_post(SIGN_IN, self._sign_in)
-        add.add_post("/sign-out", self._sign_out)
         add.add_post("/test/credentials", self.test.credentials)
         if credentials is not None:
             credentials.register(application)
         return application
-
-    def _file(self, name: str) -> Callable[[web.Request], Awaitable[web.Response]]:
-        async def answer(request: web.Request) -> web.Response:
-            return self.files.answer(request, name)
-
-        return answer
-
-    async def _static(self, request: web.Request) -> web.Response:
-        return self.files.answer(request, request.match_info["name"])
 
     async def _ready(self, request: web.Request) -> web.Response:
         """Whether new clients may come; with ``?store``, whether new users can be looked up too."""
@@ -149,37 +120,6 @@ class OperatorPages:
         await body(request)
         report = await self.administration.reload()
         return json_answer({"reload": RELOAD.dump_python(report, mode="json")})
-
-    async def _sign_in(self, request: web.Request) -> web.Response:
-        if self.guard.rules.token is None:
-            return problem(404, "nobody needs to sign in here")
-        token = (await body(request)).get("token")
-        is_right = isinstance(token, str) and self.guard.rules.is_token(token)
-        refused = self.guard.judge_guess(request, is_right=is_right)
-        if refused is not None:
-            return refused
-        answer = web.Response(status=204)
-        answer.set_cookie(
-            COOKIE,
-            self.guard.sessions.issue(self.unix_time()),
-            max_age=LIFETIME,
-            httponly=True,
-            samesite="Strict",
-            secure=self.guard.rules.secure,
-        )
-        return answer
-
-    async def _sign_out(self, request: web.Request) -> web.Response:
-        await body(request)
-        answer = web.Response(status=204)
-        answer.del_cookie(COOKIE)
-        return answer
-
-
-async def alive(_: web.Request) -> web.Response:
-    """Say that the event loop turns."""
-    await asyncio.sleep(0)
-    return web.Response(text="alive\n")
 
 
 def public_application(

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Self
 
 from natkit.address import Address
-from natkit.aio.tls import server_context
-from natkit.errors import ConfigError, MisuseError, UnreachableError
+from natkit.errors import ConfigError, UnreachableError
+from natkit.server.admin.entrance import OPEN_PATHS, SHARED_FILES, SIGN_IN
 from natkit.server.admin.files import Files
 from natkit.server.admin.guard import Access, Guard
 from natkit.server.admin.listener import HttpListener
-from natkit.server.admin.rules import Rules, is_loopback
+from natkit.server.admin.operators import https_context, open_for_operators, renew
+from natkit.server.admin.rules import Rules
 from natkit.server.admin.sessions import Sessions
 from natkit.server.log import Logger
 from stun_server.admin import credentials
@@ -24,14 +25,13 @@ from stun_server.admin.connectivity import ConnectivityTest
 from stun_server.admin.credentials import CredentialEndpoint
 from stun_server.admin.history import INTERVAL, History, Sample
 from stun_server.admin.issuing import Issuer, uris_of
-from stun_server.admin.pages import OPEN_PATHS, SIGN_IN, OperatorPages, public_application
+from stun_server.admin.pages import OperatorPages, public_application
 from stun_server.administration import Administration, CertificateStatus
 from stun_server.config import Config
 from stun_server.shell.users import Signing
 
 __all__ = ["AdminHttp"]
 
-ALPN = ("http/1.1",)
 SESSION_KEY_LENGTH = 32
 
 
@@ -59,7 +59,7 @@ class _Parts:
             config,
             administration,
             issuer,
-            Files("stun_server.admin", "static"),
+            Files(SHARED_FILES, ("stun_server.admin", "static")),
             Sessions(os.urandom(SESSION_KEY_LENGTH)),
             ConnectivityTest(issuer, uris),
         )
@@ -137,7 +137,7 @@ class AdminHttp:
         status = await self._parts.administration.status()
         self._certificates = status.certificates
         if admin.tls:
-            self._context = self._new_context()
+            self._context = https_context(self._files())
         if admin.listen is not None:
             self.operators = await self._open_for_operators(admin.listen)
             self._watch = asyncio.get_running_loop().create_task(self._keep_watching())
@@ -156,17 +156,13 @@ class AdminHttp:
             parts.test,
             time.time,
         )
-        listener = await HttpListener.open(
-            pages.application(parts.credentials(names)), address, self._context, option="--admin"
+        listener = await open_for_operators(
+            lambda: pages.application(parts.credentials(names)),
+            address,
+            self._context,
+            self._logger,
         )
         self._listeners.append(listener)
-        self._logger.info("administration", address=str(listener.address), tls=admin.tls)
-        if not admin.tls and not is_loopback(address):
-            self._logger.warning(
-                "administration without TLS",
-                to_do="admin.tls = true, or let nobody else listen to that network: "
-                "the token crosses it as it is",
-            )
         return listener.address
 
     async def _open_for_everybody(self, address: Address) -> Address:
@@ -196,19 +192,7 @@ class AdminHttp:
         self._history.add(Sample.of(status, time.time()))
         if status.certificates != self._certificates and self._context is not None:
             self._certificates = status.certificates
-            self._renew(self._context)
-
-    def _new_context(self) -> ssl.SSLContext:
-        try:
-            return server_context(self._files(), alpn=ALPN)
-        except MisuseError as error:
-            raise ConfigError(str(error)) from error
-
-    def _renew(self, context: ssl.SSLContext) -> None:
-        try:
-            context.load_cert_chain(*self._files())
-        except OSError as error:
-            self._logger.warning("certificate of administration not reloaded", reason=str(error))
+            renew(self._context, self._files(), self._logger)
 
     def _files(self) -> tuple[Path, Path]:
         listeners = self._parts.config.listeners

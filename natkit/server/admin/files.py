@@ -1,4 +1,4 @@
-"""The files of pages, read once from the package that holds them."""
+"""The files of pages, read once from the packages that hold them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,15 +20,16 @@ class _File:
 
 
 class Files:
-    """The files in a folder of a package, by name."""
+    """The files in folders, each of a package, by name."""
 
-    def __init__(self, package: str, folder: str) -> None:
+    def __init__(self, *folders: tuple[str, str]) -> None:
         found: dict[str, _File] = {}
-        for file in resources.files(package).joinpath(folder).iterdir():
-            kind = _TYPES.get(file.name.rpartition(".")[2])
-            if kind is not None:
-                body = file.read_bytes()
-                found[file.name] = _File(body, kind, sha256(body).hexdigest()[:16])
+        for package, folder in folders:
+            for file in resources.files(package).joinpath(folder).iterdir():
+                kind = _TYPES.get(file.name.rpartition(".")[2])
+                if kind is not None:
+                    body = file.read_bytes()
+                    found[file.name] = _File(body, kind, sha256(body).hexdigest()[:16])
         self._files: Mapping[str, _File] = found
 
     @property

@@ -7,10 +7,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from natkit.errors import ConfigError
+from natkit.server.admin.entrance import OPEN_PATHS
 from natkit.server.admin.guard import GUESSES
 from natkit.server.admin.sessions import COOKIE
 from stun_server.admin import serving
-from stun_server.admin.pages import OPEN_PATHS
 from stun_server.administration import StoreStatus
 from stun_server.config import load
 from tests.stun_server.admin.world import ANYWHERE, SESSION, TOKEN, Asked, asking
