@@ -10,11 +10,15 @@ from pydantic import model_validator
 from natkit.errors import MisuseError
 from natkit.server.config.tables import Table
 from sip_proxy.config.connections import Connections
+from sip_proxy.config.gateways import Failover, GatewayOptions, ProbingOptions
 from sip_proxy.config.listeners import Listeners
 from sip_proxy.config.policy import Limits, Policy, Registrations, Timers
+from sip_proxy.config.routes import Route
+from sip_proxy.config.tables import DEFAULT
 from sip_proxy.config.tls import Tls
 from sip_proxy.config.users import Users
 from sip_proxy.config.values import Domain
+from sip_proxy.gateways import GatewaySettings
 from sip_proxy.settings import Listener, Settings
 from sip_proxy.shell.streams import StreamSettings
 
@@ -37,6 +41,10 @@ class Config(Table):
     registrations: Registrations = Registrations()
     timers: Timers = Timers()
     limits: Limits = Limits()
+    routes: tuple[Route, ...] = ()
+    gateways: tuple[GatewayOptions, ...] = ()
+    probing: ProbingOptions = ProbingOptions()
+    failover: Failover = Failover()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -47,7 +55,22 @@ class Config(Table):
         secure = next((each for each in self.listeners.listen or () if each.is_secure), None)
         if secure is not None and not self.streams().tls.certificates:
             raise MisuseError(f"{secure} needs a certificate and its key (--certificate, --key)")
+        # What the rules and gateways must be to each other the machine says.
+        replace(
+            DEFAULT,
+            domains=frozenset(self.domains),
+            routes=tuple(each.rule() for each in self.routes),
+            gateways=self._gateways(),
+        )
         return self
+
+    def _gateways(self) -> GatewaySettings:
+        probing = self.probing
+        return GatewaySettings(
+            tuple(each.gateway() for each in self.gateways),
+            probing.probing() if self.gateways else None,
+            float(probing.longest_call),
+        )
 
     def streams(self) -> StreamSettings:
         """What the shell is told of connections."""
@@ -76,6 +99,10 @@ class Config(Table):
             redirect=self.policy.redirect,
             recurse=self.policy.recurse,
             timer_c=self.timers.timer_c,
+            failover_after=self.failover.after or None,
+            outliers=self.failover.outliers(),
+            routes=tuple(each.rule() for each in self.routes),
+            gateways=self._gateways(),
             max_breadth=self.limits.branches,
             largest_transactions=self.limits.transactions,
             largest_pending=self.limits.pending,

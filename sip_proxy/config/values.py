@@ -9,15 +9,16 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from natkit.errors import MisuseError
+from natkit.errors import MalformedMessage, MisuseError
 from natkit.server.config.values import read_host_name, read_secret, read_text
 from natkit.server.stores.store import UserKeys
+from natkit.sip import SipUri
 from natkit.sip.digest import Algorithm
 from natkit.sip.grammar import numeric_host
 from natkit.stun.credentials import opaque_string
 from sip_proxy.shell.listening import ListenAddress
 
-__all__ = ["DigestAlgorithm", "Domain", "Listen", "Password", "ReadyKeys"]
+__all__ = ["DigestAlgorithm", "Domain", "Listen", "Password", "ReadyKeys", "SipServer"]
 
 _ALGORITHMS = {each.value.lower(): each for each in Algorithm}
 
@@ -44,6 +45,17 @@ def _domain(value: object) -> str:
     written = read_text(value, "a domain like example.org")
     address = numeric_host(written)
     return str(address) if address is not None and address.version == 4 else read_host_name(written)
+
+
+def _sip_server(value: object) -> SipUri:
+    written = read_text(value, "a URI like sip:gw.example.net;transport=tcp")
+    try:
+        uri = SipUri.parse(written)
+    except MalformedMessage as error:
+        raise MisuseError(str(error)) from None
+    if uri.user is not None or uri.headers:
+        raise MisuseError(f"{written!r} names more than a server: leave out its user and headers")
+    return uri
 
 
 def _algorithm(value: object) -> Algorithm:
@@ -84,4 +96,5 @@ def _key(algorithm: Algorithm, value: object) -> bytes:
 DigestAlgorithm = Annotated[Algorithm, BeforeValidator(_algorithm)]
 Domain = Annotated[str, BeforeValidator(_domain)]
 Listen = Annotated[ListenAddress, BeforeValidator(_listen_address)]
+SipServer = Annotated[SipUri, BeforeValidator(_sip_server)]
 Password = Annotated[str | ReadyKeys, BeforeValidator(_password)]
