@@ -9,7 +9,6 @@ from natkit.sip import (
     AbsoluteUri,
     HeaderField,
     NameAddress,
-    Scheme,
     SipUri,
     TelUri,
     parse_absolute_uri,
@@ -18,13 +17,12 @@ from natkit.sip.grammar import domain_name
 from natkit.sip.kinds import CALL_ID, CONTACT, ROUTE
 from natkit.sip.tel import Parameter
 from sip_proxy.admission import Admitted
+from sip_proxy.callees import Callees
 from sip_proxy.desk import Desk
 from sip_proxy.dialled import Dialled, dialled
-from sip_proxy.edge import Edge
-from sip_proxy.events import FindBindings, FindNumber, ProxyResult
+from sip_proxy.events import FindNumber, ProxyResult
 from sip_proxy.forwarder import Forwarder
 from sip_proxy.gateways import Gateway, Gateways
-from sip_proxy.location import Binding
 from sip_proxy.rejection import Rejection
 from sip_proxy.route_rules import (
     AskNumber,
@@ -37,8 +35,7 @@ from sip_proxy.route_rules import (
     ToUsers,
 )
 from sip_proxy.secure import NOT_SECURE, let_through
-from sip_proxy.targets import Contact, contacts_of
-from sip_proxy.unavailable import unavailable
+from sip_proxy.targets import Contact
 
 __all__ = ["Destinations"]
 
@@ -47,13 +44,13 @@ class Destinations:
     """Sends each request that was admitted on its way."""
 
     def __init__(
-        self, desk: Desk, forwarder: Forwarder, gateways: Gateways, rules: Rules, edge: Edge
+        self, desk: Desk, forwarder: Forwarder, gateways: Gateways, rules: Rules, callees: Callees
     ) -> None:
         self._desk = desk
         self._forwarder = forwarder
         self._gateways = gateways
         self._rules = rules
-        self._edge = edge
+        self._callees = callees
 
     def forward(self, one: Admitted, now: float) -> None:
         """Forward a request to wherever it is to go, or answer it."""
@@ -61,7 +58,9 @@ class Destinations:
         uri = request.uri
         if request.method == "BYE":
             self._gateways.hung_up(request.headers.get(CALL_ID) or "")
-        if one.flow is not None or request.headers.has(ROUTE):
+        # A GRUU is looked up within a dialog too: the flow that it began on may be gone.
+        by_flow = one.flow is not None and not self._callees.is_gruu(uri)
+        if by_flow or request.headers.has(ROUTE):
             self._to(one, [Contact(uri, flow=one.flow)], now)
         elif one.is_within_dialog or not self._rules:
             self._by_domain(one, now)
@@ -148,23 +147,15 @@ class Destinations:
             self._reject(one, Rejection(404), now)
 
     def _by_location(self, one: Admitted, uri: SipUri, now: float) -> None:
-        address = str(replace(uri.address_of_record(), scheme=Scheme.SIP))
+        self._callees.find(uri, lambda found, at: self._found(one, found, at), now)
 
-        def found(result: ProxyResult | Failure, at: float) -> None:
-            if isinstance(result, Failure):
-                fault = unavailable("The location service", result, self._desk.random)
-                self._reject(one, fault, at)
-                return
-            assert isinstance(result, tuple)  # noqa: S101 - the contract of FindBindings
-            bindings = [binding for binding in result if isinstance(binding, Binding)]
-            self._found(one, contacts_of(address, bindings, self._edge), at)
-
-        self._desk.ask(lambda number: FindBindings(number, address), found, now)
-
-    def _found(self, one: Admitted, contacts: Sequence[Contact], now: float) -> None:
+    def _found(self, one: Admitted, contacts: list[Contact] | Rejection, now: float) -> None:
+        if isinstance(contacts, Rejection):
+            self._reject(one, contacts, now)
+            return
         usable = let_through(one.request.uri, contacts)
         if not usable:
-            self._reject(one, NOT_SECURE if contacts else Rejection(480), now)
+            self._reject(one, NOT_SECURE, now)
         elif self._desk.settings.redirect:
             fields = [HeaderField.of(CONTACT, NameAddress(each.uri)) for each in usable]
             self._reject(one, Rejection(302, None, fields), now)

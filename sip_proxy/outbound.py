@@ -16,6 +16,16 @@ class OutboundSettings:
     """
 
     edge: SipUri | None = None
+    flow_timer: int | None = 120
+    """Seconds for which a connection of RFC 5626 may be silent; None: for ever."""
+    service_route: tuple[SipUri, ...] = ()
+    """The way that phones are told to send their requests by (RFC 3608)."""
+    path_needs_support: bool = False
+    """Refuse a Path that the phone does not say to understand (RFC 3327 §5.3)."""
+
+    def __post_init__(self) -> None:
+        if self.flow_timer is not None and self.flow_timer < 1:
+            raise MisuseError("flow_timer is a second at the least")
 
 
 def read_edge(text: str) -> SipUri:

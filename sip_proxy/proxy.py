@@ -1,13 +1,12 @@
 """The proxy as a machine: what is done with each request that comes (RFC 3261 §16.2)."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from natkit.errors import MalformedMessage
 from natkit.keepalive import FlowWatch
 from natkit.machine import ClosePath, Failure, Path, RandomBytes, RequestId, Transmit
-from natkit.sip import HeaderField, Request, Response, Scheme, SipUri
+from natkit.sip import HeaderField, Request, Response, SipUri
 from natkit.sip.digest_nonces import Nonces
 from natkit.sip.flows import Flows
 from natkit.sip.kinds import ALLOW, REASON, SUPPORTED, TO
@@ -31,28 +30,28 @@ from natkit.sip.via import ResponseAddress, SentBy
 from sip_proxy import events
 from sip_proxy.admission import Admission, Admitted
 from sip_proxy.authentication import Authentication, Role
+from sip_proxy.callees import Callees
 from sip_proxy.desk import Desk, Incoming
 from sip_proxy.destinations import Destinations
 from sip_proxy.edge import Edge
 from sip_proxy.events import (
-    BindingsChanged,
     GatewayChanged,
     ProxyEvent,
     ProxyResult,
-    UpdateBindings,
 )
 from sip_proxy.flow_tokens import FlowTokens
 from sip_proxy.forwarder import Forwarder
 from sip_proxy.gateways import Gateways, GatewayState
+from sip_proxy.granting import Grant
+from sip_proxy.gruu import Gruus
 from sip_proxy.guesses import Guesses
 from sip_proxy.keeping import Keeping
-from sip_proxy.location import Accepted, Refused
 from sip_proxy.loops import branch_for, fingerprint
 from sip_proxy.lost_flows import LostFlows
 from sip_proxy.one_way import OneWay
 from sip_proxy.probes import Probes
 from sip_proxy.proving import Prover
-from sip_proxy.registrar import accepted, address_of_record, read_registration
+from sip_proxy.registering import Registering
 from sip_proxy.rejection import Rejection
 from sip_proxy.route_rules import Rules
 from sip_proxy.routing import Preprocessed, preprocess, without_our_maddr
@@ -60,8 +59,9 @@ from sip_proxy.settings import Settings
 from sip_proxy.sources import Sources
 from sip_proxy.standing import Standing
 from sip_proxy.targets import Contact
-from sip_proxy.unavailable import retry_later, unavailable
-from sip_proxy.validation import SUPPORTED_EXTENSIONS, is_other_version, validate
+from sip_proxy.trace import FlightRecorder
+from sip_proxy.unavailable import retry_later
+from sip_proxy.validation import SUPPORTED_EXTENSIONS, is_other_version, unsupported, validate
 from sip_proxy.way_back import WayBack
 
 __all__ = ["Proxy"]
@@ -81,7 +81,6 @@ class Proxy:
         self, settings: Settings, *, key: bytes, random: RandomBytes, unix_offset: float
     ) -> None:
         self._settings = settings
-        self._offset = unix_offset
         self._transactions = Transactions(
             TransactionSettings(timing=settings.timing, largest_count=settings.largest_transactions)
         )
@@ -94,8 +93,10 @@ class Proxy:
         self.gateways = Gateways(settings.gateways, random, self._gateway_changed)
         """Their states may be looked at."""
         self._forwarder = Forwarder(self._desk, self._flows, self._lost, self.gateways)
+        gruus = Gruus(key, random)
+        self._callees = Callees(self._desk, self._edge, gruus)
         self._destinations = Destinations(
-            self._desk, self._forwarder, self.gateways, Rules(settings.routes), self._edge
+            self._desk, self._forwarder, self.gateways, Rules(settings.routes), self._callees
         )
         self._probes = Probes(self._desk, self._flows, self.gateways, settings.gateways.probing)
         self._one_way = OneWay(self._desk, self._flows)
@@ -105,9 +106,19 @@ class Proxy:
         )
         self._admission = Admission(settings, self._authentication, self.gateways)
         self._size = 0
+        self.recorder = FlightRecorder(settings.recorder)
         self.sources = Sources(settings.sources, random)
         guesses = Guesses(settings.guesses)
         self._prover = Prover(self._desk, self._authentication, self.sources, guesses)
+        self._registering = Registering(
+            self._desk,
+            self._edge,
+            self._lost,
+            self._watch,
+            self._authentication,
+            self._prover,
+            Grant(settings.outbound, gruus, unix_offset),
+        )
 
     # ── the contract of machines ────────────────────────────────────────────────────────────────
 
@@ -122,8 +133,11 @@ class Proxy:
         if self._watch.takes(data, path):
             self._watch.receive(data, path, now)
             return
+        if path.transport.is_reliable:
+            self._watch.receive(data, path, now)
         if not self.sources.hears(data, path, now):
             return
+        self.recorder.received(data, path, now)
         self._size = len(data)
         self._transactions.receive(data, path, now)
         self._follow(now)
@@ -141,6 +155,7 @@ class Proxy:
         """A stream ended."""
         self._flows.ended(path)
         self._lost.disconnected(path, now)
+        self._watch.disconnected(path, now)
         self._keeping.ended(path)
         self._transactions.disconnected(path, now)
         self._follow(now)
@@ -159,6 +174,7 @@ class Proxy:
         self._forwarder.handle_timer(now)
         self._probes.handle_timer(now)
         self._desk.give_up_overdue(now)
+        self._close_silent(now)
         self._keeping.handle_timer(now)
         self._follow(now)
         for path in self._keeping.take_dead():
@@ -172,17 +188,22 @@ class Proxy:
             self._forwarder.next_deadline(),
             self._probes.next_deadline(),
             self._desk.next_deadline(),
+            self._watch.next_deadline(),
             self._keeping.next_deadline(),
         )
         return min((each for each in deadlines if each is not None), default=None)
 
+    def _close_silent(self, now: float) -> None:
+        """End connections that gave no sign of life for their Flow-Timer (RFC 5626 §5.4)."""
+        self._watch.handle_timer(now)
+        while (silent := self._watch.next_event()) is not None:
+            self._desk.events.append(ClosePath(silent.path))
+
     def transmits(self) -> Sequence[Transmit]:
         """Take what is to be sent."""
-        return [
-            *self._watch.transmits(),
-            *self._keeping.transmits(),
-            *self._transactions.transmits(),
-        ]
+        messages = self._transactions.transmits()
+        self.recorder.sent(messages)
+        return [*self._watch.transmits(), *self._keeping.transmits(), *messages]
 
     def next_event(self) -> ProxyEvent | None:
         """Take the next event."""
@@ -192,6 +213,7 @@ class Proxy:
     # ── what transactions tell ──────────────────────────────────────────────────────────────────
 
     def _follow(self, now: float) -> None:
+        self.recorder.now = now
         while (event := self._transactions.next_event()) is not None:
             self._handle(event, now)
 
@@ -258,9 +280,16 @@ class Proxy:
         uri = routed.request.uri
         if isinstance(uri, SipUri) and self._desk.identity.is_ours(uri):
             return
-        contact = Contact(uri, flow=_flow_of(routed, path))
         branch = branch_for(self._desk.random(8), received)
-        self._one_way.send(routed.request, contact, branch, now)
+
+        def send(found: list[Contact] | Rejection, at: float) -> None:
+            if not isinstance(found, Rejection):
+                self._one_way.send(routed.request, found[0], branch, at)
+
+        if self._callees.is_gruu(uri) and not routed.request.headers.has("Route"):
+            self._callees.find(uri, send, now)
+        else:
+            send([Contact(uri, flow=_flow_of(routed, path))], now)
 
     # ── requests (§16.3 to §16.5) ───────────────────────────────────────────────────────────────
 
@@ -304,7 +333,7 @@ class Proxy:
             return
         if isinstance(uri, SipUri) and not routed.request.headers.has("Route"):
             if request.method == "REGISTER" and self._settings.serves(uri.host):
-                self._register(incoming, request, now)
+                self._registering.register(incoming, request, now)
                 return
             if uri.user is None and self._desk.identity.is_ours(uri):
                 self._answer_for_ourselves(incoming, now)
@@ -336,65 +365,15 @@ class Proxy:
         if incoming.request.method != "OPTIONS":
             self._desk.reject(incoming, 404, now)
             return
+        fault = unsupported(incoming.request)
+        if fault is not None:
+            self._reject(incoming, fault, now)
+            return
         fields = [
             HeaderField.of(ALLOW, *ALLOWED_METHODS),
             HeaderField.of(SUPPORTED, *sorted(SUPPORTED_EXTENSIONS)),
         ]
         self._desk.reject(incoming, 200, now, fields=fields)
-
-    # ── registrations ───────────────────────────────────────────────────────────────────────────
-
-    def _register(self, incoming: Incoming, request: Request, now: float) -> None:
-        to = address_of_record(request)
-        if to is None or not self._settings.serves(to.host) or to.user is None:
-            self._desk.reject(incoming, 404, now)  # §10.3 step 5
-            return
-        if self._authentication.is_needed(incoming.path):
-            self._prover.require(
-                incoming,
-                to,
-                Role.REGISTRAR,
-                lambda at: self._change_bindings(incoming, request, to, at),
-                now,
-            )
-        else:
-            self._change_bindings(incoming, request, to, now)
-
-    def _change_bindings(
-        self, incoming: Incoming, request: Request, to: SipUri, now: float
-    ) -> None:
-        try:
-            registration = read_registration(
-                request, self._settings.registration, incoming.path, self._edge
-            )
-        except MalformedMessage as error:
-            registration = Rejection(400, str(error))
-        if isinstance(registration, Rejection):
-            self._reject(incoming, registration, now)
-            return
-        address, asked = str(_sip(to)), registration
-        self._desk.ask(
-            lambda number: UpdateBindings(number, address, asked),
-            lambda outcome, at: self._registered(incoming, address, outcome, at),
-            now,
-        )
-
-    def _registered(
-        self, incoming: Incoming, address: str, outcome: ProxyResult | Failure, now: float
-    ) -> None:
-        if isinstance(outcome, Accepted):
-            response = accepted(incoming.request, outcome.bindings, now + self._offset)
-            self._desk.respond(incoming, response, now, by_us=True)
-            self._lost.registered(address, incoming.path, outcome.bindings)
-            self._desk.events.append(BindingsChanged(address, outcome.bindings))
-        elif isinstance(outcome, Refused):
-            fields = [retry_later(self._desk.random)] if outcome.status == 503 else []
-            self._desk.reject(incoming, outcome.status, now, reason=outcome.reason, fields=fields)
-        elif isinstance(outcome, Failure):
-            self._fail(incoming, "The location service", outcome, now)
-
-    def _fail(self, incoming: Incoming, what: str, failure: Failure, now: float) -> None:
-        self._reject(incoming, unavailable(what, failure, self._desk.random), now)
 
     def _reject(self, incoming: Incoming, fault: Rejection, now: float) -> None:
         self._desk.reject(incoming, fault.status, now, reason=fault.reason, fields=fault.fields)
@@ -424,8 +403,3 @@ def _was_let_in(incoming: Incoming, routed: Preprocessed) -> bool:
     to = incoming.request.headers.get(TO)
     is_within_dialog = to is not None and to.tag is not None
     return is_within_dialog or _flow_of(routed, incoming.path) is not None
-
-
-def _sip(uri: SipUri) -> SipUri:
-    # sip and sips name one user (RFC 3261 §19.1, RFC 5630 §3.3).
-    return replace(uri, scheme=Scheme.SIP)

@@ -1,4 +1,4 @@
-"""The registrar: from REGISTER to a change of bindings, and to its answer.
+"""What a REGISTER asks for.
 
 RFC 3261 §10.3, RFC 5626 §6, RFC 3327 §5.3.
 """
@@ -6,7 +6,7 @@ RFC 3261 §10.3, RFC 5626 §6, RFC 3327 §5.3.
 from typing import Final
 
 from natkit.machine import Path
-from natkit.sip import HeaderField, HeaderParameter, NameAddress, Request, Response, SipUri
+from natkit.sip import HeaderField, NameAddress, Request, SipUri
 from natkit.sip.kinds import (
     CALL_ID,
     CONTACT,
@@ -14,21 +14,21 @@ from natkit.sip.kinds import (
     EXPIRES,
     MIN_EXPIRES,
     PATH,
-    REQUIRE,
     SUPPORTED,
     TO,
+    UNSUPPORTED,
     USER_AGENT,
     VIA,
     Wildcard,
 )
 from natkit.sip.uri import parse_absolute_uri
 from sip_proxy.edge import Edge
-from sip_proxy.location import Binding, ContactChange, Registration, RegistrationLimits
-from sip_proxy.location.binding import LARGEST_Q
+from sip_proxy.location import ContactChange, Registration, RegistrationLimits
 from sip_proxy.preference import q_of
 from sip_proxy.rejection import Rejection
+from sip_proxy.settings import Settings
 
-__all__ = ["accepted", "address_of_record", "read_registration"]
+__all__ = ["address_of_record", "read_registration"]
 
 LARGEST_REG_ID: Final = 2**31 - 1
 """RFC 5626 §4.2."""
@@ -43,10 +43,10 @@ def address_of_record(request: Request) -> SipUri | None:
 
 
 def read_registration(
-    request: Request, limits: RegistrationLimits, flow: Path, edge: Edge
+    request: Request, settings: Settings, flow: Path, edge: Edge
 ) -> Registration | Rejection:
     """What a REGISTER asks for; MalformedMessage when a field of it cannot be read."""
-    headers = request.headers
+    headers, limits = request.headers, settings.registration
     cseq = headers.get(CSEQ)
     call_id = headers.get(CALL_ID) or ""
     number = cseq.number if cseq else 0
@@ -57,6 +57,8 @@ def read_registration(
         if len(contacts) != 1 or headers.get(EXPIRES) != 0:
             return Rejection(400, "Contact: * stands alone, with Expires: 0")
         return Registration(None, call_id, number)
+    if paths and settings.outbound.path_needs_support and not supports(request, "path"):
+        return Rejection(420, None, [HeaderField.of(UNSUPPORTED, "path")])  # RFC 3327 §5.3
     is_direct = len(headers.get_all(VIA)) == 1
     changes: list[ContactChange] = []
     for contact in contacts:
@@ -84,25 +86,9 @@ def read_registration(
     )
 
 
-def accepted(request: Request, bindings: tuple[Binding, ...], unix_now: float) -> Response:
-    """The 200 with all bindings and the seconds that each has left (§10.3 step 8)."""
-    fields: list[HeaderField] = []
-    for binding in bindings:
-        parameters = [HeaderParameter("expires", str(max(0, round(binding.expires_at - unix_now))))]
-        if binding.q != LARGEST_Q:
-            parameters.append(HeaderParameter("q", f"{binding.q / LARGEST_Q:.3g}"))
-        if binding.instance is not None:
-            parameters.append(HeaderParameter("+sip.instance", f'"{binding.instance}"'))
-        if binding.reg_id is not None:
-            parameters.append(HeaderParameter("reg-id", str(binding.reg_id)))
-        contact = NameAddress(parse_absolute_uri(binding.contact), None, tuple(parameters))
-        fields.append(HeaderField.of(CONTACT, contact))
-    supported = {option.lower() for option in request.headers.get_all(SUPPORTED)}
-    if request.headers.has(PATH) and "path" in supported:
-        fields.extend(request.headers.fields(PATH))  # RFC 3327 §5.3
-    if any(binding.is_outbound for binding in bindings) and "outbound" in supported:
-        fields.append(HeaderField.of(REQUIRE, "outbound"))  # RFC 5626 §6
-    return Response.to(request, 200, fields=fields)
+def supports(request: Request, option: str) -> bool:
+    """Whether Supported names an option."""
+    return option in {each.lower() for each in request.headers.get_all(SUPPORTED)}
 
 
 def too_brief(limits: RegistrationLimits) -> Rejection:
@@ -117,8 +103,7 @@ def _change_of(
     if granted is None:
         return too_brief(limits)
     instance, reg_id = _instance_of(contact), None
-    supported = {option.lower() for option in request.headers.get_all(SUPPORTED)}
-    if instance is not None and "outbound" in supported:
+    if instance is not None and supports(request, "outbound"):
         reg_id = _reg_id_of(contact)
     return ContactChange(str(contact.uri), granted, q_of(contact), instance, reg_id)
 

@@ -18,6 +18,7 @@ from sip_proxy.message_bounds import MessageBounds
 from sip_proxy.outbound import OutboundSettings
 from sip_proxy.route_rules import RouteRule, ToDomain, ToGateways
 from sip_proxy.sources import SourceSettings
+from sip_proxy.trace.recorder import RecorderSettings
 from sipdns.outliers import OutlierLimits
 
 __all__ = ["Listener", "Settings"]
@@ -88,6 +89,7 @@ class Settings:
     sources: SourceSettings = field(default_factory=SourceSettings)
     guesses: GuessSettings = field(default_factory=GuessSettings)
     bounds: MessageBounds = field(default_factory=MessageBounds)
+    recorder: RecorderSettings = field(default_factory=RecorderSettings)
     largest_transactions: int = 100_000
     largest_pending: int = 10_000
     """Requests that wait for a lookup at a time."""

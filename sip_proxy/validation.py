@@ -1,16 +1,17 @@
 """What a request must be to be treated at all (RFC 3261 §16.3), but for its credentials."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from natkit.sip import AbsoluteUri, HeaderField, Request, SipUri, TelUri
-from natkit.sip.kinds import MAX_BREADTH, MAX_FORWARDS, PROXY_REQUIRE, ROUTE, UNSUPPORTED
+from natkit.sip.kinds import MAX_BREADTH, MAX_FORWARDS, PROXY_REQUIRE, REQUIRE, ROUTE, UNSUPPORTED
 from natkit.sip.message import is_version
 from natkit.sip.registry import SIP_VERSION
 from sip_proxy.identity import Identity
 from sip_proxy.loops import is_loop
 from sip_proxy.rejection import Rejection
 
-__all__ = ["Rejection", "validate"]
+__all__ = ["is_other_version", "unsupported", "validate"]
 
 SUPPORTED_EXTENSIONS: Final = frozenset({"path", "outbound", "gruu"})
 
@@ -37,15 +38,18 @@ def validate(request: Request, received: str, identity: Identity) -> Rejection |
         return Rejection(483)  # step 3
     if is_loop(request, received, identity):
         return Rejection(482)  # step 4
-    unknown = [
-        option
-        for option in request.headers.get_all(PROXY_REQUIRE)
-        if option.lower() not in SUPPORTED_EXTENSIONS
-    ]
-    if unknown:
-        return Rejection(420, None, [HeaderField.of(UNSUPPORTED, *unknown)])  # step 5
     request.headers.get(MAX_BREADTH)
-    return None
+    return _refused(request.headers.get_all(PROXY_REQUIRE))  # step 5
+
+
+def unsupported(request: Request) -> Rejection | None:
+    """420 where a request that ends here requires what we cannot do (§8.2.2.3, §10.3 step 2)."""
+    return _refused(request.headers.get_all(REQUIRE))
+
+
+def _refused(options: Sequence[str]) -> Rejection | None:
+    unknown = [option for option in options if option.lower() not in SUPPORTED_EXTENSIONS]
+    return Rejection(420, None, [HeaderField.of(UNSUPPORTED, *unknown)]) if unknown else None
 
 
 def _ends_here(request: Request, uri: SipUri | TelUri, identity: Identity) -> bool:

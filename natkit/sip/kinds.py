@@ -32,6 +32,7 @@ __all__ = [
     "CONTENT_TYPE",
     "CSEQ",
     "EXPIRES",
+    "FLOW_TIMER",
     "FROM",
     "MAX_BREADTH",
     "MAX_FORWARDS",
@@ -169,6 +170,7 @@ EXPIRES: Final = Singular("Expires", _read_seconds)
 MIN_EXPIRES: Final = Singular("Min-Expires", _read_seconds)
 PATH: Final = Plural("Path", NameAddress.parse)  # RFC 3327 §4
 SERVICE_ROUTE: Final = Plural("Service-Route", NameAddress.parse)  # RFC 3608 §5
+FLOW_TIMER: Final = Singular("Flow-Timer", _read_seconds)  # RFC 5626 §11.1
 MAX_BREADTH: Final = Singular("Max-Breadth", _read_breadth)  # RFC 5393 §5.2
 REASON: Final = Plural("Reason", str)  # RFC 3326 §2
 RETRY_AFTER: Final = Singular("Retry-After", RetryAfter.parse)

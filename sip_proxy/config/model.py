@@ -10,6 +10,7 @@ from pydantic import model_validator
 from natkit.errors import MisuseError
 from natkit.server.config.tables import Table
 from sip_proxy.config.connections import Connections
+from sip_proxy.config.flows import Flows
 from sip_proxy.config.gateways import Failover, GatewayOptions, ProbingOptions
 from sip_proxy.config.listeners import Listeners
 from sip_proxy.config.policy import Limits, Policy, Registrations, Timers
@@ -39,6 +40,7 @@ class Config(Table):
     users: Users = Users()
     policy: Policy = Policy()
     registrations: Registrations = Registrations()
+    flows: Flows = Flows()
     timers: Timers = Timers()
     limits: Limits = Limits()
     routes: tuple[Route, ...] = ()
@@ -89,6 +91,7 @@ class Config(Table):
             domains=frozenset(self.domains),
             timing=self.timers.timing(),
             registration=self.registrations.limits(),
+            outbound=self.flows.outbound(),
             authenticate=self.users.authenticate,
             algorithms=self.users.algorithms,
             trusted=self.policy.trusted,

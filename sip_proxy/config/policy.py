@@ -10,7 +10,9 @@ from natkit.server.config.tables import Table
 from natkit.server.config.values import Count, Network, Seconds, Switch
 from natkit.sip.transactions import SipTiming
 from sip_proxy.config.tables import DEFAULT
+from sip_proxy.config.values import LocationUrl
 from sip_proxy.location import RegistrationLimits
+from sip_proxy.location.table import LARGEST_COUNT
 
 __all__ = ["Limits", "Policy", "Registrations", "Timers"]
 
@@ -35,8 +37,16 @@ class Policy(Table):
 
 
 class Registrations(Table):
-    """How long phones are registered, and how many of a user."""
+    """Where registrations are kept, how long they last, and how many there may be."""
 
+    store: LocationUrl = "sqlite"
+    """Where registrations are kept: ``sqlite``, a file in the data directory, and ``memory`` belong
+    to one proxy, ``postgresql://USER:PASSWORD@HOST/DATABASE`` and
+    ``redis://USER:PASSWORD@HOST:PORT/NUMBER`` to all that name it.  Redis keeps what it answered
+    only with ``appendonly yes`` and ``appendfsync always``."""
+    addresses: Count = LARGEST_COUNT
+    """Users at once, of all that share the store, with a registration; one more is refused by
+    503."""
     default_expires: Seconds = _REGISTRATION.default_expires
     """Seconds of a registration that asks for no time."""
     min_expires: Seconds = _REGISTRATION.min_expires

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from natkit.errors import MisuseError
 from natkit.server.config.tables import Table
-from natkit.server.config.values import Switch
+from natkit.server.config.values import Seconds, StoreUrl, Switch
 from natkit.server.stores.store import UserKeys
 from natkit.stun.credentials import opaque_string
 from sip_proxy.config.tables import DEFAULT
@@ -23,6 +23,14 @@ class Users(Table):
     passwords: Mapping[str, Password] = Field(default_factory=dict)
     """Users by their names, each with a password or with what it comes to; ``alice`` is a user of
     every domain, ``"alice@example.org"`` of one."""
+    store: StoreUrl = "sqlite"
+    """Where more users are; ``sqlite`` alone is a file in the data directory.  Databases have one
+    table for the users of sip-proxy and of stun-server."""
+    cache_fresh: Seconds = 10
+    """Seconds for which a user of the store is not looked up again: so long an old password counts
+    after it was changed."""
+    cache_lifetime: Seconds = 3_600
+    """Seconds for which such a user is known while the store is down."""
     authenticate: Switch = DEFAULT.authenticate
     """Whether users prove who they are; without it anybody registers and calls as anybody."""
     algorithms: Annotated[tuple[DigestAlgorithm, ...], Field(min_length=1)] = DEFAULT.algorithms

@@ -17,8 +17,17 @@ from natkit.sip.digest import Algorithm
 from natkit.sip.grammar import numeric_host
 from natkit.stun.credentials import opaque_string
 from sip_proxy.shell.listening import ListenAddress
+from sip_proxy.shell.stores.opening import KINDS, LOCATIONS
 
-__all__ = ["DigestAlgorithm", "Domain", "Listen", "Password", "ReadyKeys", "SipServer"]
+__all__ = [
+    "DigestAlgorithm",
+    "Domain",
+    "Listen",
+    "LocationUrl",
+    "Password",
+    "ReadyKeys",
+    "SipServer",
+]
 
 _ALGORITHMS = {each.value.lower(): each for each in Algorithm}
 
@@ -80,6 +89,14 @@ def _password(value: object) -> str | ReadyKeys:
             )
 
 
+def _location(value: object) -> str:
+    url = read_secret(value)
+    if url.partition(":")[0] not in LOCATIONS:
+        # The text may hold a password, so it is not repeated.
+        raise MisuseError(f"registrations are kept in {KINDS}")
+    return url
+
+
 def _key(algorithm: Algorithm, value: object) -> bytes:
     # What is wrong is said without the key.
     try:
@@ -97,4 +114,5 @@ DigestAlgorithm = Annotated[Algorithm, BeforeValidator(_algorithm)]
 Domain = Annotated[str, BeforeValidator(_domain)]
 Listen = Annotated[ListenAddress, BeforeValidator(_listen_address)]
 SipServer = Annotated[SipUri, BeforeValidator(_sip_server)]
+LocationUrl = Annotated[str, BeforeValidator(_location)]
 Password = Annotated[str | ReadyKeys, BeforeValidator(_password)]

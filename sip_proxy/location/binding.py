@@ -33,6 +33,8 @@ class Binding:
     instance: str | None = None
     reg_id: int | None = None
     user_agent: str = ""
+    since: float = 0.0
+    """Unix time of the first of the registrations with this Call-ID, which this one renews."""
 
     @property
     def is_outbound(self) -> bool:

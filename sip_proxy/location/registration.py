@@ -126,7 +126,7 @@ class Registration:
                 return _OUT_OF_ORDER
             live = [binding for binding in live if binding not in found]
             if change.expires > 0:
-                live.append(self._bound(change, unix_now))
+                live.append(self._bound(change, found, unix_now))
         if len(live) > self.largest_count:
             return Refused(403, f"More than {self.largest_count} contacts")
         return Accepted(tuple(live))
@@ -135,7 +135,8 @@ class Registration:
         # §10.3 step 7: within one Call-ID only a higher CSeq counts.
         return binding.call_id == self.call_id and binding.cseq >= self.cseq
 
-    def _bound(self, change: ContactChange, unix_now: float) -> Binding:
+    def _bound(self, change: ContactChange, found: Sequence[Binding], unix_now: float) -> Binding:
+        renewed = [each.since for each in found if each.call_id == self.call_id]
         return Binding(
             change.contact,
             unix_now + change.expires,
@@ -148,6 +149,7 @@ class Registration:
             change.instance,
             change.reg_id,
             self.user_agent,
+            min(renewed, default=unix_now),
         )
 
 

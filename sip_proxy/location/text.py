@@ -44,6 +44,8 @@ def _described(binding: Binding) -> dict[str, object]:
         described["reg_id"] = binding.reg_id
     if binding.user_agent:
         described["user_agent"] = binding.user_agent
+    if binding.since:
+        described["since"] = binding.since
     return described
 
 
@@ -60,6 +62,7 @@ def _read(described: Mapping[str, object]) -> Binding:
         None if "instance" not in described else _text(described["instance"]),
         None if "reg_id" not in described else int(_number(described["reg_id"])),
         _text(described.get("user_agent", "")),
+        _number(described.get("since", 0.0)),
     )
 
 

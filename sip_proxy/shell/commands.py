@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -12,13 +12,10 @@ from sip_proxy.config import Flag, load
 from sip_proxy.shell.listening import SERVED, everywhere, open_listeners
 from sip_proxy.shell.running import serve
 from sip_proxy.shell.securing import Securing
-from sip_proxy.shell.stores import MemoryLocation, SqliteLocation
-from sip_proxy.shell.users import Users
+from sip_proxy.shell.stores.configured import configured_location, configured_users
 from sipdns import Locator
 
 __all__ = ["app"]
-
-DATABASE: Final = "sip-proxy.sqlite"
 
 app = application(
     "A SIP proxy and registrar.",
@@ -85,6 +82,8 @@ def main(
     options = load(config, flags)
     if not options.domains:
         raise ConfigError("name the domain of the users: --domain example.org")
+    users = configured_users(options, options.data_dir)
+    location = configured_location(options, options.data_dir)
     streams = options.streams()
     Securing(streams.tls)  # a wrong file ends the command before anything is bound
     if check_config:
@@ -97,9 +96,6 @@ def main(
         names = [f"{each.listener.transport}:{each.listener.address}" for each in bound]
         typer.echo(f"serving {', '.join(sorted(options.domains))} on {', '.join(names)}")
 
-    directory = options.data_dir
-    location = MemoryLocation() if directory is None else SqliteLocation(directory / DATABASE)
-    users = Users(options.domains, options.users.accounts(options.domains))
     listened = {each.listener.transport for each in bound}
     locator = Locator(transports=[each for each in SERVED if each in listened])
     limits = options.limits

@@ -10,15 +10,19 @@ from natkit.errors import ConfigError
 from natkit.machine import Transport
 from natkit.server.certificates import CertificateFiles
 from natkit.server.stores.store import UserKeys
+from natkit.sip import SipUri
 from natkit.sip.digest import Algorithm, ha1
 from natkit.sip.flows import ConnectionReuse
 from natkit.sip.transactions import SipTiming
 from sip_proxy.config import Config, Flag, load
 from sip_proxy.keeping import KeepAliveSettings
 from sip_proxy.location import RegistrationLimits
+from sip_proxy.outbound import OutboundSettings
 from sip_proxy.settings import Listener, Settings
 from sip_proxy.shell.listening import ListenAddress
 from sip_proxy.shell.securing import TlsSettings
+from sip_proxy.shell.stores import MemoryLocation
+from sip_proxy.shell.stores.configured import configured_location, configured_users
 from sip_proxy.shell.streams import StreamSettings
 from sip_proxy.shell.users import keys_of
 
@@ -50,6 +54,9 @@ reuse_tcp = true
 
 [users]
 passwords = {ann = "secret", bob = {env = "NATKIT_TEST_SECRET"}}
+store = "mysql://natkit:secret@db/natkit"
+cache_fresh = 2
+cache_lifetime = 20
 authenticate = false
 algorithms = ["md5", "SHA-256"]
 
@@ -60,10 +67,18 @@ redirect = true
 recurse = true
 
 [registrations]
+store = {env = "NATKIT_TEST_STORE"}
+addresses = 70
 default_expires = 600
 min_expires = 30
 max_expires = 900
 contacts = 3
+
+[flows]
+edge = "sip:10.0.0.5:5080;transport=tcp"
+flow_timer = 60
+service_route = ["sip:sip1.example.org;lr"]
+path_needs_support = true
 
 [timers]
 t1 = 0.25
@@ -93,6 +108,7 @@ def read(file: Path, text: str, *flags: Flag) -> Config:
 @pytest.fixture(autouse=True)
 def secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NATKIT_TEST_SECRET", "from the environment")
+    monkeypatch.setenv("NATKIT_TEST_STORE", "redis://:secret@db:6379/1")
 
 
 def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
@@ -103,6 +119,12 @@ def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
         domains=frozenset({"example.org", "example.net", "192.0.2.1"}),
         timing=SipTiming(0.25, 2, 3.5),
         registration=RegistrationLimits(600, 30, 900, 3),
+        outbound=OutboundSettings(
+            edge=SipUri.parse("sip:10.0.0.5:5080;transport=tcp"),
+            flow_timer=60,
+            service_route=(SipUri.parse("sip:sip1.example.org;lr"),),
+            path_needs_support=True,
+        ),
         authenticate=False,
         algorithms=(Algorithm.MD5, Algorithm.SHA_256),
         trusted=(ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")),
@@ -137,6 +159,11 @@ def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
     )
     assert config.data_dir == Path("/var/lib/sip")
     assert dict(config.users.passwords) == {"ann": "secret", "bob": "from the environment"}
+    users = config.users
+    assert (users.cache_fresh, users.cache_lifetime) == (2, 20)
+    assert configured_users(config, None).store_name == "mysql://natkit:***@db/natkit"
+    assert config.registrations.addresses == 70
+    assert configured_location(config, None).name == "redis://db:6379/1"
     assert (config.limits.connections, config.limits.connections_per_source) == (4, 5)
 
 
@@ -145,6 +172,25 @@ def test_defaults_are_those_of_the_machine(file: Path) -> None:
     assert load(None).settings([bound]) == Settings((bound,))
     assert read(file, "") == load(None)
     assert load(None).listeners.listen is None
+    # Without a directory there is nowhere to keep anything.
+    assert configured_users(load(None), None).store_name is None
+    assert isinstance(configured_location(load(None), None), MemoryLocation)
+
+
+def names_in(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
+async def test_users_and_registrations_are_kept_in_the_data_directory(tmp_path: Path) -> None:
+    users, location = (
+        configured_users(load(None), tmp_path),
+        configured_location(load(None), tmp_path),
+    )
+    await users.open()
+    await location.open()
+    assert names_in(tmp_path) >= {"users.sqlite3", "bindings.sqlite3"}
+    await users.aclose()
+    await location.aclose()
 
 
 def test_a_flag_beats_the_file_and_adds_users(file: Path) -> None:
@@ -216,7 +262,17 @@ def test_a_user_may_have_keys_in_place_of_a_password(file: Path) -> None:
         ('[users.passwords]\n"@a" = "x"', "'@a' is written NAME or NAME@DOMAIN"),
         ('[users.passwords]\n"a@b" = "x"', "'a@b' is of no domain that is served"),
         ('[policy]\ntrusted = ["10.0.0.1/8"]', "a network is written like"),
+        ('[users]\nstore = "oracle:hush"', "users.store: a store is sqlite, "),
+        (
+            '[registrations]\nstore = "mysql:hush"',
+            "registrations.store: registrations are kept in ",
+        ),
         ("[registrations]\nmin_expires = 4000", "default_expires is not between"),
+        ('[flows]\nedge = "10.0.0.5"', "flows.edge: "),
+        ('[flows]\nedge = "sip:ann@10.0.0.5"', "has more than a host, a port and a transport"),
+        ("[flows]\nflow_timer = -1", "flows.flow_timer: "),
+        ('[flows]\nservice_route = ["sip:a.example"]', "lacks ;lr"),
+        ('[flows]\nservice_route = ["a.example"]', "flows.service_route.0: "),
         ("[timers]\nt1 = 5", "t1 is above t2"),
         ("[timers]\ntimer_c = 180", "timers: timer C of 180 s is not longer than three minutes"),
         ("[limits]\nbranches = 0", "limits.branches: "),
@@ -237,7 +293,12 @@ def test_a_wrong_flag_is_named_in_place_of_the_file(file: Path) -> None:
 
 
 def test_no_mistake_shows_a_secret(file: Path) -> None:
-    for text in ('ann = { md5 = "hush" }', 'ann = { sha1 = "hush" }'):
+    for text in (
+        '[users.passwords]\nann = { md5 = "hush" }',
+        '[users.passwords]\nann = { sha1 = "hush" }',
+        '[users]\nstore = "oracle://ann:hush@db"',
+        '[registrations]\nstore = "mysql://ann:hush@db"',
+    ):
         with pytest.raises(ConfigError) as caught:
-            read(file, f"[users.passwords]\n{text}\n")
+            read(file, f"{text}\n")
         assert "hush" not in str(caught.value)

@@ -1,10 +1,13 @@
 """What a REGISTER does to the bindings, and what is answered (RFC 3261 §10.3, RFC 5626 §6)."""
 
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 
 import pytest
 
-from natkit.sip import HeaderField, NameAddress
+from natkit.locate import Target
+from natkit.machine import Transport
+from natkit.sip import HeaderField, NameAddress, SipUri
 from natkit.sip.kinds import (
     CONTACT,
     EXPIRES,
@@ -12,14 +15,18 @@ from natkit.sip.kinds import (
     PATH,
     REQUIRE,
     RETRY_AFTER,
+    ROUTE,
+    SERVICE_ROUTE,
     SUPPORTED,
+    UNSUPPORTED,
     VIA,
 )
 from natkit.sip.via import Via
 from sip_proxy.events import Overloaded
 from sip_proxy.location import Binding
+from sip_proxy.outbound import OutboundSettings
 from tests.simnet.network import Network
-from tests.sip_proxy.world import DOMAIN, UNIX, Call, Phone, ProxyHost, settings
+from tests.sip_proxy.world import DOMAIN, PROXY, UNIX, Call, Phone, ProxyHost, settings
 
 AOR = f"sip:alice@{DOMAIN}"
 INSTANCE = "<urn:uuid:00000000-0000-1000-8000-000a95a0e128>"
@@ -28,9 +35,9 @@ INSTANCE = "<urn:uuid:00000000-0000-1000-8000-000a95a0e128>"
 class Office:
     """A proxy, and alice's phone, whose REGISTERs the tests write."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, **changes: object) -> None:
         self.network = network
-        self.proxy = ProxyHost(network, settings())
+        self.proxy = ProxyHost(network, settings(**changes))
         self.phone = Phone(network, "alice", "192.0.2.10")
 
     def register(
@@ -222,6 +229,162 @@ def test_a_registrar_that_has_too_much_to_do_says_503(office: Office) -> None:
     busy = office.register("<sip:a@192.0.2.10>")
     assert busy.statuses == [503]
     assert retry_after(busy) >= 5
+
+
+def test_what_cannot_be_done_is_not_done_in_part(office: Office) -> None:
+    """Step 2: Require names an extension that we do not have."""
+    required = HeaderField.of(REQUIRE, "outbound", "x-magic")
+    call = office.register("<sip:a@192.0.2.10>", fields=(required,))
+    assert call.statuses == [420]
+    assert call.responses[-1].headers.get_all(UNSUPPORTED) == ("x-magic",)
+    assert office.contacts == []
+
+
+def test_of_several_contacts_each_has_its_own_lifetime(office: Office) -> None:
+    contacts = ("<sip:a@192.0.2.10>;expires=100", "<sip:a@192.0.2.11>")
+    call = office.register(*contacts, fields=(HeaderField.of(EXPIRES, 200),))
+    assert lifetimes(call) == ["100", "200"]
+    office.network.run_for(150.0)
+    assert office.contacts == ["sip:a@192.0.2.11"]
+
+
+def test_one_contact_that_is_too_brief_refuses_them_all(office: Office) -> None:
+    call = office.register("<sip:a@192.0.2.10>;expires=100", "<sip:a@192.0.2.11>;expires=1")
+    assert call.statuses == [423]
+    assert office.contacts == []
+
+
+def test_taking_away_what_is_not_there_is_no_fault(office: Office) -> None:
+    call = office.register("<sip:a@192.0.2.10>;expires=0")
+    assert call.statuses == [200]
+    assert lifetimes(call) == []
+
+
+def test_a_renewal_begins_anew_and_keeps_one_binding(office: Office) -> None:
+    office.register("<sip:a@192.0.2.10>;expires=100")
+    office.network.run_for(60.0)
+    office.register("<sip:a@192.0.2.10>;expires=100;q=0.5")
+    office.network.run_for(60.0)
+    (binding,) = office.bindings
+    assert binding.q == 500
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("sip:a@192.0.2.10", "sip:a@192.0.2.10:5060"),
+        ("sip:a@192.0.2.10", "sips:a@192.0.2.10"),
+        ("sip:a@192.0.2.10", "sip:A@192.0.2.10"),
+        ("sip:a@192.0.2.10", "sip:a@192.0.2.10;transport=udp"),
+        ("sip:a@192.0.2.10", "sip:192.0.2.10"),
+    ],
+)
+def test_contacts_that_differ_by_19_1_4_are_two(office: Office, one: str, other: str) -> None:
+    office.register(f"<{one}>", f"<{other}>")
+    assert office.contacts == [one, other]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("sip:a@[2001:db8::1]", "sip:a@[2001:DB8:0::1]"),
+        ("sip:a@host.example;x=1", "sip:a@host.example;y=2"),
+        ("sip:a@host.example?Subject=a", "sip:a@HOST.example?Subject=a"),
+        ("sip:a@host.example.", "sip:a@host.example"),
+    ],
+)
+def test_contacts_that_are_equal_by_19_1_4_are_one(office: Office, one: str, other: str) -> None:
+    office.register(f"<{one}>")
+    office.register(f"<{other}>")
+    assert office.contacts == [other]
+
+
+def test_a_star_does_not_pass_a_later_registration(office: Office) -> None:
+    office.register("<sip:a@192.0.2.10>", number=5)
+    fields = (HeaderField.of(EXPIRES, 0),)
+    assert office.register("*", fields=fields, number=5).statuses == [500]
+    assert len(office.contacts) == 1
+    assert office.register("*", fields=fields, number=6).statuses == [200]
+    assert office.contacts == []
+
+
+def test_a_registrar_tells_the_time(office: Office) -> None:
+    call = office.register("<sip:a@192.0.2.10>")
+    (date,) = call.responses[-1].headers.fields("Date")
+    at = parsedate_to_datetime(date.text).timestamp()
+    assert abs(at - (UNIX + office.network.now)) < 2
+    assert date.text.endswith(" GMT")
+
+
+def test_a_redirect_by_the_phone_itself_is_no_circle(office: Office) -> None:
+    """A contact that is the address of record itself leads back here, and ends as a loop."""
+    office.proxy.servers[DOMAIN] = (Target(Transport.UDP, PROXY, DOMAIN, ""),)
+    office.register(f"<{AOR}>")
+    call = office.phone.invite(AOR)
+    office.network.run_for(2.0)
+    assert call.statuses == [482]
+
+
+class TestPath:
+    """RFC 3327 §5.3."""
+
+    def through(self, office: Office, *fields: HeaderField) -> Call:
+        via = HeaderField.of(VIA, Via.parse("SIP/2.0/UDP a;branch=z9hG4bK1"))
+        path = HeaderField.of_text("Path", "<sip:edge1.example;lr>, <sip:edge2.example;lr>")
+        return office.register("<sip:alice@10.0.0.2>", fields=(via, path, *fields))
+
+    def test_is_kept_and_told_who_understands_it(self, office: Office) -> None:
+        call = self.through(office, HeaderField.of(SUPPORTED, "path"))
+        told = [str(one.uri) for one in call.responses[-1].headers.get_all(PATH)]
+        assert told == ["sip:edge1.example;lr", "sip:edge2.example;lr"]
+        (binding,) = office.bindings
+        assert binding.path == ("sip:edge1.example;lr", "sip:edge2.example;lr")
+
+    def test_is_kept_and_not_told_who_does_not(self, office: Office) -> None:
+        call = self.through(office)
+        assert call.statuses == [200]
+        assert not call.responses[-1].headers.has(PATH)
+        assert len(office.bindings[0].path) == 2
+
+    def test_is_refused_where_that_is_wished_for_who_does_not(self) -> None:
+        with Network(12) as network:
+            office = Office(network, outbound=OutboundSettings(path_needs_support=True))
+            call = self.through(office)
+            assert call.statuses == [420]
+            assert call.responses[-1].headers.get_all(UNSUPPORTED) == ("path",)
+            assert self.through(office, HeaderField.of(SUPPORTED, "path")).statuses == [200]
+
+    def test_is_the_way_of_a_call(self, office: Office) -> None:
+        edge = Phone(office.network, "edge", "192.0.2.20")
+        target = Target(Transport.UDP, edge.local, "edge1.example", "")
+        office.proxy.servers["edge1.example"] = (target,)
+        self.through(office)
+        office.phone.invite(AOR)
+        office.network.run_for(1.0)
+        (invite,) = edge.received
+        assert invite.uri_text == "sip:alice@10.0.0.2"
+        routes = [str(route.uri) for route in invite.headers.get_all(ROUTE)]
+        assert routes == ["sip:edge1.example;lr", "sip:edge2.example;lr"]
+
+    def test_that_cannot_be_read_is_wrong(self, office: Office) -> None:
+        via = HeaderField.of(VIA, Via.parse("SIP/2.0/UDP a;branch=z9hG4bK1"))
+        path = HeaderField.of_text("Path", "<sip:edge1.example;lr")
+        call = office.register("<sip:alice@10.0.0.2>", fields=(via, path))
+        assert call.statuses == [400]
+        assert office.bindings == ()
+
+
+def test_phones_are_told_the_way_out_where_there_is_one() -> None:
+    """RFC 3608 §6.3."""
+    routes = ("sip:out1.example.org;lr", "sip:out2.example.org;lr")
+    outbound = OutboundSettings(service_route=tuple(map(SipUri.parse, routes)))
+    with Network(12) as network:
+        office = Office(network, outbound=outbound)
+        call = office.register("<sip:a@192.0.2.10>")
+        told = call.responses[-1].headers.get_all(SERVICE_ROUTE)
+        assert tuple([str(one.uri) for one in told]) == routes
+        gone = office.register("<sip:a@192.0.2.10>;expires=0")
+        assert not gone.responses[-1].headers.has(SERVICE_ROUTE)
 
 
 class TestOutbound:

@@ -1,0 +1,99 @@
+"""What a registrar answers: the bindings, and what was agreed on with them (RFC 3261 §10.3 step 8).
+
+Flow-Timer and Require by RFC 5626 §6, Service-Route by RFC 3608 §6.3, Path by RFC 3327 §5.3, GRUUs
+by RFC 5627 §5.3.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+from natkit.machine import Path
+from natkit.sip import HeaderField, HeaderParameter, NameAddress, Response, SipUri
+from natkit.sip.kinds import CONTACT, FLOW_TIMER, PATH, REQUIRE, SERVICE_ROUTE, SUPPORTED
+from natkit.sip.uri import parse_absolute_uri
+from natkit.sip.values import quote
+from sip_proxy.desk import Incoming
+from sip_proxy.gruu import Gruus
+from sip_proxy.location import Binding, Registration
+from sip_proxy.location.binding import LARGEST_Q
+from sip_proxy.outbound import OutboundSettings
+
+__all__ = ["Grant"]
+
+
+class Grant:
+    """Writes the 200s to REGISTERs."""
+
+    def __init__(self, settings: OutboundSettings, gruus: Gruus, unix_offset: float) -> None:
+        self._settings = settings
+        self._gruus = gruus
+        self._offset = unix_offset
+
+    def answer(
+        self,
+        incoming: Incoming,
+        to: SipUri,
+        registration: Registration,
+        bindings: tuple[Binding, ...],
+        now: float,
+    ) -> Response:
+        """The 200 with all bindings and the seconds that each has left."""
+        request = incoming.request
+        supported = {option.lower() for option in request.headers.get_all(SUPPORTED)}
+        unix_now = now + self._offset
+        fields = [self._contact(to, one, unix_now, supported) for one in bindings]
+        if request.headers.has(PATH) and "path" in supported:
+            fields.extend(request.headers.fields(PATH))
+        if bindings and self._settings.service_route:
+            routes = [NameAddress(uri) for uri in self._settings.service_route]
+            fields.extend([HeaderField.of(SERVICE_ROUTE, route) for route in routes])
+        if _keeps_flow(registration):
+            fields.append(HeaderField.of(REQUIRE, "outbound"))
+            timer = self.flow_timer(incoming.path, registration)
+            if timer is not None:
+                fields.append(HeaderField.of(FLOW_TIMER, timer))
+        date = format_datetime(datetime.fromtimestamp(int(unix_now), tz=UTC), usegmt=True)
+        fields.append(HeaderField.of_text("Date", date))
+        return Response.to(request, 200, fields=fields)
+
+    def flow_timer(self, flow: Path, registration: Registration) -> int | None:
+        """The seconds that a connection may be silent, where that was agreed (RFC 5626 §4.4).
+
+        Over datagrams there is none: 29 seconds, which RFC 5626 §4.4.2 has there, suit a NAT.
+        """
+        if not flow.transport.is_reliable or registration.flow != flow:
+            return None
+        return self._settings.flow_timer if _keeps_flow(registration) else None
+
+    def _contact(
+        self, to: SipUri, binding: Binding, unix_now: float, supported: set[str]
+    ) -> HeaderField:
+        left = max(0, round(binding.expires_at - unix_now))
+        parameters = [HeaderParameter("expires", str(left))]
+        if binding.q != LARGEST_Q:
+            parameters.append(HeaderParameter("q", f"{binding.q / LARGEST_Q:.3g}"))
+        if binding.instance is not None:
+            parameters.append(HeaderParameter("+sip.instance", quote(binding.instance)))
+        if binding.reg_id is not None:
+            parameters.append(HeaderParameter("reg-id", str(binding.reg_id)))
+        if "gruu" in supported:
+            parameters.extend(self._gruu_parameters(to, binding))
+        contact = NameAddress(parse_absolute_uri(binding.contact), None, tuple(parameters))
+        return HeaderField.of(CONTACT, contact)
+
+    def _gruu_parameters(self, to: SipUri, binding: Binding) -> Sequence[HeaderParameter]:
+        public = self._gruus.public(to, binding)
+        if public is None:
+            return ()
+        temporary = self._gruus.temporary(to, binding)
+        return (
+            HeaderParameter("pub-gruu", quote(str(public))),
+            HeaderParameter("temp-gruu", quote(str(temporary))),
+        )
+
+
+def _keeps_flow(registration: Registration) -> bool:
+    """Whether RFC 5626 was applied to it."""
+    changes = registration.changes or ()
+    return any(change.reg_id is not None and change.expires > 0 for change in changes)

@@ -1,0 +1,109 @@
+"""The registrar at work: a REGISTER, who sent it, what it changed, and its answer."""
+
+from natkit.errors import MalformedMessage
+from natkit.keepalive import FlowWatch
+from natkit.keepalive.outbound import dead_after
+from natkit.machine import Failure
+from natkit.sip import Request, SipUri
+from sip_proxy.authentication import Authentication, Role
+from sip_proxy.desk import Desk, Incoming
+from sip_proxy.edge import Edge
+from sip_proxy.events import BindingsChanged, ProxyResult, UpdateBindings
+from sip_proxy.granting import Grant
+from sip_proxy.gruu import canonical
+from sip_proxy.location import Accepted, Refused, Registration
+from sip_proxy.lost_flows import LostFlows
+from sip_proxy.proving import Prover
+from sip_proxy.registrar import address_of_record, read_registration
+from sip_proxy.rejection import Rejection
+from sip_proxy.unavailable import retry_later, unavailable
+from sip_proxy.validation import unsupported
+
+__all__ = ["Registering"]
+
+
+class Registering:
+    """RFC 3261 §10.3 in its order, with RFC 5626 §6."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        edge: Edge,
+        lost: LostFlows,
+        watch: FlowWatch,
+        authentication: Authentication,
+        prover: Prover,
+        grant: Grant,
+    ) -> None:
+        self._desk = desk
+        self._edge = edge
+        self._lost = lost
+        self._watch = watch
+        self._authentication = authentication
+        self._prover = prover
+        self._grant = grant
+
+    def register(self, incoming: Incoming, request: Request, now: float) -> None:
+        """Answer a REGISTER for a domain of ours; MalformedMessage when it cannot be read."""
+        fault = unsupported(request)  # step 2
+        if fault is not None:
+            self._reject(incoming, fault, now)
+            return
+        to = address_of_record(request)
+        if to is None or not self._desk.settings.serves(to.host) or to.user is None:
+            self._desk.reject(incoming, 404, now)  # step 5
+            return
+        if self._authentication.is_needed(incoming.path):
+            self._prover.require(
+                incoming,
+                to,
+                Role.REGISTRAR,
+                lambda at: self._change(incoming, request, to, at),
+                now,
+            )
+        else:
+            self._change(incoming, request, to, now)
+
+    def _change(self, incoming: Incoming, request: Request, to: SipUri, now: float) -> None:
+        try:
+            asked = read_registration(request, self._desk.settings, incoming.path, self._edge)
+        except MalformedMessage as error:
+            asked = Rejection(400, str(error))
+        if isinstance(asked, Rejection):
+            self._reject(incoming, asked, now)
+            return
+        address, registration = canonical(to), asked
+        self._desk.ask(
+            lambda number: UpdateBindings(number, address, registration),
+            lambda outcome, at: self._changed(incoming, to, registration, outcome, at),
+            now,
+        )
+
+    def _changed(
+        self,
+        incoming: Incoming,
+        to: SipUri,
+        registration: Registration,
+        outcome: ProxyResult | Failure,
+        now: float,
+    ) -> None:
+        if isinstance(outcome, Accepted):
+            response = self._grant.answer(incoming, to, registration, outcome.bindings, now)
+            self._desk.respond(incoming, response, now, by_us=True)
+            self._lost.registered(canonical(to), incoming.path, outcome.bindings)
+            self._watch_flow(incoming, registration, now)
+            self._desk.events.append(BindingsChanged(canonical(to), outcome.bindings))
+        elif isinstance(outcome, Refused):
+            fields = [retry_later(self._desk.random)] if outcome.status == 503 else []
+            self._desk.reject(incoming, outcome.status, now, reason=outcome.reason, fields=fields)
+        elif isinstance(outcome, Failure):
+            fault = unavailable("The location service", outcome, self._desk.random)
+            self._reject(incoming, fault, now)
+
+    def _watch_flow(self, incoming: Incoming, registration: Registration, now: float) -> None:
+        timer = self._grant.flow_timer(incoming.path, registration)
+        if timer is not None:
+            self._watch.watch(incoming.path, dead_after(timer), now)
+
+    def _reject(self, incoming: Incoming, fault: Rejection, now: float) -> None:
+        self._desk.reject(incoming, fault.status, now, reason=fault.reason, fields=fault.fields)
