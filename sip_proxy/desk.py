@@ -10,7 +10,8 @@ from natkit.machine import Failure, Path, RandomBytes, RequestId
 from natkit.sip import HeaderField, Request, Response
 from natkit.sip.kinds import CALL_ID
 from natkit.sip.transactions import TransactionId, Transactions
-from sip_proxy.events import Answered, Overloaded, ProxyEvent, ProxyResult
+from sip_proxy.calls import Calls
+from sip_proxy.events import Answered, CallEnded, Overloaded, ProxyEvent, ProxyResult
 from sip_proxy.flow_tokens import FlowTokens
 from sip_proxy.identity import Identity
 from sip_proxy.settings import Settings
@@ -52,6 +53,7 @@ class Desk:
         transactions: Transactions,
         tokens: FlowTokens,
         random: RandomBytes,
+        unix_offset: float,
     ) -> None:
         self.settings = settings
         self.identity = Identity(settings)
@@ -59,6 +61,9 @@ class Desk:
         self.tokens = tokens
         self.random = random
         self.events: deque[ProxyEvent] = deque()
+        self.calls = Calls(
+            settings.calls, unix_offset, lambda record: self.events.append(CallEnded(record))
+        )
         self._questions: dict[RequestId, _Question] = {}
         self._last_id: RequestId = 0
 
@@ -124,6 +129,7 @@ class Desk:
             self.transactions.respond(incoming.transaction, response, now)
         except MisuseError:
             return
+        self.calls.responded(incoming.transaction, incoming.request, response, now, by_us=by_us)
         if response.status >= 200:
             self.tell_answered(incoming, response.status, by_us=by_us)
 

@@ -54,6 +54,13 @@ class Destinations:
 
     def forward(self, one: Admitted, now: float) -> None:
         """Forward a request to wherever it is to go, or answer it."""
+        incoming = one.incoming
+        refused = self._desk.calls.begin(
+            incoming.transaction, incoming.request, incoming.path, _name_of(one.user), now
+        )
+        if refused is not None:
+            self._reject(one, refused, now)
+            return
         request = one.request
         uri = request.uri
         if request.method == "BYE":
@@ -192,6 +199,10 @@ def _at(gateway: Gateway, user: str) -> SipUri:
 
 def _user_of(user: str, domain: str) -> SipUri:
     return SipUri.build(domain, user=user)
+
+
+def _name_of(user: SipUri | None) -> str:
+    return "" if user is None else f"{user.user_text}@{domain_name(user.host)}"
 
 
 def _named(result: ProxyResult) -> list[Contact]:

@@ -8,11 +8,13 @@ from natkit.locate import Target
 from natkit.machine import ClosePath, Failure, Path, Request
 from natkit.sip.digest import Algorithm
 from natkit.sip.via import SentBy
+from sip_proxy.calls.record import CallRecord
 from sip_proxy.location import Binding, Outcome, Registration
 
 __all__ = [
     "Answered",
     "BindingsChanged",
+    "CallEnded",
     "Dropped",
     "FindBindings",
     "FindCredential",
@@ -142,6 +144,13 @@ class GatewayChanged:
     is_up: bool
 
 
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """A call is over."""
+
+    record: CallRecord
+
+
 ProxyEvent = (
     FindCredential
     | FindBindings
@@ -155,6 +164,7 @@ ProxyEvent = (
     | Answered
     | BindingsChanged
     | GatewayChanged
+    | CallEnded
     | Dropped
     | GuessesStopped
 )

@@ -301,6 +301,7 @@ class Forwarder:
         branch.state = BranchState.CALLING
         branch.path = path
         branch.transaction = token
+        desk.calls.tried(fork.incoming.transaction, token, request, path, now)
         self._branches[token] = branch
         self._arm_timer_c(branch, now)
         if branch.has_alternative and desk.settings.failover_after is not None:

@@ -31,6 +31,7 @@ from sip_proxy import events
 from sip_proxy.admission import Admission, Admitted
 from sip_proxy.authentication import Authentication, Role
 from sip_proxy.callees import Callees
+from sip_proxy.calls import Calls
 from sip_proxy.desk import Desk, Incoming
 from sip_proxy.destinations import Destinations
 from sip_proxy.edge import Edge
@@ -84,7 +85,7 @@ class Proxy:
         self._transactions = Transactions(
             TransactionSettings(timing=settings.timing, largest_count=settings.largest_transactions)
         )
-        self._desk = Desk(settings, self._transactions, FlowTokens(key), random)
+        self._desk = Desk(settings, self._transactions, FlowTokens(key), random, unix_offset)
         self._edge = Edge(settings, self._desk.identity, self._desk.tokens)
         self._flows = Flows(settings.reuse)
         self._keeping = Keeping(settings.keep_alive, random)
@@ -174,6 +175,7 @@ class Proxy:
         self._forwarder.handle_timer(now)
         self._probes.handle_timer(now)
         self._desk.give_up_overdue(now)
+        self._desk.calls.handle_timer(now)
         self._close_silent(now)
         self._keeping.handle_timer(now)
         self._follow(now)
@@ -188,6 +190,7 @@ class Proxy:
             self._forwarder.next_deadline(),
             self._probes.next_deadline(),
             self._desk.next_deadline(),
+            self._desk.calls.next_deadline(),
             self._watch.next_deadline(),
             self._keeping.next_deadline(),
         )
@@ -210,6 +213,11 @@ class Proxy:
         self._desk.events.extend(self._keeping.take_pings())
         return self._desk.events.popleft() if self._desk.events else None
 
+    @property
+    def calls(self) -> Calls:
+        """The calls that ring or go on."""
+        return self._desk.calls
+
     # ── what transactions tell ──────────────────────────────────────────────────────────────────
 
     def _follow(self, now: float) -> None:
@@ -218,6 +226,7 @@ class Proxy:
             self._handle(event, now)
 
     def _handle(self, event: TransactionEvent, now: float) -> None:
+        self._desk.calls.observe(event, now)
         match event:
             case RequestReceived():
                 self._receive_request(event, now)

@@ -10,6 +10,7 @@ from natkit.sip.flows import ConnectionReuse
 from natkit.sip.grammar import domain_name
 from natkit.sip.registry import DEFAULT_PORTS
 from natkit.sip.transactions import SipTiming
+from sip_proxy.calls.settings import CallSettings
 from sip_proxy.gateways import GatewaySettings
 from sip_proxy.guesses import GuessSettings
 from sip_proxy.keeping import KeepAliveSettings
@@ -88,6 +89,7 @@ class Settings:
     keep_alive: KeepAliveSettings = field(default_factory=KeepAliveSettings)
     sources: SourceSettings = field(default_factory=SourceSettings)
     guesses: GuessSettings = field(default_factory=GuessSettings)
+    calls: CallSettings = field(default_factory=CallSettings)
     bounds: MessageBounds = field(default_factory=MessageBounds)
     recorder: RecorderSettings = field(default_factory=RecorderSettings)
     largest_transactions: int = 100_000

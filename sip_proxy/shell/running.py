@@ -19,6 +19,7 @@ from sip_proxy.config.policy import Limits
 from sip_proxy.events import (
     Answered,
     BindingsChanged,
+    CallEnded,
     Dropped,
     FindBindings,
     FindCredential,
@@ -165,7 +166,14 @@ class RunningProxy:
                 self._spawn(self._open(number, target))
             case ClosePath():
                 pass  # the driver's
-            case Answered() | BindingsChanged() | GatewayChanged() | Dropped() | GuessesStopped():
+            case (
+                Answered()
+                | BindingsChanged()
+                | CallEnded()
+                | GatewayChanged()
+                | Dropped()
+                | GuessesStopped()
+            ):
                 pass
             case _:
                 assert_never(event)
