@@ -1,6 +1,7 @@
 """The proxy as a machine: what is done with each request that comes (RFC 3261 §16.2)."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 from natkit.errors import MalformedMessage
@@ -40,6 +41,7 @@ from sip_proxy.events import (
     ProxyEvent,
     ProxyResult,
 )
+from sip_proxy.far_end import FarEnd
 from sip_proxy.flow_tokens import FlowTokens
 from sip_proxy.forwarder import Forwarder
 from sip_proxy.gateways import Gateways, GatewayState
@@ -47,6 +49,7 @@ from sip_proxy.granting import Grant
 from sip_proxy.gruu import Gruus
 from sip_proxy.guesses import Guesses
 from sip_proxy.keeping import Keeping
+from sip_proxy.location import Binding
 from sip_proxy.loops import branch_for, fingerprint
 from sip_proxy.lost_flows import LostFlows
 from sip_proxy.one_way import OneWay
@@ -111,11 +114,13 @@ class Proxy:
         self.sources = Sources(settings.sources, random)
         guesses = Guesses(settings.guesses)
         self._prover = Prover(self._desk, self._authentication, self.sources, guesses)
+        self._far_end = FarEnd(self._desk, self._lost, unix_offset)
         self._registering = Registering(
             self._desk,
             self._edge,
             self._lost,
             self._watch,
+            self._far_end,
             self._authentication,
             self._prover,
             Grant(settings.outbound, gruus, unix_offset),
@@ -157,6 +162,7 @@ class Proxy:
         self._flows.ended(path)
         self._lost.disconnected(path, now)
         self._watch.disconnected(path, now)
+        self._far_end.disconnected(path)
         self._keeping.ended(path)
         self._transactions.disconnected(path, now)
         self._follow(now)
@@ -168,6 +174,12 @@ class Proxy:
         self._desk.answer(request_id, result, now)
         self._follow(now)
 
+    def resume(self, address_of_record: str, bindings: Sequence[Binding], now: float) -> None:
+        """Keep the flows open that these bindings, made before a restart, are reached by."""
+        for flow in {one.flow for one in bindings if one.flow is not None}:
+            if not flow.transport.is_reliable and self._desk.identity.has(flow):
+                self._far_end.registered(address_of_record, flow, bindings, now)
+
     def handle_timer(self, now: float) -> None:
         """Time has passed."""
         self._transactions.handle_timer(now)
@@ -177,6 +189,7 @@ class Proxy:
         self._desk.give_up_overdue(now)
         self._desk.calls.handle_timer(now)
         self._close_silent(now)
+        self._far_end.handle_timer(now)
         self._keeping.handle_timer(now)
         self._follow(now)
         for path in self._keeping.take_dead():
@@ -192,6 +205,7 @@ class Proxy:
             self._desk.next_deadline(),
             self._desk.calls.next_deadline(),
             self._watch.next_deadline(),
+            self._far_end.next_deadline(),
             self._keeping.next_deadline(),
         )
         return min((each for each in deadlines if each is not None), default=None)
@@ -206,7 +220,8 @@ class Proxy:
         """Take what is to be sent."""
         messages = self._transactions.transmits()
         self.recorder.sent(messages)
-        return [*self._watch.transmits(), *self._keeping.transmits(), *messages]
+        keep_alives = (self._watch, self._keeping, self._far_end)
+        return [*chain.from_iterable(one.transmits() for one in keep_alives), *messages]
 
     def next_event(self) -> ProxyEvent | None:
         """Take the next event."""
@@ -223,7 +238,8 @@ class Proxy:
     def _follow(self, now: float) -> None:
         self.recorder.now = now
         while (event := self._transactions.next_event()) is not None:
-            self._handle(event, now)
+            if not self._far_end.took(event, now):
+                self._handle(event, now)
 
     def _handle(self, event: TransactionEvent, now: float) -> None:
         self._desk.calls.observe(event, now)

@@ -9,6 +9,7 @@ from sip_proxy.authentication import Authentication, Role
 from sip_proxy.desk import Desk, Incoming
 from sip_proxy.edge import Edge
 from sip_proxy.events import BindingsChanged, ProxyResult, UpdateBindings
+from sip_proxy.far_end import FarEnd
 from sip_proxy.granting import Grant
 from sip_proxy.gruu import canonical
 from sip_proxy.location import Accepted, Refused, Registration
@@ -31,6 +32,7 @@ class Registering:
         edge: Edge,
         lost: LostFlows,
         watch: FlowWatch,
+        far_end: FarEnd,
         authentication: Authentication,
         prover: Prover,
         grant: Grant,
@@ -39,6 +41,7 @@ class Registering:
         self._edge = edge
         self._lost = lost
         self._watch = watch
+        self._far_end = far_end
         self._authentication = authentication
         self._prover = prover
         self._grant = grant
@@ -91,6 +94,7 @@ class Registering:
             response = self._grant.answer(incoming, to, registration, outcome.bindings, now)
             self._desk.respond(incoming, response, now, by_us=True)
             self._lost.registered(canonical(to), incoming.path, outcome.bindings)
+            self._far_end.registered(canonical(to), incoming.path, outcome.bindings, now)
             self._watch_flow(incoming, registration, now)
             self._desk.events.append(BindingsChanged(canonical(to), outcome.bindings))
         elif isinstance(outcome, Refused):

@@ -16,6 +16,7 @@ from sip_proxy.guesses import GuessSettings
 from sip_proxy.keeping import KeepAliveSettings
 from sip_proxy.location import RegistrationLimits
 from sip_proxy.message_bounds import MessageBounds
+from sip_proxy.nat import NatSettings
 from sip_proxy.outbound import OutboundSettings
 from sip_proxy.route_rules import RouteRule, ToDomain, ToGateways
 from sip_proxy.sources import SourceSettings
@@ -63,6 +64,7 @@ class Settings:
     timing: SipTiming = field(default_factory=SipTiming)
     registration: RegistrationLimits = field(default_factory=RegistrationLimits)
     outbound: OutboundSettings = field(default_factory=OutboundSettings)
+    nat: NatSettings = field(default_factory=NatSettings)
     authenticate: bool = True
     algorithms: tuple[Algorithm, ...] = tuple(Algorithm)
     """What challenges offer, in this order: a client takes the first that it knows (RFC 8760)."""

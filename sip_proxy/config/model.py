@@ -13,6 +13,7 @@ from sip_proxy.config.connections import Connections
 from sip_proxy.config.flows import Flows
 from sip_proxy.config.gateways import Failover, GatewayOptions, ProbingOptions
 from sip_proxy.config.listeners import Listeners
+from sip_proxy.config.nat import Nat
 from sip_proxy.config.policy import Limits, Policy, Registrations, Timers
 from sip_proxy.config.routes import Route
 from sip_proxy.config.tables import DEFAULT
@@ -41,6 +42,7 @@ class Config(Table):
     policy: Policy = Policy()
     registrations: Registrations = Registrations()
     flows: Flows = Flows()
+    nat: Nat = Nat()
     timers: Timers = Timers()
     limits: Limits = Limits()
     routes: tuple[Route, ...] = ()
@@ -92,6 +94,7 @@ class Config(Table):
             timing=self.timers.timing(),
             registration=self.registrations.limits(),
             outbound=self.flows.outbound(),
+            nat=self.nat.settings(),
             authenticate=self.users.authenticate,
             algorithms=self.users.algorithms,
             trusted=self.policy.trusted,

@@ -33,11 +33,13 @@ from sip_proxy.events import (
     ProxyResult,
     UpdateBindings,
 )
+from sip_proxy.location import Binding
 from sip_proxy.proxy import Proxy
 from sip_proxy.settings import Settings
 from sip_proxy.shell.finding import Locator
 from sip_proxy.shell.listening import Bound
 from sip_proxy.shell.numbers import find_number
+from sip_proxy.shell.resuming import tell_bindings
 from sip_proxy.shell.stores import Location, MemoryLocation
 from sip_proxy.shell.streams import Streams, StreamSettings
 from sip_proxy.shell.users import Users
@@ -125,6 +127,9 @@ class RunningProxy:
         )
         self.streams.listen(bound)
         self._spawn(self._forget_expired())
+        self._spawn(
+            tell_bindings(self._location, settings.nat.largest_count, self._unix_now, self._resume)
+        )
         self._driver.tell(machine.handle_timer)
 
     async def aclose(self) -> None:
@@ -209,6 +214,9 @@ class RunningProxy:
 
     def _on_pong(self, path: Path, payload: bytes) -> None:
         self._driver.tell(self._machine.pong, path, payload)
+
+    def _resume(self, address_of_record: str, bindings: tuple[Binding, ...]) -> None:
+        self._driver.tell(self._machine.resume, address_of_record, bindings)
 
     async def _forget_expired(self) -> None:
         while True:

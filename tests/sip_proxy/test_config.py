@@ -17,6 +17,7 @@ from natkit.sip.transactions import SipTiming
 from sip_proxy.config import Config, Flag, load
 from sip_proxy.keeping import KeepAliveSettings
 from sip_proxy.location import RegistrationLimits
+from sip_proxy.nat import Ask, NatSettings
 from sip_proxy.outbound import OutboundSettings
 from sip_proxy.settings import Listener, Settings
 from sip_proxy.shell.listening import ListenAddress
@@ -80,6 +81,14 @@ flow_timer = 60
 service_route = ["sip:sip1.example.org;lr"]
 path_needs_support = true
 
+[nat]
+keep_alive = "crlf"
+interval = 20
+connection_interval = 100
+misses = 2
+everybody = true
+phones = 9
+
 [timers]
 t1 = 0.25
 t2 = 2
@@ -125,6 +134,7 @@ def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
             service_route=(SipUri.parse("sip:sip1.example.org;lr"),),
             path_needs_support=True,
         ),
+        nat=NatSettings(Ask.CRLF, 20, 100, 2, everybody=True, largest_count=9),
         authenticate=False,
         algorithms=(Algorithm.MD5, Algorithm.SHA_256),
         trusted=(ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")),
@@ -273,6 +283,9 @@ def test_a_user_may_have_keys_in_place_of_a_password(file: Path) -> None:
         ("[flows]\nflow_timer = -1", "flows.flow_timer: "),
         ('[flows]\nservice_route = ["sip:a.example"]', "lacks ;lr"),
         ('[flows]\nservice_route = ["a.example"]', "flows.service_route.0: "),
+        ('[nat]\nkeep_alive = "stun"', "nat.keep_alive: "),
+        ("[nat]\ninterval = 0.5", "nat.interval: "),
+        ("[nat]\nmisses = 0", "nat.misses: "),
         ("[timers]\nt1 = 5", "t1 is above t2"),
         ("[timers]\ntimer_c = 180", "timers: timer C of 180 s is not longer than three minutes"),
         ("[limits]\nbranches = 0", "limits.branches: "),
