@@ -83,4 +83,4 @@ class Admission:
         uri = request.uri
         if request.headers.has(ROUTE) or not isinstance(uri, SipUri):
             return False
-        return self._settings.serves(uri.host)
+        return self._settings.answers_for(uri)

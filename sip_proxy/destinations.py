@@ -145,7 +145,7 @@ class Destinations:
 
     def _by_domain(self, one: Admitted, now: float) -> None:
         uri = _local(one.request.uri)
-        if isinstance(uri, SipUri) and self._desk.settings.serves(uri.host):
+        if isinstance(uri, SipUri) and self._desk.settings.answers_for(uri):
             self._by_location(one, uri, now)
         elif isinstance(uri, SipUri) and not self._desk.identity.is_ours(uri):
             self._to(one, [Contact(uri)], now)

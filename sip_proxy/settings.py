@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from natkit.address import Address, IPNetwork
 from natkit.errors import MisuseError
 from natkit.machine import Transport
+from natkit.sip import SipUri
 from natkit.sip.digest import Algorithm
 from natkit.sip.flows import ConnectionReuse
-from natkit.sip.grammar import domain_name
+from natkit.sip.grammar import domain_name, numeric_host
 from natkit.sip.registry import DEFAULT_PORTS
 from natkit.sip.transactions import SipTiming
 from sip_proxy.calls.settings import CallSettings
@@ -118,3 +119,14 @@ class Settings:
     def serves(self, host: str) -> bool:
         """Whether ``host`` is a domain of ours."""
         return domain_name(host) in self.domains
+
+    def answers_for(self, uri: SipUri) -> bool:
+        """Whether the user of a URI is one of ours.
+
+        Where a domain of ours is an address, another port of it is another program's.
+        """
+        if not self.serves(uri.host):
+            return False
+        if uri.port is None or numeric_host(uri.host) is None:
+            return True
+        return any(listener.address.port == uri.port for listener in self.listeners)

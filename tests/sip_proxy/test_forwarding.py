@@ -114,6 +114,19 @@ class TestValidation:
         bad = HeaderField.of_text("Route", "<sip:")
         assert sent(network, alice.invite(ELSEWHERE, bad)).statuses == [400]
 
+    def test_a_phone_on_the_host_that_is_the_domain_is_no_user_of_the_domain(
+        self, network: Network
+    ) -> None:
+        proxy = ProxyHost(network, settings(domains=frozenset({PROXY.host})))
+        phone = (to("192.0.2.11"),)
+        proxy.servers[PROXY.host] = phone
+        alice = Phone(network, "alice", "192.0.2.10")
+        bob = Phone(network, "bob", "192.0.2.11", answers=picks_up)
+        assert sent(network, alice.invite(f"sip:bob@{PROXY.host}:5070")).statuses == [200]
+        assert bob.received[0].uri_text == f"sip:bob@{PROXY.host}:5070"
+        for own in (f"sip:bob@{PROXY.host}", f"sip:bob@{PROXY.host}:5060"):
+            assert sent(network, alice.invite(own)).statuses == [480]
+
 
 class TestRoutes:
     def test_a_route_to_another_proxy_is_followed(self, network: Network) -> None:

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Final
 
 from natkit.errors import MalformedMessage, MisuseError
 from natkit.machine import Failure, Path, Transmit
@@ -36,6 +37,10 @@ from natkit.sip.via import ResponseAddress, SentBy, Via, response_destination
 from natkit.timers import TimerQueue
 
 __all__ = ["TransactionSettings", "Transactions"]
+
+
+SLACK: Final = 64
+"""Bytes; a NAT may give a request that is sent again a port with fewer digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +274,10 @@ class Transactions:
         if request.method == "ACK":
             self._receive_ack(request, found, path, now)
         elif found is not None:
-            found.receive_again()
+            if _may_be_the_same(request, found.request):
+                found.receive_again()
+            else:
+                self.emit(Dropped(path, "its branch is that of a longer request"))
         elif len(self) >= self._settings.largest_count:
             self.emit(NoRoomForRequest(request, path))
         else:
@@ -328,6 +336,14 @@ class Transactions:
             on_path.pop(token, None)
             if not on_path:
                 del self._on_path[path]
+
+
+def _may_be_the_same(again: Request, first: Request) -> bool:
+    """Whether one can be the other, sent again.
+
+    Who forged a short one would have the response to a long one sent to somebody else.
+    """
+    return len(bytes(first.headers)) - len(bytes(again.headers)) < SLACK
 
 
 def _via_of(request: Request) -> Via:

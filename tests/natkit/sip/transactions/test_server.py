@@ -3,7 +3,7 @@ import pytest
 from natkit.address import Address
 from natkit.errors import MisuseError
 from natkit.machine import Path, Transport
-from natkit.sip import Request, Response, ResponseAddress, SentBy
+from natkit.sip import Request, Response, ResponseAddress, SentBy, Via
 from natkit.sip.kinds import VIA
 from natkit.sip.transactions import (
     AckMissing,
@@ -43,6 +43,20 @@ class TestInvite:
         respond(bench, opened(bench, request("INVITE")), 180)
         bench.sent()
         assert bench.sending_times(10.0) == []
+
+    def test_a_short_one_with_the_branch_of_a_long_one_gets_no_long_response(self) -> None:
+        bench = Bench(NO_TRYING)
+        long = request("INVITE")
+        headers = long.headers
+        for number in range(30):
+            headers = headers.append(VIA, Via.of(Transport.UDP, "hop.example", f"z9hG4bK{number}"))
+        event = opened(bench, Request("INVITE", long.uri_text, headers))
+        respond(bench, event, 180)
+        bench.sent()
+        bench.receive(request("INVITE"))
+        assert bench.sent() == []
+        (dropped,) = bench.events()
+        assert isinstance(dropped, Dropped)
 
     def test_one_that_comes_again_gets_the_last_provisional_response_again(self) -> None:
         bench = Bench(NO_TRYING)
