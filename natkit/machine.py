@@ -171,6 +171,16 @@ class StreamFraming(Protocol):
 
 
 @runtime_checkable
+class UnfinishedFraming(StreamFraming, Protocol):
+    """A framing that can tell whether its stream stopped amid a message."""
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether a message began that has not ended."""
+        ...
+
+
+@runtime_checkable
 class SharedFraming(StreamFraming, Protocol):
     """A framing whose messages somebody else may take before they are cut.
 

@@ -2,12 +2,22 @@
 
 from dataclasses import dataclass
 
-from natkit.errors import MisuseError
+from natkit.errors import MalformedMessage, MisuseError
 from natkit.sip import Request
+from natkit.sip.kinds import CONTENT_LENGTH
 from natkit.sip.parser import DEFAULT_LIMITS
 from sip_proxy.rejection import Rejection
 
-__all__ = ["MessageBounds"]
+__all__ = ["MessageBounds", "is_cut_short"]
+
+
+def is_cut_short(request: Request) -> bool:
+    """Whether framing gave of a request its head alone, for it is longer than what is taken."""
+    try:
+        stated = request.headers.get(CONTENT_LENGTH)
+    except MalformedMessage:
+        return False
+    return stated is not None and stated > len(request.body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ from sip_proxy.keeping import Keeping
 from sip_proxy.location import Binding
 from sip_proxy.loops import branch_for, fingerprint
 from sip_proxy.lost_flows import LostFlows
+from sip_proxy.message_bounds import is_cut_short
 from sip_proxy.one_way import OneWay
 from sip_proxy.probes import Probes
 from sip_proxy.proving import Prover
@@ -284,6 +285,8 @@ class Proxy:
 
     def _answer_badly(self, request: Request, path: Path, reason: str) -> None:
         status = 505 if is_other_version(request) else 400
+        if path.transport.is_reliable and is_cut_short(request):
+            status = 513
         response = Response.to(request, status, reason=reason if status == 400 else None)
         self._transactions.respond_to(request, response, path)
 

@@ -20,7 +20,15 @@ from natkit.aio.driver import Inputs
 from natkit.aio.proxy_client import connect_through
 from natkit.aio.system_errors import unreachable
 from natkit.errors import LocateError, MalformedMessage, UnreachableError
-from natkit.machine import HoldingFraming, Path, SharedFraming, StreamFraming, Transmit, Transport
+from natkit.machine import (
+    HoldingFraming,
+    Path,
+    SharedFraming,
+    StreamFraming,
+    Transmit,
+    Transport,
+    UnfinishedFraming,
+)
 from natkit.net import sockaddr
 from natkit.net.proxy import Proxy
 
@@ -93,6 +101,8 @@ class _Connection(asyncio.Protocol):
         self._owner = owner
         self._accept = accept
         self._framing = owner.framing()
+        self._telling = self._framing if isinstance(self._framing, UnfinishedFraming) else None
+        self.unfinished_since = self.last_message if self.started else None
         self._holding = self._framing if isinstance(self._framing, HoldingFraming) else None
         self.transport: asyncio.Transport
 
@@ -128,6 +138,9 @@ class _Connection(asyncio.Protocol):
             _log.debug("stream of %s cut: %s", self.path, error)
             self.transport.abort()
             return
+        if messages or self.unfinished_since is None:
+            amid = self._telling is not None and self._telling.is_unfinished
+            self.unfinished_since = self._owner.loop.time() if amid else None
         if self.is_held and self.transport.is_reading():
             self.transport.pause_reading()
         inputs = self._owner.inputs
@@ -418,6 +431,18 @@ class StreamConnections:
     def last_messages(self) -> dict[Path, float]:
         """Each open path, and the loop's time of its last whole message or else its beginning."""
         return {path: held.last_message for path, held in self._connections.items()}
+
+    def unfinished(self) -> dict[Path, float]:
+        """Each path on which a message began that has not ended, and the loop's time of that.
+
+        So for a connection that was accepted and brought none yet; and beyond that for a framing
+        that tells (:class:`natkit.machine.UnfinishedFraming`).
+        """
+        return {
+            path: held.unfinished_since
+            for path, held in self._connections.items()
+            if held.unfinished_since is not None and held.is_open
+        }
 
     def __len__(self) -> int:
         return len(self._connections)

@@ -20,7 +20,7 @@ from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
-from websockets.protocol import CLOSING, OPEN
+from websockets.protocol import CLOSING, CONNECTING, OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Origin, Subprotocol
 from websockets.uri import WebSocketURI
@@ -58,13 +58,19 @@ class Chunks:
 
 @dataclass
 class _WebSocket:
-    """One connection; ``opening`` is of those that we make, and ends with their handshake."""
+    """One connection; ``opening`` is of those that we make, and ends with their handshake.
+
+    ``is_new``: it was accepted, and brought no message yet.
+    """
 
     below: Path
     protocol: ClientProtocol | ServerProtocol
     opening: asyncio.Future[None] | None = None
     started: bool = False
     lost: bool = False
+    last_message: float = 0.0
+    unfinished_since: float | None = None
+    is_new: bool = False
     early: list[bytes] = field(default_factory=list)
     parts: bytearray = field(default_factory=bytearray)
 
@@ -123,7 +129,8 @@ class WebSocketConnections:
         )
         protocol = ClientProtocol(uri, subprotocols=[self._subprotocol], max_size=LARGEST_MESSAGE)
         opening = asyncio.get_running_loop().create_future()
-        made = _WebSocket(below, protocol, opening)
+        now = asyncio.get_running_loop().time()
+        made = _WebSocket(below, protocol, opening, last_message=now)
         path = self._above(below)
         self._sockets[path] = made
         protocol.send_request(protocol.connect())
@@ -206,13 +213,35 @@ class WebSocketConnections:
     def close_path(self, path: Path) -> None:
         """Say that it is over, and close once the peer agrees, or after LINGER seconds."""
         held = self._sockets.get(path)
-        if held is None or held.protocol.state is not OPEN:
+        if held is None or held.protocol.state is CONNECTING:
+            self._streams.close_path(self._below(path))
+            return
+        if held.protocol.state is not OPEN:
             return
         held.protocol.send_close()
         self._flush(held)
         task = asyncio.get_running_loop().create_task(self._linger(held))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+    def last_messages(self) -> dict[Path, float]:
+        """Each path, and the loop's time of its last whole message or else its beginning."""
+        beneath = self._streams.last_messages()
+        found = {self._above(below): last for below, last in beneath.items()}
+        found.update((path, held.last_message) for path, held in self._sockets.items())
+        return found
+
+    def unfinished(self) -> dict[Path, float]:
+        """Each path on which a message or a handshake has not ended, and since when.
+
+        So for a connection that was accepted and brought no message yet.
+        """
+        found = {self._above(below): since for below, since in self._streams.unfinished().items()}
+        for path, held in self._sockets.items():
+            is_open = held.protocol.state in (CONNECTING, OPEN)
+            if held.unfinished_since is not None and is_open:
+                found[path] = held.unfinished_since
+        return found
 
     async def aclose(self) -> None:
         """Close every connection, and wait until they are gone."""
@@ -233,10 +262,15 @@ class WebSocketConnections:
             server = ServerProtocol(
                 origins=self._origins, subprotocols=[self._subprotocol], max_size=LARGEST_MESSAGE
             )
-            held = self._sockets[path] = _WebSocket(below, server, started=True)
+            now = asyncio.get_running_loop().time()
+            held = self._sockets[path] = _WebSocket(
+                below, server, started=True, last_message=now, unfinished_since=now, is_new=True
+            )
         held.protocol.receive_data(data)
-        for event in held.protocol.events_received():
+        events = held.protocol.events_received()
+        for event in events:
             self._handle(held, path, event)
+        self._note_progress(held, whole=bool(events))
         self._settle_opening(held)
         self._flush(held)
 
@@ -268,6 +302,8 @@ class WebSocketConnections:
                 if event.fin:
                     message = bytes(held.parts)
                     held.parts.clear()
+                    held.is_new = False
+                    held.last_message = asyncio.get_running_loop().time()
                     self._deliver(held, path, message)
             case Frame(opcode=Opcode.PONG, data=payload):
                 if self._on_pong is not None:
@@ -275,6 +311,15 @@ class WebSocketConnections:
             case _:
                 # Pings are answered, and closing is agreed to, by the protocol itself.
                 return
+
+    def _note_progress(self, held: _WebSocket, *, whole: bool) -> None:
+        """Bytes came, of a ``whole`` frame or of less."""
+        if held.is_new:
+            return
+        if whole and not held.parts:
+            held.unfinished_since = None
+        elif held.unfinished_since is None:
+            held.unfinished_since = asyncio.get_running_loop().time()
 
     def _settle_opening(self, held: _WebSocket) -> None:
         if held.opening is None or held.opening.done():
@@ -310,6 +355,9 @@ class WebSocketConnections:
     async def _linger(self, held: _WebSocket) -> None:
         await asyncio.sleep(LINGER)
         self._streams.close_path(held.below)
+
+    def _below(self, path: Path) -> Path:
+        return Path(self._streams.speaks, path.local, path.remote)
 
     def _above(self, below: Path) -> Path:
         return Path(self._transport, below.local, below.remote)

@@ -15,6 +15,9 @@ from natkit.sip.values import read_number
 
 __all__ = ["PING", "PONG", "Expect", "SipFraming"]
 
+LARGEST_LENGTH: Final = 2**31 - 1
+"""Bytes that a Content-Length may state."""
+
 _CRLF: Final = b"\r\n"
 _CONTENT_LENGTH = re.compile(
     rb"\r\n(?:content-length|l)[ \t]*:((?:[^\r\n]++|\r\n[ \t])*+)", re.IGNORECASE
@@ -33,8 +36,9 @@ class Expect(Enum):
 class SipFraming:
     """Cuts a stream into SIP messages; a keep-alive comes out as :data:`PING` or :data:`PONG`.
 
-    Satisfies :class:`~natkit.machine.StreamFraming`.  The buffer holds one incomplete message at
-    most, within ``limits``.
+    Satisfies :class:`~natkit.machine.UnfinishedFraming`.  The buffer holds one incomplete message
+    at most, within ``limits``.  Of a message that would be longer the head alone comes out, to be
+    answered (RFC 3261 §21.5.7), and its body is passed over.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class SipFraming:
         self._buffer = bytearray()
         self._searched = 0
         self._wanted = 0
+        self._passing_over = 0
         self._failure: MalformedMessage | None = None
 
     @property
@@ -52,10 +57,15 @@ class SipFraming:
         """Bytes that wait for the rest of their message."""
         return len(self._buffer)
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether a message began that has not ended."""
+        return bool(self._buffer) or self._passing_over > 0
+
     def receive(self, data: bytes) -> Sequence[bytes]:
         """Add bytes, take the messages that are complete now.
 
-        Raises MalformedMessage when a message has no single Content-Length, or is too long.
+        Raises MalformedMessage when a message has no single Content-Length, or too long a head.
         Messages before that point are given first, and the next call raises; so what a stream
         yields does not depend on how it was cut.
         """
@@ -74,6 +84,10 @@ class SipFraming:
         return messages
 
     def _next(self) -> bytes | None:
+        if self._passing_over:
+            passed = min(self._passing_over, len(self._buffer))
+            del self._buffer[:passed]
+            self._passing_over -= passed
         if self._wanted == 0:
             keep_alive = self._between_messages()
             if keep_alive is not None:
@@ -111,9 +125,12 @@ class SipFraming:
         if end > self._limits.head:
             raise MalformedMessage(f"{end} bytes of header fields; {self._limits.head} are allowed")
         head_size = end + len(EMPTY_LINE)
-        size = head_size + _content_length(bytes(buffer[:end]), self._limits.message - head_size)
+        length = _content_length(bytes(buffer[:end]))
         self._searched = 0
-        return size
+        if head_size + length > self._limits.message:
+            self._passing_over = length
+            return head_size
+        return head_size + length
 
     def _take(self, size: int) -> bytes:
         message = bytes(self._buffer[:size])
@@ -122,10 +139,10 @@ class SipFraming:
         return message
 
 
-def _content_length(head: bytes, largest: int) -> int:
+def _content_length(head: bytes) -> int:
     """The length that the head states; all statements must agree (RFC 4475 §3.3.9)."""
     stated = {
-        read_number(value.replace(_CRLF, b" ").decode("utf-8", "replace"), max(largest, 0))
+        read_number(value.replace(_CRLF, b" ").decode("utf-8", "replace"), LARGEST_LENGTH)
         for value in _CONTENT_LENGTH.findall(head)
     }
     if len(stated) != 1:

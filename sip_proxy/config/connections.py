@@ -7,10 +7,11 @@ from pydantic import BeforeValidator, Field
 
 from natkit.errors import MisuseError
 from natkit.server.config.tables import Table
-from natkit.server.config.values import Switch, read_text
+from natkit.server.config.values import Count, Switch, read_text
 from natkit.sip.flows import ConnectionReuse
 from sip_proxy.config.tables import DEFAULT
 from sip_proxy.keeping import KeepAliveSettings
+from sip_proxy.shell.securing import TlsSettings
 from sip_proxy.shell.streams import StreamSettings
 
 __all__ = ["Connections"]
@@ -36,6 +37,17 @@ class Connections(Table):
     connect_timeout: Annotated[float, Field(gt=0, le=9)] = _SHELL.connect_timeout
     """Seconds for a connection to be made, with the handshakes of TLS and WebSocket; then the next
     server is tried."""
+    handshake_timeout: Annotated[float, Field(gt=0, le=60)] = _SHELL.handshake_timeout
+    """Seconds for the TLS handshake of a client."""
+    message_timeout: Annotated[float, Field(gt=0, le=600)] = _SHELL.message_timeout
+    """Seconds from the first byte of a message to its last, and for a client's first message; then
+    its connection is closed."""
+    idle: Annotated[float, Field(gt=0, le=604_800)] = _SHELL.idle
+    """Seconds for which a connection that came may bring nothing, not even a keep-alive."""
+    idle_made: Annotated[float, Field(gt=0, le=604_800)] = _SHELL.idle_made
+    """Seconds for which a connection that was made from here is kept for further use."""
+    made: Count = _SHELL.largest_made
+    """Connections at once that were made from here."""
     keep_alive: Interval = DEFAULT.keep_alive.connections
     """Seconds between keep-alives on connections that were made from here, at the most (RFC 5626
     §3.5.1); 0: none are sent."""
@@ -58,3 +70,16 @@ class Connections(Table):
     def reused(self) -> ConnectionReuse:
         """What the machine is told of reuse."""
         return ConnectionReuse(self.reuse, self.reuse_tcp)
+
+    def streams(self, tls: TlsSettings) -> StreamSettings:
+        """What the shell is told."""
+        return StreamSettings(
+            tls,
+            self.websocket_origins,
+            self.connect_timeout,
+            self.handshake_timeout,
+            self.message_timeout,
+            self.idle,
+            self.idle_made,
+            self.made,
+        )

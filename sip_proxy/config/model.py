@@ -78,12 +78,7 @@ class Config(Table):
 
     def streams(self) -> StreamSettings:
         """What the shell is told of connections."""
-        connections = self.connections
-        return StreamSettings(
-            self.tls.settings(self.listeners.files()),
-            origins=connections.websocket_origins,
-            connect_timeout=connections.connect_timeout,
-        )
+        return self.connections.streams(self.tls.settings(self.listeners.files()))
 
     def settings(self, listeners: Sequence[Listener]) -> Settings:
         """What the machine is told, once the listeners are bound."""

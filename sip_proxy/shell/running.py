@@ -36,6 +36,7 @@ from sip_proxy.events import (
 from sip_proxy.location import Binding
 from sip_proxy.proxy import Proxy
 from sip_proxy.settings import Settings
+from sip_proxy.shell.admitting import Admitted
 from sip_proxy.shell.finding import Locator
 from sip_proxy.shell.listening import Bound
 from sip_proxy.shell.numbers import find_number
@@ -46,39 +47,12 @@ from sip_proxy.shell.users import Users
 from sipdns import Locator as SipLocator
 from sipdns.locator import Dns
 
-__all__ = ["Admitted", "RunningProxy", "serve"]
+__all__ = ["RunningProxy", "serve"]
 
 KEY_LENGTH: Final = 32
 
 EXPIRY_INTERVAL: Final = 60.0
 """Seconds between two looks for bindings that have expired."""
-
-
-class Admitted:
-    """Counts connections, in all and of each source address, and admits so many."""
-
-    def __init__(self, limits: Limits | None = None) -> None:
-        self._limits = limits or Limits()
-        self._by_source: dict[str, int] = {}
-        self._count = 0
-
-    def admit(self, path: Path) -> bool:
-        """Whether one more may be."""
-        source = path.remote.host
-        held = self._by_source.get(source, 0)
-        if self._count >= self._limits.connections or held >= self._limits.connections_per_source:
-            return False
-        self._by_source[source] = held + 1
-        self._count += 1
-        return True
-
-    def release(self, path: Path) -> None:
-        """An admitted one ended."""
-        source = path.remote.host
-        self._count -= 1
-        self._by_source[source] -= 1
-        if not self._by_source[source]:
-            del self._by_source[source]
 
 
 class RunningProxy:

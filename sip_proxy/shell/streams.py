@@ -15,13 +15,16 @@ from natkit.aio.websocket import Chunks, WebSocketConnections
 from natkit.errors import MisuseError, UnreachableError
 from natkit.locate import Target
 from natkit.machine import Path, StreamFraming, Transmit, Transport
-from natkit.sip.framing import Expect, SipFraming
+from natkit.sip.framing import PING, PONG, Expect, SipFraming
 from sip_proxy.shell.listening import Bound
 from sip_proxy.shell.securing import Securing, TlsSettings
 
 __all__ = ["StreamSettings", "Streams"]
 
 _Carrier = StreamConnections | WebSocketConnections
+
+_SWEEPS: Final = 4
+"""Looks for connections that are overdue, within the shortest time limit."""
 
 _FROM_CLIENTS: Final = partial(SipFraming, Expect.PINGS)
 _FROM_SERVERS: Final = partial(SipFraming, Expect.PONGS)
@@ -31,12 +34,21 @@ _FROM_SERVERS: Final = partial(SipFraming, Expect.PONGS)
 class StreamSettings:
     """``origins``: the web sites whose pages may open a WebSocket here, None for any of them.
 
-    ``connect_timeout``: seconds until a server counts as unreachable, handshakes included.
+    Times in seconds.  ``connect_timeout``: until a server counts as unreachable, handshakes
+    included.  ``handshake_timeout``: for a client's TLS handshake.  ``message_timeout``: from the
+    first byte of a message to its last, and until a client's first message.  ``idle``: for a
+    connection that came and says nothing, not even a keep-alive; ``idle_made``: for one that we
+    made and have no use for.  ``largest_made``: connections of ours at once.
     """
 
     tls: TlsSettings = field(default_factory=TlsSettings)
     origins: tuple[str, ...] | None = None
     connect_timeout: float = 5.0
+    handshake_timeout: float = 10.0
+    message_timeout: float = 30.0
+    idle: float = 3900.0
+    idle_made: float = 900.0
+    largest_made: int = 10_000
 
 
 class Streams:
@@ -59,9 +71,12 @@ class Streams:
         self._on_identified = on_identified
         self._on_pong = on_pong
         self._admission = admission
-        self._connect_timeout = settings.connect_timeout
-        self._tls = TlsConnections(_FROM_CLIENTS, on_accepted=self._identify)
-        self._beneath_wss = TlsConnections(Chunks)
+        self._settings = settings
+        handshake = settings.handshake_timeout
+        self._tls = TlsConnections(
+            _FROM_CLIENTS, on_accepted=self._identify, connect_timeout=handshake
+        )
+        self._beneath_wss = TlsConnections(Chunks, connect_timeout=handshake)
         origins = settings.origins
         self._come: dict[Transport, _Carrier] = {
             Transport.TCP: StreamConnections(_FROM_CLIENTS),
@@ -74,6 +89,13 @@ class Streams:
             ),
         }
         self._made: dict[Path, _Carrier] = {}
+        self._used: dict[Path, float] = {}
+        self.overdue = 0
+        """Connections closed since they finished no message in time."""
+        self.crowded_out = 0
+        """Connections not made since too many are open."""
+        self._loop = asyncio.get_running_loop()
+        self._sweeper = self._loop.create_task(self._sweep())
         self._ending: set[asyncio.Task[None]] = set()
         self._listeners: list[StreamListener] = []
         self._inputs: Inputs | None = None
@@ -124,10 +146,13 @@ class Streams:
     async def _open(self, target: Target, local: Address | None) -> Path:
         if self._inputs is None:
             raise MisuseError("nobody is told of connections yet")
+        if len(self._made) >= self._settings.largest_made:
+            self.crowded_out += 1
+            raise UnreachableError(f"no connection to {target.address}: too many are open")
         carrier = self._carrier_to(target)
-        carrier.attach(_Forgetting(self._inputs, self._made))
+        carrier.attach(_Noting(self._inputs, self._made, self._used))
         try:
-            async with asyncio.timeout(self._connect_timeout):
+            async with asyncio.timeout(self._settings.connect_timeout):
                 path = await carrier.connect(target.transport, local, target.address)
         except BaseException as error:
             self._end(carrier)
@@ -135,6 +160,7 @@ class Streams:
                 raise UnreachableError(f"no connection to {target.address} in time") from None
             raise
         self._made[path] = carrier
+        self._used[path] = self._loop.time()
         if isinstance(carrier, TlsConnections) and self._securing.verify:
             self._identify(path, carrier.session(path))
         return path
@@ -185,6 +211,8 @@ class Streams:
 
     async def aclose(self) -> None:
         """Accept no more, close every connection, and wait until they are gone."""
+        self._sweeper.cancel()
+        await asyncio.gather(self._sweeper, return_exceptions=True)
         await asyncio.gather(*[each.aclose() for each in self._listeners])
         carriers = [*self._come.values(), *self._made.values()]
         await asyncio.gather(*[each.aclose() for each in carriers], *self._ending)
@@ -196,21 +224,52 @@ class Streams:
 
     def _end(self, carrier: _Carrier) -> None:
         """See a connection off that came to nothing."""
-        task = asyncio.get_running_loop().create_task(carrier.aclose())
+        task = self._loop.create_task(carrier.aclose())
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
+    async def _sweep(self) -> None:
+        settings = self._settings
+        interval = min(settings.message_timeout, settings.idle, settings.idle_made) / _SWEEPS
+        while True:
+            await asyncio.sleep(interval)
+            self._close_overdue(self._loop.time())
 
-class _Forgetting:
-    """Tells the driver, and forgets the paths that ended."""
+    def _close_overdue(self, now: float) -> None:
+        settings = self._settings
+        for carrier in self._come.values():
+            for path, since in carrier.unfinished().items():
+                if since <= now - settings.message_timeout:
+                    self.overdue += 1
+                    carrier.close_path(path)
+            for path, last in carrier.last_messages().items():
+                if last <= now - settings.idle:
+                    carrier.close_path(path)
+        for path, used in tuple(self._used.items()):
+            if used <= now - settings.idle_made:
+                self.close_path(path)
 
-    def __init__(self, inputs: Inputs, carriers: dict[Path, _Carrier]) -> None:
+
+class _Noting:
+    """Tells the driver, and notes which of our connections are used, and which ended."""
+
+    def __init__(
+        self, inputs: Inputs, carriers: dict[Path, _Carrier], used: dict[Path, float]
+    ) -> None:
         self._inputs = inputs
         self._carriers = carriers
-        self.receive = inputs.receive
+        self._used = used
+        self._time = asyncio.get_running_loop().time
         self.many = inputs.many
+
+    def receive(self, data: bytes, path: Path) -> None:
+        """A message came; the answer to a ping is no use of it."""
+        if data not in (PING, PONG):
+            self._used[path] = self._time()
+        self._inputs.receive(data, path)
 
     def disconnected(self, path: Path) -> None:
         """A connection of ours ended."""
         self._carriers.pop(path, None)
+        self._used.pop(path, None)
         self._inputs.disconnected(path)

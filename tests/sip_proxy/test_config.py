@@ -47,6 +47,11 @@ trusted_domains = ["Peer.example"]
 
 [connections]
 connect_timeout = 3
+handshake_timeout = 4
+message_timeout = 5
+idle = 6
+idle_made = 7
+made = 8
 keep_alive = 60
 websocket_ping = 0
 websocket_origins = ["https://Phone.example.org"]
@@ -166,6 +171,11 @@ def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
         ),
         origins=("https://phone.example.org",),
         connect_timeout=3,
+        handshake_timeout=4,
+        message_timeout=5,
+        idle=6,
+        idle_made=7,
+        largest_made=8,
     )
     assert config.data_dir == Path("/var/lib/sip")
     assert dict(config.users.passwords) == {"ann": "secret", "bob": "from the environment"}

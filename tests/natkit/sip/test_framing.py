@@ -76,7 +76,7 @@ def test_what_a_stream_yields_does_not_depend_on_how_it_was_cut(expect: Expect, 
         (b"OPTIONS sip:a SIP/2.0\r\nl: 1, 1", "not a number"),
         (b"OPTIONS sip:a SIP/2.0\r\nl:", "not a number"),
         (b"OPTIONS sip:a SIP/2.0\r\nl: 99999999999999999999", "is more than"),
-        (b"OPTIONS sip:a SIP/2.0\r\nl: 65535", "is more than"),
+        (b"OPTIONS sip:a SIP/2.0\r\nl: 2147483648", "is more than"),
     ],
 )
 def test_a_stream_without_one_length_ends(head: bytes, words: str) -> None:
@@ -103,12 +103,30 @@ def test_a_head_or_message_of_just_the_allowed_size_passes() -> None:
     message = head + b"\r\n\r\n" + b"b" * 50
     exact = MessageLimits(head=len(head), message=len(message))
     assert list(SipFraming(limits=exact).receive(message)) == [message]
-    for tight in (
-        MessageLimits(head=len(head) - 1, message=len(message)),
-        MessageLimits(head=len(head), message=len(message) - 1),
-    ):
-        with pytest.raises(MalformedMessage):
-            SipFraming(limits=tight).receive(message)
+    tight = MessageLimits(head=len(head) - 1, message=len(message))
+    with pytest.raises(MalformedMessage):
+        SipFraming(limits=tight).receive(message)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 4096])
+@pytest.mark.parametrize("length", [51, 100_000])
+def test_of_a_message_that_is_too_long_the_head_comes_out_and_the_next_one_whole(
+    length: int, piece: int
+) -> None:
+    head = b"OPTIONS sip:a SIP/2.0\r\nl: %d\r\n\r\n" % length
+    framing = SipFraming(limits=MessageLimits(head=50, message=len(head) + 50))
+    stream = head + b"b" * length + OPTIONS
+    messages: list[bytes] = []
+    for start in range(0, len(stream), piece):
+        messages += framing.receive(stream[start : start + piece])
+        assert framing.buffered <= len(OPTIONS) + piece
+    assert not framing.is_unfinished
+    assert messages == [head, OPTIONS]
+
+
+def test_a_length_beyond_all_reason_ends_the_stream() -> None:
+    with pytest.raises(MalformedMessage):
+        SipFraming().receive(b"OPTIONS sip:a SIP/2.0\r\nl: 2147483648\r\n\r\n")
 
 
 def test_limits_that_let_nothing_through_are_a_misuse() -> None:

@@ -14,8 +14,8 @@ from natkit.errors import ConfigError, MisuseError
 from natkit.machine import Transport
 from natkit.server.certificates import CertificateFiles
 from natkit.sip.kinds import RECORD_ROUTE, VIA
+from sip_proxy.shell.admitting import Admitted
 from sip_proxy.shell.listening import ListenAddress, open_listeners
-from sip_proxy.shell.running import Admitted
 from sip_proxy.shell.securing import Securing, TlsSettings
 from sip_proxy.shell.streams import Streams, StreamSettings
 from tests.certificates import Authority, Issued

@@ -47,6 +47,7 @@ from natkit.sip.transactions import (
 from natkit.sip.uri import parse_absolute_uri
 from natkit.sip.via import SentBy
 from natkit.stun.demux import is_stun
+from sip_proxy.config.policy import Limits
 from sip_proxy.settings import Settings
 from sip_proxy.shell.listening import ListenAddress, open_listeners
 from sip_proxy.shell.running import RunningProxy
@@ -106,6 +107,7 @@ async def serving(
     streams: StreamSettings | None = None,
     names: Names | None = None,
     users: Users | None = None,
+    limits: Limits | None = None,
     **changes: object,
 ) -> AsyncIterator[Served]:
     """A proxy for example.org that asks for no credentials, unless ``changes`` say so."""
@@ -117,7 +119,7 @@ async def serving(
         **values,  # type: ignore[arg-type]
     )
     known = names or Names()
-    proxy = RunningProxy(settings, bound, users or Users(), known, streams=streams)
+    proxy = RunningProxy(settings, bound, users or Users(), known, streams=streams, limits=limits)
     try:
         addresses = {each.listener.transport: each.listener.address for each in bound}
         yield Served(proxy, addresses, known)
