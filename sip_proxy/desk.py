@@ -3,9 +3,10 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from natkit.errors import MisuseError
+from natkit.errors import MalformedMessage, MisuseError
 from natkit.machine import Failure, Path, RandomBytes, RequestId
 from natkit.sip import HeaderField, Request, Response
 from natkit.sip.kinds import CALL_ID
@@ -42,6 +43,7 @@ class Incoming:
 class _Question:
     then: Then
     until: float
+    incoming: Incoming | None
 
 
 class Desk:
@@ -66,8 +68,22 @@ class Desk:
         )
         self._questions: dict[RequestId, _Question] = {}
         self._last_id: RequestId = 0
+        self._handled: Incoming | None = None
 
     # ── questions ───────────────────────────────────────────────────────────────────────────────
+
+    def handle(self, incoming: Incoming, do: Callable[[float], None], now: float) -> None:
+        """Do what a request asks for; what cannot be read of it is a 400 (RFC 3261 §16.3 step 1).
+
+        So it is whenever that is found, after answers to what is asked meanwhile too.
+        """
+        self._handled, before = incoming, self._handled
+        try:
+            do(now)
+        except MalformedMessage as error:
+            self.reject(incoming, 400, now, reason=str(error))
+        finally:
+            self._handled = before
 
     def ask(
         self, make: Callable[[RequestId], ProxyEvent], then: Then, now: float
@@ -81,7 +97,7 @@ class Desk:
             return None
         self._last_id += 1
         # In the order of their deadlines, for each waits equally long.
-        self._questions[self._last_id] = _Question(then, now + ANSWER_LIMIT)
+        self._questions[self._last_id] = _Question(then, now + ANSWER_LIMIT, self._handled)
         self.events.append(make(self._last_id))
         return self._last_id
 
@@ -89,7 +105,7 @@ class Desk:
         """The shell's answer; a late one is dropped."""
         question = self._questions.pop(request_id, None)
         if question is not None:
-            question.then(result, now)
+            self._go_on(question, result, now)
 
     def give_up_overdue(self, now: float) -> None:
         """Fail the questions that have waited too long."""
@@ -98,11 +114,17 @@ class Desk:
             if question.until > now:
                 return
             del self._questions[request_id]
-            question.then(Failure("no answer in time"), now)
+            self._go_on(question, Failure("no answer in time"), now)
 
     def next_deadline(self) -> float | None:
         """When the first question has waited too long."""
         return next(iter(self._questions.values())).until if self._questions else None
+
+    def _go_on(self, question: _Question, result: ProxyResult | Failure, now: float) -> None:
+        if question.incoming is None:
+            question.then(result, now)
+        else:
+            self.handle(question.incoming, partial(question.then, result), now)
 
     # ── answers ─────────────────────────────────────────────────────────────────────────────────
 

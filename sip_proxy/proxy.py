@@ -1,6 +1,7 @@
 """The proxy as a machine: what is done with each request that comes (RFC 3261 §16.2)."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from typing import Final
 
@@ -331,19 +332,19 @@ class Proxy:
         if beyond is not None:
             self._reject(incoming, beyond, now)
             return
-        try:
-            if request.method == "CANCEL":
-                self._receive_cancel(incoming, event, now)
-                return
-            fault = validate(request, incoming.fingerprint, self._desk.identity)
-            if fault is None:
-                request = without_our_maddr(request, self._desk.identity, event.path)
-                routed = preprocess(request, self._desk.identity, self._desk.tokens)
-                self._route(incoming, routed, now)
-            else:
-                self._reject(incoming, fault, now)
-        except MalformedMessage as error:
-            self._desk.reject(incoming, 400, now, reason=str(error))
+        if request.method == "CANCEL":
+            self._receive_cancel(incoming, event, now)
+        else:
+            self._desk.handle(incoming, partial(self._take, incoming), now)
+
+    def _take(self, incoming: Incoming, now: float) -> None:
+        fault = validate(incoming.request, incoming.fingerprint, self._desk.identity)
+        if fault is None:
+            request = without_our_maddr(incoming.request, self._desk.identity, incoming.path)
+            routed = preprocess(request, self._desk.identity, self._desk.tokens)
+            self._route(incoming, routed, now)
+        else:
+            self._reject(incoming, fault, now)
 
     def _receive_cancel(self, incoming: Incoming, event: RequestReceived, now: float) -> None:
         if event.cancels is None:

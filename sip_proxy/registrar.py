@@ -51,6 +51,7 @@ def read_registration(
     call_id = headers.get(CALL_ID) or ""
     number = cseq.number if cseq else 0
     contacts = headers.get_all(CONTACT)
+    headers.get_all(SUPPORTED)  # what the answer will need is read before anything is changed
     paths = tuple([str(path.uri) for path in headers.get_all(PATH)])
     if Wildcard.ALL in contacts:
         # §10.3 step 6.

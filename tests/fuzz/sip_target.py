@@ -24,6 +24,7 @@ from sip_proxy.events import (
 )
 from sip_proxy.location import BindingTable
 from sip_proxy.proxy import Proxy
+from sip_proxy.trace.recorder import RecorderSettings
 from tests.sip_proxy.world import DOMAIN, KEY, PROXY, UNIX, settings
 
 PHONE = Address("192.0.2.77", 5060)
@@ -58,6 +59,7 @@ class Attacked:
                 authenticate=authenticate,
                 largest_transactions=largest_transactions,
                 largest_pending=100,
+                recorder=RecorderSettings(0),
             ),
             key=KEY,
             random=self.random.randbytes,

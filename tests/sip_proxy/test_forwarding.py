@@ -114,6 +114,16 @@ class TestValidation:
         bad = HeaderField.of_text("Route", "<sip:")
         assert sent(network, alice.invite(ELSEWHERE, bad)).statuses == [400]
 
+    def test_a_fault_that_is_found_after_a_lookup_is_400_too(self, network: Network) -> None:
+        ProxyHost(network, settings())
+        alice = Phone(network, "alice", "192.0.2.10")
+        bad = HeaderField.of_text("Max-Breadth", "many")
+        assert sent(network, alice.invite(f"sip:bob@{DOMAIN}", bad)).statuses == [400]
+        odd = HeaderField.of_text("Supported", "<path>")
+        contact = HeaderField.of(CONTACT, NameAddress.parse(f"<{alice.contact}>"))
+        register = alice.send("REGISTER", f"sip:{DOMAIN}", contact, odd, to=f"<{alice.uri}>")
+        assert sent(network, register).statuses == [400]
+
     def test_a_phone_on_the_host_that_is_the_domain_is_no_user_of_the_domain(
         self, network: Network
     ) -> None:
