@@ -6,7 +6,8 @@ By default the proxy is no open relay.  In this order:
 2. From a gateway of ours, told by its address, it reaches our users, and where the route rules for
    gateways lead.
 3. Who claims in From to be one of our users proves it, and then may send anywhere.
-4. Everybody reaches our users, and nobody else.
+4. Who claims to be a user of a domain that we are an edge for reaches the proxy of that domain.
+5. Everybody reaches our users, and nobody else.
 
 Requests that follow a route that we recorded were let in when their dialog began.
 """
@@ -19,6 +20,7 @@ from natkit.sip.kinds import FROM, ROUTE, TO
 from sip_proxy.authentication import Authentication
 from sip_proxy.desk import Incoming
 from sip_proxy.gateways import Gateways
+from sip_proxy.homes import Homes
 from sip_proxy.rejection import Rejection
 from sip_proxy.routing import with_uri
 from sip_proxy.settings import Settings
@@ -61,6 +63,7 @@ class Admission:
         self._settings = settings
         self._authentication = authentication
         self._gateways = gateways
+        self._homes = Homes(settings.homes)
 
     def judge(self, path: Path, request: Request) -> Standing | SipUri | Rejection:
         """Where the sender stands, or the user of ours that it is to prove to be.
@@ -75,6 +78,8 @@ class Admission:
         claimed = None if sender is None else sender.uri
         if isinstance(claimed, SipUri) and self._settings.serves(claimed.host):
             return claimed
+        if self._homes.leads_home(request):
+            return Standing.VISITOR
         if self._is_for_a_user(request):
             return Standing.STRANGER
         return Rejection(403, "This proxy relays for its own users only")

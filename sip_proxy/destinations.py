@@ -36,6 +36,7 @@ from sip_proxy.route_rules import (
 )
 from sip_proxy.secure import NOT_SECURE, let_through
 from sip_proxy.targets import Contact
+from sip_proxy.visitors import Visitors
 
 __all__ = ["Destinations"]
 
@@ -44,9 +45,16 @@ class Destinations:
     """Sends each request that was admitted on its way."""
 
     def __init__(
-        self, desk: Desk, forwarder: Forwarder, gateways: Gateways, rules: Rules, callees: Callees
+        self,
+        desk: Desk,
+        forwarder: Forwarder,
+        gateways: Gateways,
+        rules: Rules,
+        callees: Callees,
+        visitors: Visitors,
     ) -> None:
         self._desk = desk
+        self._visitors = visitors
         self._forwarder = forwarder
         self._gateways = gateways
         self._rules = rules
@@ -61,6 +69,12 @@ class Destinations:
         if refused is not None:
             self._reject(one, refused, now)
             return
+        if one.request.method == "REGISTER":
+            on_the_way = self._visitors.on_the_way(one.incoming, one.request)
+            if isinstance(on_the_way, Rejection):
+                self._reject(one, on_the_way, now)
+                return
+            one = replace(one, request=on_the_way)
         request = one.request
         uri = request.uri
         if request.method == "BYE":
@@ -69,6 +83,8 @@ class Destinations:
         by_flow = one.flow is not None and not self._callees.is_gruu(uri)
         if by_flow or request.headers.has(ROUTE):
             self._to(one, [Contact(uri, flow=one.flow)], now)
+        elif not one.is_within_dialog and (way := self._visitors.way(request)) is not None:
+            self._to(one, [way], now)
         elif one.is_within_dialog or not self._rules:
             self._by_domain(one, now)
         else:

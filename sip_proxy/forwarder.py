@@ -23,6 +23,7 @@ from sip_proxy.loops import branch_for
 from sip_proxy.lost_flows import LostFlows
 from sip_proxy.secure import is_secure
 from sip_proxy.targets import Contact, contacts_named, in_order
+from sip_proxy.visitors import Visitors
 
 __all__ = ["Forwarder"]
 
@@ -42,8 +43,11 @@ ELSEWHERE: Final = HeaderField.of(REASON, 'SIP;cause=200;text="Call completed el
 class Forwarder:
     """Holds the response contexts of a proxy."""
 
-    def __init__(self, desk: Desk, flows: Flows, lost: LostFlows, gateways: Gateways) -> None:
+    def __init__(
+        self, desk: Desk, flows: Flows, lost: LostFlows, gateways: Gateways, visitors: Visitors
+    ) -> None:
         self._desk = desk
+        self._visitors = visitors
         self._hops = Hops(desk, flows, lost, gateways, self._send, self._end)
         self._forks: dict[TransactionId, Fork] = {}
         self._branches: dict[TransactionId, Branch] = {}
@@ -171,6 +175,8 @@ class Forwarder:
         self._pass_on_success(branch.fork, upstream, now)
 
     def _pass_on_success(self, fork: Fork, upstream: Response, now: float) -> None:
+        if fork.request.method == "REGISTER":
+            upstream = self._visitors.registered(fork.incoming, upstream, now)
         # Of an INVITE each 2xx goes up, after another final response too (step 5).
         if not fork.is_answered:
             fork.is_answered = True

@@ -3,6 +3,7 @@
 from typing import Final
 
 from natkit.machine import Failure, Path
+from natkit.sip import SipUri
 from sip_proxy.desk import Desk
 from sip_proxy.edge import Edge
 from sip_proxy.events import BindingsChanged, ProxyResult, UpdateBindings
@@ -50,8 +51,11 @@ class LostFlows:
 
     def failed(self, origin: Origin, now: float) -> None:
         """A request found no flow: a 430 came, from the proxy that should hold it or from us."""
-        if origin.flow is not None:
+        if origin.flow is not None and self._is_kept_by_us(origin.address_of_record):
             self._remove(origin.address_of_record, origin.flow, now)
+
+    def _is_kept_by_us(self, address_of_record: str) -> bool:
+        return self._desk.settings.serves(SipUri.parse(address_of_record).host)
 
     def _remove(self, address_of_record: str, lost: LostFlow, now: float) -> None:
         gone = Registration((), "", 0, lost=lost)

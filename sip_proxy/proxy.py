@@ -68,6 +68,7 @@ from sip_proxy.targets import Contact
 from sip_proxy.trace import FlightRecorder
 from sip_proxy.unavailable import retry_later
 from sip_proxy.validation import SUPPORTED_EXTENSIONS, is_other_version, unsupported, validate
+from sip_proxy.visitors import Visitors
 from sip_proxy.way_back import WayBack
 
 __all__ = ["Proxy"]
@@ -98,15 +99,22 @@ class Proxy:
         self._lost = LostFlows(self._desk, self._edge)
         self.gateways = Gateways(settings.gateways, random, self._gateway_changed)
         """Their states may be looked at."""
-        self._forwarder = Forwarder(self._desk, self._flows, self._lost, self.gateways)
+        self._watch = FlowWatch()
+        self._far_end = FarEnd(self._desk, self._lost, unix_offset)
+        visitors = Visitors(self._desk, self._edge, self._watch, self._far_end, unix_offset)
+        self._forwarder = Forwarder(self._desk, self._flows, self._lost, self.gateways, visitors)
         gruus = Gruus(key, random)
         self._callees = Callees(self._desk, self._edge, gruus)
         self._destinations = Destinations(
-            self._desk, self._forwarder, self.gateways, Rules(settings.routes), self._callees
+            self._desk,
+            self._forwarder,
+            self.gateways,
+            Rules(settings.routes),
+            self._callees,
+            visitors,
         )
         self._probes = Probes(self._desk, self._flows, self.gateways, settings.gateways.probing)
         self._one_way = OneWay(self._desk, self._flows)
-        self._watch = FlowWatch()
         self._authentication = Authentication(
             settings, Nonces(key, random, unix_offset=unix_offset), self._flows
         )
@@ -116,7 +124,6 @@ class Proxy:
         self.sources = Sources(settings.sources, random)
         guesses = Guesses(settings.guesses)
         self._prover = Prover(self._desk, self._authentication, self.sources, guesses)
-        self._far_end = FarEnd(self._desk, self._lost, unix_offset)
         self._registering = Registering(
             self._desk,
             self._edge,

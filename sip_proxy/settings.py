@@ -14,6 +14,7 @@ from natkit.sip.transactions import SipTiming
 from sip_proxy.calls.settings import CallSettings
 from sip_proxy.gateways import GatewaySettings
 from sip_proxy.guesses import GuessSettings
+from sip_proxy.homes import Home
 from sip_proxy.keeping import KeepAliveSettings
 from sip_proxy.location import RegistrationLimits
 from sip_proxy.message_bounds import MessageBounds
@@ -66,6 +67,8 @@ class Settings:
     registration: RegistrationLimits = field(default_factory=RegistrationLimits)
     outbound: OutboundSettings = field(default_factory=OutboundSettings)
     nat: NatSettings = field(default_factory=NatSettings)
+    homes: tuple[Home, ...] = ()
+    """Domains of others whose users come through this proxy."""
     authenticate: bool = True
     algorithms: tuple[Algorithm, ...] = tuple(Algorithm)
     """What challenges offer, in this order: a client takes the first that it knows (RFC 8760)."""

@@ -14,6 +14,8 @@ class Standing(StrEnum):
     """One of our users, who proved it."""
     GATEWAY = "gateway"
     """A gateway of ours, told by its address."""
+    VISITOR = "visitor"
+    """A user of a domain whose proxy is elsewhere, and asks for the credentials."""
     STRANGER = "stranger"
     ROUTED = "routed"
     """Somebody within a dialog that was let in when it began."""

@@ -12,6 +12,7 @@ from natkit.server.config.tables import Table
 from sip_proxy.config.connections import Connections
 from sip_proxy.config.flows import Flows
 from sip_proxy.config.gateways import Failover, GatewayOptions, ProbingOptions
+from sip_proxy.config.homes import HomeOptions
 from sip_proxy.config.listeners import Listeners
 from sip_proxy.config.nat import Nat
 from sip_proxy.config.policy import Limits, Policy, Registrations, Timers
@@ -43,6 +44,7 @@ class Config(Table):
     registrations: Registrations = Registrations()
     flows: Flows = Flows()
     nat: Nat = Nat()
+    homes: tuple[HomeOptions, ...] = ()
     timers: Timers = Timers()
     limits: Limits = Limits()
     routes: tuple[Route, ...] = ()
@@ -56,6 +58,9 @@ class Config(Table):
             _, at, domain = name.rpartition("@")
             if at and domain.lower() not in self.domains:
                 raise MisuseError(f"users.passwords: {name!r} is of no domain that is served")
+        for home in self.homes:
+            if home.domain in self.domains:
+                raise MisuseError(f"homes: {home.domain} is a domain of this proxy itself")
         secure = next((each for each in self.listeners.listen or () if each.is_secure), None)
         if secure is not None and not self.streams().tls.certificates:
             raise MisuseError(f"{secure} needs a certificate and its key (--certificate, --key)")
@@ -90,6 +95,7 @@ class Config(Table):
             registration=self.registrations.limits(),
             outbound=self.flows.outbound(),
             nat=self.nat.settings(),
+            homes=tuple(each.home() for each in self.homes),
             authenticate=self.users.authenticate,
             algorithms=self.users.algorithms,
             trusted=self.policy.trusted,

@@ -47,6 +47,8 @@ def _where(text: str) -> str:
 def _sender(standing: Standing) -> Standing:
     if standing is Standing.ROUTED:
         raise MisuseError("requests within a dialog meet no rule")
+    if standing is Standing.VISITOR:
+        raise MisuseError("requests of visitors go to their home, and meet no rule")
     return standing
 
 

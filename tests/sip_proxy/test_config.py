@@ -15,6 +15,7 @@ from natkit.sip.digest import Algorithm, ha1
 from natkit.sip.flows import ConnectionReuse
 from natkit.sip.transactions import SipTiming
 from sip_proxy.config import Config, Flag, load
+from sip_proxy.homes import Home
 from sip_proxy.keeping import KeepAliveSettings
 from sip_proxy.location import RegistrationLimits
 from sip_proxy.nat import Ask, NatSettings
@@ -86,6 +87,10 @@ flow_timer = 60
 service_route = ["sip:sip1.example.org;lr"]
 path_needs_support = true
 
+[[homes]]
+domain = "Home.example"
+proxy = "sip:10.0.0.9;transport=tcp"
+
 [nat]
 keep_alive = "crlf"
 interval = 20
@@ -139,6 +144,7 @@ def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
             service_route=(SipUri.parse("sip:sip1.example.org;lr"),),
             path_needs_support=True,
         ),
+        homes=(Home("home.example", SipUri.parse("sip:10.0.0.9;transport=tcp")),),
         nat=NatSettings(Ask.CRLF, 20, 100, 2, everybody=True, largest_count=9),
         authenticate=False,
         algorithms=(Algorithm.MD5, Algorithm.SHA_256),
@@ -293,6 +299,10 @@ def test_a_user_may_have_keys_in_place_of_a_password(file: Path) -> None:
         ("[flows]\nflow_timer = -1", "flows.flow_timer: "),
         ('[flows]\nservice_route = ["sip:a.example"]', "lacks ;lr"),
         ('[flows]\nservice_route = ["a.example"]', "flows.service_route.0: "),
+        (
+            'domains = ["a.example"]\n[[homes]]\ndomain = "a.example"',
+            "homes: a.example is a domain of this proxy itself",
+        ),
         ('[nat]\nkeep_alive = "stun"', "nat.keep_alive: "),
         ("[nat]\ninterval = 0.5", "nat.interval: "),
         ("[nat]\nmisses = 0", "nat.misses: "),

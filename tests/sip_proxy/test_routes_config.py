@@ -158,6 +158,7 @@ def test_a_silent_server_may_be_waited_for_as_long_as_a_transaction(tmp_path: Pa
         ('[[routes]]\nname = "a"\nusers = true\npattern = "("', "'(' is no regular expression"),
         ('[[routes]]\nname = "a"\nusers = true\ndomains = ["+4x"]', "no beginning of a telephone"),
         ('[[routes]]\nname = "a"\nusers = true\nsenders = ["routed"]', "meet no rule"),
+        ('[[routes]]\nname = "a"\nusers = true\nsenders = ["visitor"]', "meet no rule"),
         ('[[routes]]\nname = "a"\ngateways = ["b"]', "no gateway is in the group 'b'"),
         ('[[routes]]\nname = "a"\ndomain = "b.example"', "b.example, which is not served"),
         ('[[routes]]\nname = "a"\nnext_hops = ["tel:1"]', "routes.0.next_hops.0: "),
