@@ -19,20 +19,23 @@ _COMMAND = "import sys; from sip_proxy.cli import run; sys.exit(run())"
 
 
 class SipProxyProcess:
-    """A proxy for example.org on a port of loopback that stays its own when it is started again.
+    """A proxy for example.org on ports of loopback that stay its own when it is started again.
+
+    UDP and TCP are served at ``address``, WebSocket at ``websocket``.
 
     ``tables`` are further lines of its configuration; ``prefix`` is a command that runs it.
     """
 
     def __init__(self, directory: Path, tables: str = "", prefix: Sequence[str] = ()) -> None:
         directory.mkdir(exist_ok=True)
-        self.address = Address(HOST, free_port(HOST))
+        self.address, self.websocket = (Address(HOST, free_port(HOST)) for _ in range(2))
         self.prefix = tuple(prefix)
         self._directory = directory
         self._config = directory / "sip-proxy.toml"
         self._config.write_text(
             f'data_dir = "{directory}"\ndomains = ["{DOMAIN}"]\n'
-            f'[listeners]\nlisten = ["udp:{self.address}", "tcp:{self.address}"]\n{tables}'
+            f'[listeners]\nlisten = ["udp:{self.address}", "tcp:{self.address}", '
+            f'"ws:{self.websocket}"]\n{tables}'
         )
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -43,7 +46,7 @@ class SipProxyProcess:
             (self._directory / name).read_text() for name in ("stdout.log", "stderr.log")
         )
 
-    def begin(self) -> subprocess.Popen[bytes]:
+    def begin(self) -> None:
         """Start it, and wait for nothing."""
         with (
             (self._directory / "stdout.log").open("wb") as output,
@@ -55,11 +58,16 @@ class SipProxyProcess:
                 stdout=output,
                 stderr=log,
             )
-        return self._process
 
     def start(self) -> None:
         """Start it, and wait until it serves."""
-        process = self.begin()
+        self.begin()
+        self.wait()
+
+    def wait(self) -> None:
+        """Until it serves."""
+        process = self._process
+        assert process is not None
         deadline = monotonic() + LIMIT
         while "serving " not in self.log:
             try:
