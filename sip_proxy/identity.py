@@ -87,6 +87,8 @@ def _spelled(host: str) -> str:
 def _port_of(uri: SipUri) -> int:
     if uri.port is not None:
         return uri.port
+    if uri.is_secure and uri.transport == Transport.WS:
+        return DEFAULT_PORTS[Transport.WSS]
     if uri.is_secure or uri.transport == Transport.TLS:
         return DEFAULT_PORTS[Transport.TLS]
     return _PORTS.get(uri.transport or "udp", DEFAULT_PORTS[Transport.UDP])

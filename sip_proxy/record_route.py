@@ -36,6 +36,11 @@ def uri_of(listener: Listener, scheme: Scheme, user: str | None = None) -> SipUr
     if listener.transport is not Transport.UDP and not (
         scheme is Scheme.SIPS and listener.transport is Transport.TLS
     ):
-        parameters.insert(0, Parameter("transport", listener.transport.value))
-    port = None if listener.name and listener.is_default_port else listener.address.port
+        # URIs have one name for both kinds of WebSocket, and tell them by the scheme (RFC 7118 §5).
+        spoken = Transport.WS if listener.transport is Transport.WSS else listener.transport
+        parameters.insert(0, Parameter("transport", spoken.value))
+    is_understood = listener.is_default_port and (
+        listener.transport is not Transport.WSS or scheme is Scheme.SIPS
+    )
+    port = None if listener.name and is_understood else listener.address.port
     return SipUri(scheme, listener.host, user, None, port, tuple(parameters))

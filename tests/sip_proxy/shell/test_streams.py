@@ -1,6 +1,7 @@
 """The running proxy over every transport, on real sockets."""
 
 import asyncio
+import contextlib
 import ssl
 from pathlib import Path as FilePath
 
@@ -19,7 +20,7 @@ from sip_proxy.shell.listening import ListenAddress, open_listeners
 from sip_proxy.shell.securing import Securing, TlsSettings
 from sip_proxy.shell.streams import Streams, StreamSettings
 from tests.certificates import Authority, Issued
-from tests.sip_proxy.shell.world import DOMAIN, agent, serving
+from tests.sip_proxy.shell.world import DOMAIN, agent, server, serving
 
 ALL = (Transport.UDP, Transport.TCP, Transport.TLS, Transport.WS, Transport.WSS)
 SIP = Subprotocol("sip")
@@ -62,6 +63,26 @@ async def test_each_transport_is_served_and_they_call_each_other(
                 assert [via.transport for via in vias] == [callee_speaks, caller_speaks]
                 assert len(request.headers.get_all(RECORD_ROUTE)) == 2
                 assert (await bob.register(expires=0).final()).status == 200
+
+
+@pytest.mark.parametrize("by_tcp", [True, False])
+async def test_a_long_request_for_udp_goes_by_tcp_and_by_udp_where_that_is_refused(
+    by_tcp: bool,
+) -> None:
+    async with (
+        serving("127.0.0.1:0") as served,
+        server("bob", Transport.UDP) as datagrams,
+        contextlib.AsyncExitStack() as stack,
+        agent("alice", Transport.UDP, served.addresses[Transport.UDP]) as alice,
+    ):
+        bob, there = datagrams, datagrams.path.local
+        if by_tcp:
+            bob = await stack.enter_async_context(server("bob", Transport.TCP, address=there))
+        answer = await alice.call(f"sip:bob@{there}", body=bytes(1300)).final()
+        assert answer.status == 200
+        invite = await bob.got("INVITE")
+        assert invite.path.transport is (Transport.TCP if by_tcp else Transport.UDP)
+        assert invite.request.headers.get_all(VIA)[0].transport is invite.path.transport
 
 
 async def test_a_foreign_websocket_client_registers(authority: Authority) -> None:
