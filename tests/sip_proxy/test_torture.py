@@ -25,7 +25,7 @@ MESSAGES = Path(__file__).parents[1] / "vectors"
 PORTS = (5060, 5050, 5061, 6050, 19823)
 """Those that a Via names, or that its transport implies."""
 
-CHANGED_BY_PROXIES = {"via", "max-forwards", "max-breadth", "route", "record-route"}
+CHANGED_BY_PROXIES = {"via", "max-forwards", "max-breadth", "route", "record-route", "path"}
 
 
 @dataclass(frozen=True, slots=True)
