@@ -187,10 +187,11 @@ class FarEnd:
         return True
 
     def _answered(self, transaction: TransactionId) -> None:
-        # Whatever the phone says, it is there.
+        # Whatever the phone says, it is there.  Its transaction lasts some seconds more (timer K).
         kept = self._flows.get(self._asked[transaction])
         if kept is not None:
             kept.missed = 0
+            kept.asked = None
 
     def _timed_out(self, transaction: TransactionId, now: float) -> None:
         flow = self._asked[transaction]

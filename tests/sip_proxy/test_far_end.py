@@ -128,6 +128,13 @@ def test_an_options_goes_to_the_contact_and_no_further(network: Network) -> None
     assert options.headers.get(MAX_FORWARDS) == 1
 
 
+def test_one_is_asked_again_as_soon_as_the_interval_says(network: Network) -> None:
+    ProxyHost(network, settings(nat=kept(interval=2.0)))
+    bob = bob_behind(network)
+    network.run_for(60.0)
+    assert 30 <= len(bob.received) <= 38
+
+
 @pytest.mark.parametrize("misses", [1, 3])
 def test_a_phone_that_answers_no_options_is_gone_after_some(network: Network, misses: int) -> None:
     method = Ask.OPTIONS
