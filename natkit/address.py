@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple, Self
 
 from natkit.errors import MisuseError
@@ -20,6 +21,12 @@ class Family(IntEnum):
     def socket_family(self) -> socket.AddressFamily:
         """``AF_INET`` or ``AF_INET6``."""
         return socket.AF_INET if self is Family.IPV4 else socket.AF_INET6
+
+
+@lru_cache(maxsize=1024)
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    # Asked for several times for each message; a reading costs as much as a regular expression.
+    return ipaddress.ip_address(host)
 
 
 class Address(NamedTuple):
@@ -78,7 +85,7 @@ class Address(NamedTuple):
     @property
     def ip(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
         """The address as an :mod:`ipaddress` object."""
-        return ipaddress.ip_address(self.host)
+        return _ip(self.host)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -209,6 +209,20 @@ async def test_bindings_vanish_from_redis_by_themselves() -> None:
 
 
 @pytest.mark.peer("redis")
+async def test_what_redis_refuses_of_one_fails_it_alone() -> None:
+    server = DATABASES["redis"]()
+    location = connect(server)
+    async with Redis.from_url(server.url) as redis:
+        await redis.lpush(f"natkit:bindings:{ALICE}", "of another program")
+        outcomes = await all_updated(location, [(ALICE, registration()), (BOB, registration())])
+    assert isinstance(outcomes[0], Failure)
+    assert "WRONGTYPE" in outcomes[0].reason
+    assert isinstance(outcomes[1], Accepted)
+    await location.aclose()
+    server.remove()
+
+
+@pytest.mark.peer("redis")
 async def test_redis_that_forgets_is_noticed() -> None:
     server = DATABASES["redis"]()
     location = connect(server)

@@ -139,6 +139,18 @@ class RedisBindings:
             name: self._read(name, text) for name, text in before.items() if text
         }
         outcomes = apply_all(changes, held, largest_count - int(count))
+        written = await self._write(before, held, changes)
+        lost = {name for name, done in written.items() if done == 0}
+        for number, change in enumerate(changes):
+            done = written.get(change.address_of_record)
+            if isinstance(done, Failure):
+                outcomes[number] = done
+        return outcomes, lost
+
+    async def _write(
+        self, before: Mapping[str, bytes | str], held: Mapping[str, Held], changes: Sequence[Change]
+    ) -> dict[str, int | Failure]:
+        """By address of record that is to change: 1, 0 for one that another changed, or Failure."""
         latest = {change.address_of_record: change.unix_now for change in changes}
         written: list[str] = []
         async with self._redis.pipeline(transaction=False) as pipeline:
@@ -154,8 +166,12 @@ class RedisBindings:
                     _REPLACE, 2, _key(name), INDEX, before[name], after, milliseconds, until, name
                 )
                 written.append(name)
-            done = await pipeline.execute() if written else []
-        return outcomes, {name for name, kept in zip(written, done, strict=True) if not kept}
+            # What fails with one must not fail the others.
+            done = await pipeline.execute(raise_on_error=False) if written else []
+        return {
+            name: Failure(f"{self._name}: {one}") if isinstance(one, Exception) else int(one)
+            for name, one in zip(written, done, strict=True)
+        }
 
     def _read(self, name: str, text: bytes | str) -> Held:
         try:
