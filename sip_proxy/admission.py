@@ -15,7 +15,7 @@ Requests that follow a route that we recorded were let in when their dialog bega
 from dataclasses import dataclass, replace
 
 from natkit.machine import Path
-from natkit.sip import Request, SipUri
+from natkit.sip import AbsoluteUri, Request, SipUri, TelUri
 from natkit.sip.kinds import FROM, ROUTE, TO
 from sip_proxy.authentication import Authentication
 from sip_proxy.desk import Incoming
@@ -49,7 +49,7 @@ class Admitted:
         to = self.incoming.request.headers.get(TO)
         return to is not None and to.tag is not None
 
-    def to(self, uri: SipUri) -> "Admitted":
+    def to(self, uri: SipUri | TelUri | AbsoluteUri) -> "Admitted":
         """The same to another URI."""
         return replace(self, request=with_uri(self.request, uri))
 

@@ -143,6 +143,18 @@ class Desk:
         )
         self.respond(incoming, response, now, by_us=True)
 
+    def response(
+        self,
+        incoming: Incoming,
+        status: int,
+        reason: str | None = None,
+        fields: Sequence[HeaderField] = (),
+    ) -> Response:
+        """A response of ours to a request."""
+        return Response.to(
+            incoming.request, status, reason=reason, tag=self.new_tag(), fields=fields
+        )
+
     def respond(
         self, incoming: Incoming, response: Response, now: float, *, by_us: bool = False
     ) -> None:

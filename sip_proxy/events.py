@@ -9,6 +9,7 @@ from natkit.machine import ClosePath, Failure, Path, Request
 from natkit.sip.digest import Algorithm
 from natkit.sip.via import SentBy
 from sip_proxy.calls.record import CallRecord
+from sip_proxy.hooks import Decision, Point, Subject
 from sip_proxy.location import Binding, Outcome, Registration
 
 __all__ = [
@@ -23,10 +24,12 @@ __all__ = [
     "FindServers",
     "GatewayChanged",
     "GuessesStopped",
+    "HookFailed",
     "OpenFlow",
     "Overloaded",
     "ProxyEvent",
     "ProxyResult",
+    "RunHook",
     "UpdateBindings",
 ]
 
@@ -91,6 +94,14 @@ class FindNumber(Request):
 
 
 @dataclass(frozen=True, slots=True)
+class RunHook(Request):
+    """Ask the hook of one point.  Result: its Decision, or Failure."""
+
+    point: Point
+    subject: Subject
+
+
+@dataclass(frozen=True, slots=True)
 class OpenFlow(Request):
     """A connection to ``target``, whose certificate names its ``tls_name``.  Result: its Path."""
 
@@ -151,6 +162,15 @@ class CallEnded:
     record: CallRecord
 
 
+@dataclass(frozen=True, slots=True)
+class HookFailed:
+    """A hook raised, took too long, or decided what makes no sense: its request got a 500."""
+
+    call_id: str
+    point: Point
+    reason: str
+
+
 ProxyEvent = (
     FindCredential
     | FindBindings
@@ -158,6 +178,7 @@ ProxyEvent = (
     | FindServers
     | FindSender
     | FindNumber
+    | RunHook
     | OpenFlow
     | ClosePath
     | SendPing
@@ -165,6 +186,7 @@ ProxyEvent = (
     | BindingsChanged
     | GatewayChanged
     | CallEnded
+    | HookFailed
     | Dropped
     | GuessesStopped
 )
@@ -173,6 +195,7 @@ ProxyResult = (
     Mapping[Algorithm, str]
     | tuple[Binding, ...]
     | tuple[str, ...]
+    | Decision
     | Outcome
     | Sequence[Target]
     | Path

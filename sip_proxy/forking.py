@@ -1,16 +1,18 @@
 """The response context: one request, the branches it was forked to, what came back (§16.7)."""
 
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from natkit.locate import Target
+from natkit.locate import Target as Server
 from natkit.machine import Path
 from natkit.sip import AbsoluteUri, Request, Response, SipUri, TelUri
 from natkit.sip.transactions import TransactionId
 from sip_proxy.choosing import best_of, with_all_challenges
 from sip_proxy.desk import Incoming
 from sip_proxy.gateways import Seat
+from sip_proxy.hooks import Target
 from sip_proxy.targets import Contact
 from sipdns.failover import Failover
 
@@ -25,6 +27,8 @@ class BranchState(Enum):
     CALLING = auto()
     PROCEEDING = auto()
     """A provisional response came: it can be cancelled (§9.1)."""
+    DECIDING = auto()
+    """It failed, and a hook says what becomes of it."""
     OVER = auto()
 
 
@@ -43,8 +47,8 @@ class Branch:
     request: Request
     next_hop: SipUri | TelUri | AbsoluteUri
     state: BranchState = BranchState.SEEKING
-    failover: Failover[Target] | None = None
-    fallback: Target | None = None
+    failover: Failover[Server] | None = None
+    fallback: Server | None = None
     others: deque[Contact] = field(default_factory=deque)
     path: Path | None = None
     transaction: TransactionId | None = None
@@ -56,6 +60,11 @@ class Branch:
     def is_over(self) -> bool:
         """Whether nothing more is to be expected of it."""
         return self.state is BranchState.OVER
+
+    @property
+    def contact_text(self) -> str:
+        """The URI of its target."""
+        return str(self.contact.uri)
 
     @property
     def has_alternative(self) -> bool:
@@ -71,19 +80,32 @@ class Branch:
             self.failover.abandon()  # harmless where the server's part is known
 
 
+Gather = Callable[
+    [Sequence[Sequence[Target]], Callable[[list[list[Contact]], float], None], float], None
+]
+
+
 class Fork:
     """A request that is forwarded, its groups of targets still to try, and its branches."""
 
-    def __init__(self, incoming: Incoming, request: Request, breadth: int) -> None:
+    def __init__(self, incoming: Incoming, request: Request, breadth: int, gather: Gather) -> None:
         self.incoming = incoming
         self.request = request
         self.breadth = breadth
+        self.gather = gather
+        """Finds the contacts of targets that a hook names."""
         self.groups: deque[list[Contact]] = deque()
         self.branches: list[Branch] = []
         self.tried: set[str] = set()
         self.is_answered = False
         """Its final response has been chosen; of an INVITE more 2xx may follow."""
         self.is_cancelled = False
+        self.has_final = False
+        """A final response has gone back."""
+        self.returning: deque[Response] = deque()
+        """Responses that wait for their hook."""
+        self.verdict: Response | None = None
+        """What is answered whatever the branches bring: a hook failed."""
 
     @property
     def is_invite(self) -> bool:

@@ -14,13 +14,16 @@ from natkit.sip.flows import Flows
 from natkit.sip.kinds import CONTACT, MAX_BREADTH, REASON, RETRY_AFTER, VIA, RetryAfter
 from natkit.sip.transactions import TransactionId
 from natkit.timers import TimerQueue
+from sip_proxy.branch_failures import BranchFailures
 from sip_proxy.desk import Desk, Incoming
-from sip_proxy.forking import Branch, BranchState, Fork
+from sip_proxy.forking import Branch, BranchState, Fork, Gather
 from sip_proxy.forwarding import forwarded, recorded, signed
 from sip_proxy.gateways import Gateways
 from sip_proxy.hops import Hops
 from sip_proxy.loops import branch_for
 from sip_proxy.lost_flows import LostFlows
+from sip_proxy.policies import Policies
+from sip_proxy.returning import Returning
 from sip_proxy.secure import is_secure
 from sip_proxy.targets import Contact, contacts_named, in_order
 from sip_proxy.visitors import Visitors
@@ -44,13 +47,22 @@ class Forwarder:
     """Holds the response contexts of a proxy."""
 
     def __init__(
-        self, desk: Desk, flows: Flows, lost: LostFlows, gateways: Gateways, visitors: Visitors
+        self,
+        desk: Desk,
+        flows: Flows,
+        lost: LostFlows,
+        gateways: Gateways,
+        policies: Policies,
+        visitors: Visitors,
     ) -> None:
         self._desk = desk
         self._visitors = visitors
         self._hops = Hops(desk, flows, lost, gateways, self._send, self._end)
+        self._returning = Returning(desk, policies)
+        self._failures = BranchFailures(desk, policies, self._ended)
         self._forks: dict[TransactionId, Fork] = {}
         self._branches: dict[TransactionId, Branch] = {}
+        self._given_up: set[TransactionId] = set()
         self._timer_c: TimerQueue[TransactionId] = TimerQueue()
         self._patience: TimerQueue[TransactionId] = TimerQueue()
 
@@ -60,24 +72,38 @@ class Forwarder:
     # ── requests ────────────────────────────────────────────────────────────────────────────────
 
     def forward(
-        self, incoming: Incoming, request: Request, contacts: Sequence[Contact], now: float
+        self,
+        incoming: Incoming,
+        request: Request,
+        groups: Sequence[Sequence[Contact]],
+        gather: Gather,
+        now: float,
     ) -> None:
-        """Forward ``request``, which came as ``incoming``, to the target set."""
+        """Forward ``request``, which came as ``incoming``, to one group of contacts after another.
+
+        ``gather`` finds the contacts of targets that a hook names later.
+        """
+        if incoming.transaction in self._given_up:
+            self._desk.reject(incoming, 487, now)
+            return
         breadth = request.headers.get(MAX_BREADTH)
         settings = self._desk.settings
         breadth = settings.max_breadth if breadth is None else min(breadth, settings.max_breadth)
         if breadth < 1:
             self._desk.reject(incoming, 440, now)  # RFC 5393 §5.3.3
             return
-        fork = Fork(incoming, request, breadth)
-        fork.groups.extend(in_order(contacts))
+        fork = Fork(incoming, request, breadth, gather)
+        fork.groups.extend(list(group) for group in groups)
         self._forks[incoming.transaction] = fork
         self._next_group(fork, now)
 
     def cancel(self, invite: TransactionId, why: Sequence[HeaderField], now: float) -> None:
         """The caller gave up (§16.10)."""
         fork = self._forks.get(invite)
-        if fork is None or fork.is_answered:
+        if fork is None:
+            self._given_up.add(invite)  # its targets are still being found
+            return
+        if fork.is_answered:
             return
         fork.is_cancelled = True
         fork.groups.clear()
@@ -125,6 +151,7 @@ class Forwarder:
     def ended(self, transaction: TransactionId) -> None:
         """A transaction is over."""
         self._branches.pop(transaction, None)
+        self._given_up.discard(transaction)
         self._timer_c.cancel(transaction)
         self._patience.cancel(transaction)
         fork = self._forks.pop(transaction, None)
@@ -164,7 +191,7 @@ class Forwarder:
         self._arm_timer_c(branch, now)
         # RFC 4320 §4.1: to others than an INVITE there is no provisional response but 100.
         if branch.fork.is_invite and not branch.fork.is_answered:
-            self._desk.respond(branch.fork.incoming, upstream, now)
+            self._returning.back(branch.fork, upstream, now)
 
     def _success(self, branch: Branch, upstream: Response, now: float) -> None:
         if not branch.is_over:
@@ -178,12 +205,10 @@ class Forwarder:
         if fork.request.method == "REGISTER":
             upstream = self._visitors.registered(fork.incoming, upstream, now)
         # Of an INVITE each 2xx goes up, after another final response too (step 5).
-        if not fork.is_answered:
+        if fork.is_invite or not fork.is_answered:
             fork.is_answered = True
             fork.groups.clear()
-            self._desk.respond(fork.incoming, upstream, now)
-        elif fork.is_invite:
-            self._desk.respond_late(fork.incoming, upstream, now)
+            self._returning.back(fork, upstream, now)
         if fork.is_invite:
             for other in fork.pending:
                 self._cancel(other, (ELSEWHERE,), now)
@@ -205,16 +230,29 @@ class Forwarder:
             self._hops.failed(branch, upstream, now)
             return
         self._hops.answered(branch, upstream, now)
-        if upstream.status == 408 and not fork.is_invite:
-            self._finish(branch, None)  # RFC 4320 §4.2
-        else:
-            self._finish(branch, upstream)
-        if upstream.status >= 600:
+        # RFC 4320 §4.2: no 408 to others than an INVITE.
+        is_answer = fork.is_invite or upstream.status != 408
+        self._end(branch, upstream if is_answer else None, now)
+
+    def _ended(
+        self, branch: Branch, response: Response | None, more: list[list[Contact]], now: float
+    ) -> None:
+        """A branch is over: with this failure, or with ``more`` targets in place of it."""
+        fork = branch.fork
+        room = max(0, MOST_TARGETS - len(fork.tried))
+        if more and room and not (fork.is_answered or fork.is_cancelled):
+            self._finish(branch, None)
+            fork.groups.extendleft(reversed([group[:room] for group in more]))
+            self._advance(fork, now)
+            return
+        self._finish(branch, response)
+        status = 0 if response is None else response.status
+        if status >= 600 or fork.verdict is not None:
             fork.groups.clear()
             for other in fork.pending:
                 self._cancel(other, (), now)
-        elif upstream.status in FOLLOWED and self._desk.settings.recurse:
-            self._recurse(branch, upstream)
+        elif response is not None and status in FOLLOWED and self._desk.settings.recurse:
+            self._recurse(branch, response)
         self._advance(fork, now)
 
     def _recurse(self, branch: Branch, upstream: Response) -> None:
@@ -244,7 +282,9 @@ class Forwarder:
     def _conclude(self, fork: Fork, now: float) -> None:
         fork.is_answered = True
         best = fork.best()
-        if best is None:
+        if fork.verdict is not None:
+            self._returning.back(fork, fork.verdict, now)
+        elif best is None:
             if fork.is_invite:
                 self._desk.reject(fork.incoming, 408, now)
             else:
@@ -258,7 +298,7 @@ class Forwarder:
             # We keep the bindings: to whoever asks us nobody is there (RFC 5626 §5.3.1).
             self._desk.reject(fork.incoming, 480, now)
         else:
-            self._desk.respond(fork.incoming, best, now)
+            self._returning.back(fork, best, now)
 
     # ── targets (§16.6) ─────────────────────────────────────────────────────────────────────────
 
@@ -323,8 +363,7 @@ class Forwarder:
         return branch
 
     def _end(self, branch: Branch, response: Response | None, now: float) -> None:
-        self._finish(branch, response)
-        self._advance(branch.fork, now)
+        self._failures.decide(branch, response, now)
 
     def _finish(self, branch: Branch, response: Response | None) -> None:
         branch.finish(response)
@@ -342,8 +381,7 @@ class Forwarder:
             self._cancel(branch, (), now)
             return
         self._desk.transactions.abandon(transaction)
-        self._finish(branch, self._hops.stands_for(branch, 408))
-        self._advance(branch.fork, now)
+        self._end(branch, self._hops.stands_for(branch, 408), now)
 
     def _cancel(self, branch: Branch, why: Sequence[HeaderField], now: float) -> None:
         branch.is_cancelled = True
@@ -364,8 +402,13 @@ class Forwarder:
             pass
 
     def _arm_timer_c(self, branch: Branch, now: float) -> None:
-        if branch.fork.is_invite and branch.transaction is not None:
+        if not branch.fork.is_invite or branch.transaction is None:
+            return
+        ring_for = branch.contact.ring_for
+        if ring_for is None:
             self._timer_c.set(branch.transaction, now + self._desk.settings.timer_c)
+        elif branch.transaction not in self._timer_c:
+            self._timer_c.set(branch.transaction, now + ring_for)
 
 
 def _rest(fork: Fork, now: float) -> list[HeaderField]:

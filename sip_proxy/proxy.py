@@ -55,6 +55,7 @@ from sip_proxy.loops import branch_for, fingerprint
 from sip_proxy.lost_flows import LostFlows
 from sip_proxy.message_bounds import is_cut_short
 from sip_proxy.one_way import OneWay
+from sip_proxy.policies import Policies
 from sip_proxy.probes import Probes
 from sip_proxy.proving import Prover
 from sip_proxy.registering import Registering
@@ -64,6 +65,7 @@ from sip_proxy.routing import Preprocessed, preprocess, without_our_maddr
 from sip_proxy.settings import Settings
 from sip_proxy.sources import Sources
 from sip_proxy.standing import Standing
+from sip_proxy.target_set import TargetSet
 from sip_proxy.targets import Contact
 from sip_proxy.trace import FlightRecorder
 from sip_proxy.unavailable import retry_later
@@ -102,15 +104,18 @@ class Proxy:
         self._watch = FlowWatch()
         self._far_end = FarEnd(self._desk, self._lost, unix_offset)
         visitors = Visitors(self._desk, self._edge, self._watch, self._far_end, unix_offset)
-        self._forwarder = Forwarder(self._desk, self._flows, self._lost, self.gateways, visitors)
+        self._policies = Policies(self._desk)
+        self._forwarder = Forwarder(
+            self._desk, self._flows, self._lost, self.gateways, self._policies, visitors
+        )
         gruus = Gruus(key, random)
         self._callees = Callees(self._desk, self._edge, gruus)
         self._destinations = Destinations(
             self._desk,
             self._forwarder,
             self.gateways,
-            Rules(settings.routes),
-            self._callees,
+            TargetSet(self._desk, self.gateways, Rules(settings.routes), self._callees),
+            self._policies,
             visitors,
         )
         self._probes = Probes(self._desk, self._flows, self.gateways, settings.gateways.probing)
@@ -133,6 +138,7 @@ class Proxy:
             self._authentication,
             self._prover,
             Grant(settings.outbound, gruus, unix_offset),
+            self._policies,
         )
 
     # ── the contract of machines ────────────────────────────────────────────────────────────────

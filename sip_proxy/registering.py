@@ -14,6 +14,7 @@ from sip_proxy.granting import Grant
 from sip_proxy.gruu import canonical
 from sip_proxy.location import Accepted, Refused, Registration
 from sip_proxy.lost_flows import LostFlows
+from sip_proxy.policies import Policies
 from sip_proxy.proving import Prover
 from sip_proxy.registrar import address_of_record, read_registration
 from sip_proxy.rejection import Rejection
@@ -36,6 +37,7 @@ class Registering:
         authentication: Authentication,
         prover: Prover,
         grant: Grant,
+        policies: Policies,
     ) -> None:
         self._desk = desk
         self._edge = edge
@@ -45,6 +47,7 @@ class Registering:
         self._authentication = authentication
         self._prover = prover
         self._grant = grant
+        self._policies = policies
 
     def register(self, incoming: Incoming, request: Request, now: float) -> None:
         """Answer a REGISTER for a domain of ours; MalformedMessage when it cannot be read."""
@@ -76,11 +79,18 @@ class Registering:
             self._reject(incoming, asked, now)
             return
         address, registration = canonical(to), asked
-        self._desk.ask(
-            lambda number: UpdateBindings(number, address, registration),
-            lambda outcome, at: self._changed(incoming, to, registration, outcome, at),
-            now,
-        )
+
+        def decided(refusal: Rejection | None, at: float) -> None:
+            if refusal is not None:
+                self._reject(incoming, refusal, at)
+                return
+            self._desk.ask(
+                lambda number: UpdateBindings(number, address, registration),
+                lambda outcome, when: self._changed(incoming, to, registration, outcome, when),
+                at,
+            )
+
+        self._policies.ask_registration(incoming, address, decided, now)
 
     def _changed(
         self,

@@ -15,6 +15,7 @@ from sip_proxy.calls.settings import CallSettings
 from sip_proxy.gateways import GatewaySettings
 from sip_proxy.guesses import GuessSettings
 from sip_proxy.homes import Home
+from sip_proxy.hooks import Point
 from sip_proxy.keeping import KeepAliveSettings
 from sip_proxy.location import RegistrationLimits
 from sip_proxy.message_bounds import MessageBounds
@@ -89,6 +90,8 @@ class Settings:
     routes: tuple[RouteRule, ...] = ()
     """The first that applies decides (:mod:`sip_proxy.route_rules`)."""
     gateways: GatewaySettings = field(default_factory=GatewaySettings)
+    hooks: frozenset[Point] = frozenset()
+    """Where policies are asked (:mod:`sip_proxy.hooks`)."""
     max_breadth: int = 60
     """Branches at once of one request, with all that they fork into (RFC 5393 §5.3.3)."""
     reuse: ConnectionReuse = field(default_factory=ConnectionReuse)

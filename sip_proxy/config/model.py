@@ -13,6 +13,7 @@ from sip_proxy.config.connections import Connections
 from sip_proxy.config.flows import Flows
 from sip_proxy.config.gateways import Failover, GatewayOptions, ProbingOptions
 from sip_proxy.config.homes import HomeOptions
+from sip_proxy.config.hooks import HookOptions
 from sip_proxy.config.listeners import Listeners
 from sip_proxy.config.nat import Nat
 from sip_proxy.config.policy import Limits, Policy, Registrations, Timers
@@ -51,6 +52,7 @@ class Config(Table):
     gateways: tuple[GatewayOptions, ...] = ()
     probing: ProbingOptions = ProbingOptions()
     failover: Failover = Failover()
+    hooks: HookOptions = HookOptions()
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -9,6 +9,7 @@ import typer
 from natkit.cli.entry import VersionOption, application
 from natkit.errors import ConfigError
 from sip_proxy.config import Flag, load
+from sip_proxy.shell.hook_running import hook_runner
 from sip_proxy.shell.listening import SERVED, everywhere, open_listeners
 from sip_proxy.shell.running import serve
 from sip_proxy.shell.securing import Securing
@@ -86,6 +87,7 @@ def main(
     location = configured_location(options, options.data_dir)
     streams = options.streams()
     Securing(streams.tls)  # a wrong file ends the command before anything is bound
+    hooks = hook_runner(options.hooks.source, options.hooks.deadline)
     if check_config:
         typer.echo(f"{config or 'the flags'}: good")
         return
@@ -99,7 +101,7 @@ def main(
     listened = {each.listener.transport for each in bound}
     locator = Locator(transports=[each for each in SERVED if each in listened])
     limits = options.limits
-    asyncio.run(serve(settings, bound, users, locator, location, limits, announce, streams))
+    asyncio.run(serve(settings, bound, users, locator, location, limits, announce, streams, hooks))
 
 
 def _user_flag(text: str) -> Flag:

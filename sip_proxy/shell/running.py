@@ -28,16 +28,20 @@ from sip_proxy.events import (
     FindServers,
     GatewayChanged,
     GuessesStopped,
+    HookFailed,
     OpenFlow,
     ProxyEvent,
     ProxyResult,
+    RunHook,
     UpdateBindings,
 )
+from sip_proxy.hooks import Decision
 from sip_proxy.location import Binding
 from sip_proxy.proxy import Proxy
 from sip_proxy.settings import Settings
 from sip_proxy.shell.admitting import Admitted
 from sip_proxy.shell.finding import Locator
+from sip_proxy.shell.hook_running import HookRunner
 from sip_proxy.shell.listening import Bound
 from sip_proxy.shell.numbers import find_number
 from sip_proxy.shell.resuming import tell_bindings
@@ -70,6 +74,7 @@ class RunningProxy:
         streams: StreamSettings | None = None,
         limits: Limits | None = None,
         numbers: Dns | None = None,
+        hooks: HookRunner | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._offset = time.time() - loop.time()
@@ -77,6 +82,9 @@ class RunningProxy:
         self._users = users
         self._locator = locator
         self._numbers = numbers
+        self._hooks = hooks
+        if hooks is not None:
+            settings = replace(settings, hooks=hooks.points)
         self._location = MemoryLocation() if location is None else location
         self._tasks: set[asyncio.Task[None]] = set()
         datagrams = DatagramSockets()
@@ -139,6 +147,8 @@ class RunningProxy:
                 self._spawn(self._find_sender(number, sent_by))
             case SendPing(path, payload):
                 self.streams.ping(path, payload)
+            case RunHook():
+                self._spawn(self._run_hook(event))
             case FindNumber(number, text, suffixes):
                 self._spawn(self._find_number(number, text, suffixes))
             case OpenFlow(number, target):
@@ -150,6 +160,7 @@ class RunningProxy:
                 | BindingsChanged()
                 | CallEnded()
                 | GatewayChanged()
+                | HookFailed()
                 | Dropped()
                 | GuessesStopped()
             ):
@@ -170,6 +181,13 @@ class RunningProxy:
         except NatkitError as error:
             found = Failure(str(error))
         self._driver.answer(number, found)
+
+    async def _run_hook(self, event: RunHook) -> None:
+        if self._hooks is None:
+            decision: Decision | Failure = Failure("there are no hooks")
+        else:
+            decision = await self._hooks.run(event)
+        self._driver.answer(event.request_id, decision)
 
     async def _find_number(self, number: int, text: str, suffixes: Sequence[str]) -> None:
         self._driver.answer(number, await find_number(self._numbers, text, suffixes))
@@ -215,6 +233,7 @@ async def serve(
     limits: Limits,
     announce: Callable[[], None],
     streams: StreamSettings,
+    hooks: HookRunner | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; ``announce`` is called once it does."""
     await users.open()
@@ -229,6 +248,7 @@ async def serve(
         streams=streams,
         limits=limits,
         numbers=locator,
+        hooks=hooks,
     )
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -20,7 +20,7 @@ FOREIGN_TEXT = ("tests/vectors/",)
 SHELLS = re.compile(
     r"natkit\.(aio|cli|compat|net|relay|server)\b"
     r"|stun_server\.(admin|shell|cli|config|reference|__main__)\b"
-    r"|sip_proxy\.(admin|shell|cli|config|reference)\b"
+    r"|sip_proxy\.(admin|shell|cli|config|examples|reference)\b"
     r"|sipdns\.(probe|probe_certificates|cli\w*|examiner|locator|nameservers|system|__main__)\b"
     r"|sipdns\.(doh|dot|enum_lookup|under_way|validating)\b"
     r"|natkit$|sip_proxy$|sipdns$|stun_server$"

@@ -62,8 +62,10 @@ from sip_proxy.events import (
     OpenFlow,
     ProxyEvent,
     ProxyResult,
+    RunHook,
     UpdateBindings,
 )
+from sip_proxy.hooks import Decision, Proceed, Subject
 from sip_proxy.location import BindingTable
 from sip_proxy.proxy import Proxy
 from sip_proxy.settings import Listener, Settings
@@ -113,9 +115,14 @@ class ProxyHost:
         self.location = BindingTable() if location is None else location
         self.users: dict[tuple[str, str], str] = {}
         self.servers: dict[str, Sequence[Target]] = {}
+        self.hook: Callable[[Subject], Decision | Failure | None] = lambda _: Proceed()
+        """What a hook decides, where the settings ask for one; None: it takes its time."""
+        self.subjects: list[Subject] = []
         self.numbers: dict[str, tuple[str, ...]] = {}
         self.facts: list[ProxyEvent] = []
         self.location_is_down: bool | Failure = False
+        self.held: list[FindBindings] | None = None
+        """A list: questions for bindings wait here until the test answers."""
         self.configured = configured
         self.name = name
         self.host = network.host(name, configured.listeners[0].address.host)
@@ -150,6 +157,9 @@ class ProxyHost:
             case FindCredential(number, username, realm):
                 self.shell.answer(number, self._secrets(username, realm))
             case FindBindings(number, address):
+                if self.held is not None:
+                    self.held.append(event)
+                    return
                 found = self.location.find(address, unix_now)
                 self.shell.answer(number, self._unless_down(found))
             case UpdateBindings(number, address, registration):
@@ -159,6 +169,11 @@ class ProxyHost:
                 self.shell.answer(number, self._find(uri))
             case FindSender(number, sent_by):
                 self.shell.answer(number, self._sender(sent_by))
+            case RunHook(number, _, subject):
+                self.subjects.append(subject)
+                decision = self.hook(subject)
+                if decision is not None:
+                    self.shell.answer(number, decision)
             case FindNumber(number, text, _):
                 found_number = self.numbers.get(text)
                 self.shell.answer(number, found_number or Failure("no such number"))
