@@ -221,9 +221,12 @@ class Headers:
 
     def first(self, kind: Plural[T]) -> T | None:
         """The first value, or None; fields after it are not read.  MalformedMessage."""
-        for one in self._found(kind.key):
-            for value in one.values(kind):
-                return value
+        key = kind.key
+        # What comes first is mostly near the front, and no index is made for it.
+        for one in self._fields:
+            if one.key == key:
+                for value in one.values(kind):
+                    return value
         return None
 
     def has(self, kind: Kind | str) -> bool:
@@ -329,7 +332,7 @@ def _indexed(fields: Sequence[HeaderField]) -> dict[str, Sequence[HeaderField]]:
         several: dict[str, list[HeaderField]] = {}
         for one in fields:
             several.setdefault(one.key, []).append(one)
-        return {**several}
+        return {key: tuple(found) for key, found in several.items()}
     return by_key
 
 

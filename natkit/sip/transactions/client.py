@@ -1,7 +1,7 @@
 """Client transactions: a request of ours until its last response (RFC 3261 §17.1, RFC 6026)."""
 
 from enum import Enum, auto
-from typing import assert_never
+from typing import ClassVar, assert_never
 
 from natkit.machine import Path
 from natkit.sip.message import Request, Response
@@ -12,6 +12,7 @@ from natkit.sip.transactions.events import (
     TimedOut,
     TransactionId,
 )
+from natkit.sip.transactions.matching import ClientKey
 from natkit.sip.transactions.outlet import Outlet
 from natkit.sip.transactions.timing import SipTiming, Timer
 
@@ -30,15 +31,37 @@ class ClientState(Enum):
 
 
 class ClientTransaction:
-    """What both kinds have in common: a request, sent on one path."""
+    """What both kinds have in common: a request, sent on one path.
 
-    __slots__ = ("_data", "_interval", "_outlet", "_timing", "path", "request", "state", "token")
+    ``request`` is None once there is a final response, for what is kept is kept for half a minute.
+    """
+
+    __slots__ = (
+        "_data",
+        "_interval",
+        "_outlet",
+        "_timing",
+        "key",
+        "path",
+        "request",
+        "state",
+        "token",
+    )
+
+    timers: ClassVar[tuple[Timer, ...]] = ()
 
     def __init__(
-        self, token: TransactionId, request: Request, path: Path, timing: SipTiming, outlet: Outlet
+        self,
+        token: TransactionId,
+        key: ClientKey,
+        request: Request,
+        path: Path,
+        timing: SipTiming,
+        outlet: Outlet,
     ) -> None:
         self.token = token
-        self.request = request
+        self.key = key
+        self.request: Request | None = request
         self.path = path
         self.state = ClientState.TRYING
         self._data = bytes(request)
@@ -64,6 +87,9 @@ class ClientTransaction:
     def _send(self) -> None:
         self._outlet.transmit(self._data, self.path)
 
+    def _has_final(self) -> None:
+        self.request, self._data = None, b""
+
     @property
     def _is_reliable(self) -> bool:
         return self.path.transport.is_reliable
@@ -73,6 +99,8 @@ class InviteClient(ClientTransaction):
     """RFC 3261 §17.1.1 with RFC 6026 §7.2."""
 
     __slots__ = ("_ack",)
+
+    timers = (Timer.A, Timer.B, Timer.D, Timer.M)
 
     def start(self, now: float) -> None:
         """Send the INVITE."""
@@ -119,9 +147,12 @@ class InviteClient(ClientTransaction):
             self.state = ClientState.PROCEEDING
         elif response.status < 300:
             self.state = ClientState.ACCEPTED
+            self._has_final()
             outlet.set_timer(token, Timer.M, now + self._timing.timeout)
         else:
+            assert self.request is not None  # noqa: S101 - this is its first final response
             self._ack = bytes(ack_of(self.request, response))
+            self._has_final()
             outlet.transmit(self._ack, self.path)
             self.state = ClientState.COMPLETED
             if self._is_reliable:
@@ -134,6 +165,8 @@ class NonInviteClient(ClientTransaction):
     """RFC 3261 §17.1.2."""
 
     __slots__ = ()
+
+    timers = (Timer.E, Timer.F, Timer.K)
 
     def start(self, now: float) -> None:
         """Send the request."""
@@ -154,6 +187,7 @@ class NonInviteClient(ClientTransaction):
         outlet.cancel_timer(token, Timer.E)
         outlet.cancel_timer(token, Timer.F)
         self.state = ClientState.COMPLETED
+        self._has_final()
         if self._is_reliable:
             self.terminate()
         else:

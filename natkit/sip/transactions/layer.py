@@ -31,12 +31,14 @@ from natkit.sip.transactions.matching import (
     client_key_of_request,
     server_key,
 )
-from natkit.sip.transactions.server import InviteServer, NonInviteServer
+from natkit.sip.transactions.server import InviteServer, NonInviteServer, ServerTransaction
 from natkit.sip.transactions.timing import DEFAULT_TIMING, SipTiming, Timer
 from natkit.sip.via import ResponseAddress, SentBy, Via, response_destination
 from natkit.timers import TimerQueue
 
 __all__ = ["TransactionSettings", "Transactions"]
+
+AnyTransaction = InviteClient | NonInviteClient | InviteServer | NonInviteServer
 
 
 SLACK: Final = 64
@@ -65,17 +67,15 @@ class Transactions:
         self._settings = settings or TransactionSettings()
         self._clients: dict[ClientKey, InviteClient | NonInviteClient] = {}
         self._servers: dict[ServerKey, InviteServer | NonInviteServer] = {}
-        self._client_keys: dict[TransactionId, ClientKey] = {}
-        self._server_keys: dict[TransactionId, ServerKey] = {}
+        self._live: dict[TransactionId, AnyTransaction] = {}
         self._on_path: dict[Path, dict[TransactionId, None]] = {}
         self._timers: TimerQueue[tuple[TransactionId, Timer]] = TimerQueue()
-        self._armed: dict[TransactionId, set[Timer]] = {}
         self._transmits: list[Transmit] = []
         self._events: deque[TransactionEvent] = deque()
         self._tokens = count(1)
 
     def __len__(self) -> int:
-        return len(self._client_keys) + len(self._server_keys)
+        return len(self._live)
 
     # ── the user's side ─────────────────────────────────────────────────────────────────────────
 
@@ -97,9 +97,9 @@ class Transactions:
             raise MisuseError(f"branch {key[0]} is taken")
         kind = InviteClient if request.method == "INVITE" else NonInviteClient
         token = next(self._tokens)
-        client = kind(token, request, path, self._settings.timing, self)
+        client = kind(token, key, request, path, self._settings.timing, self)
         self._clients[key] = client
-        self._client_keys[token] = key
+        self._live[token] = client
         self._note_path(token, path)
         client.start(now)
         return token
@@ -111,8 +111,8 @@ class Transactions:
 
         To be called once a provisional response is there; before, the other side may not know it.
         """
-        client = self._client(transaction)
-        if client is None:
+        client = self._live.get(transaction)
+        if not isinstance(client, InviteClient) or client.request is None:
             return None
         return self.send(cancel_of(client.request, fields), client.path, now)
 
@@ -121,16 +121,16 @@ class Transactions:
 
         MisuseError when it comes after a final one.
         """
-        key = self._server_keys.get(transaction)
-        if key is not None:
-            self._servers[key].respond(response, now)
+        server = self._live.get(transaction)
+        if isinstance(server, ServerTransaction):
+            server.respond(response, now)
 
     def move(self, transaction: TransactionId, path: Path) -> None:
         """Send the responses of a transaction whose stream ended on another ``path``."""
-        key = self._server_keys.get(transaction)
-        if key is not None:
+        server = self._live.get(transaction)
+        if isinstance(server, ServerTransaction):
             self._note_path(transaction, path)
-            self._servers[key].move(path)
+            server.move(path)
 
     def respond_to(self, request: Request, response: Response, path: Path) -> None:
         """Answer without a transaction what came on ``path`` (§16.11, §8.2.7).
@@ -147,13 +147,13 @@ class Transactions:
 
     def abandon(self, transaction: TransactionId) -> None:
         """Forget a transaction, whatever its state; its messages then belong to nothing."""
-        found = self._client(transaction) or self._server(transaction)
+        found = self._live.get(transaction)
         if found is not None:
             found.terminate()
 
     def request_of(self, transaction: TransactionId) -> Request | None:
-        """The request of a transaction that is not over."""
-        found = self._client(transaction) or self._server(transaction)
+        """The request of a transaction without a final response."""
+        found = self._live.get(transaction)
         return None if found is None else found.request
 
     # ── the contract of machines ────────────────────────────────────────────────────────────────
@@ -177,7 +177,7 @@ class Transactions:
     def disconnected(self, path: Path, now: float) -> None:  # noqa: ARG002 - the contract
         """A stream ended."""
         for token in list(self._on_path.pop(path, ())):
-            found = self._client(token) or self._server(token)
+            found = self._live.get(token)
             if found is not None:
                 found.lose_path()
 
@@ -187,8 +187,7 @@ class Transactions:
     def handle_timer(self, now: float) -> None:
         """Time has passed."""
         for token, timer in self._timers.pop_due(now):
-            self._armed[token].discard(timer)
-            found = self._client(token) or self._server(token)
+            found = self._live.get(token)
             if found is not None:
                 found.handle_timer(timer, now)
 
@@ -213,7 +212,6 @@ class Transactions:
 
     def set_timer(self, transaction: TransactionId, timer: Timer, deadline: float) -> None:
         """See :class:`~natkit.sip.transactions.outlet.Outlet`."""
-        self._armed.setdefault(transaction, set()).add(timer)
         self._timers.set((transaction, timer), deadline)
 
     def cancel_timer(self, transaction: TransactionId, timer: Timer) -> None:
@@ -226,14 +224,16 @@ class Transactions:
 
     def end(self, transaction: TransactionId) -> None:
         """See :class:`~natkit.sip.transactions.outlet.Outlet`."""
-        for timer in self._armed.pop(transaction, ()):
+        found = self._live.pop(transaction, None)
+        if found is None:
+            return
+        for timer in found.timers:
             self._timers.cancel((transaction, timer))
-        client_key_ = self._client_keys.pop(transaction, None)
-        if client_key_ is not None:
-            self._forget_path(transaction, self._clients.pop(client_key_).path)
-        server_key_ = self._server_keys.pop(transaction, None)
-        if server_key_ is not None:
-            self._forget_path(transaction, self._servers.pop(server_key_).path)
+        if isinstance(found, ServerTransaction):
+            del self._servers[found.key]
+        else:
+            del self._clients[found.key]
+        self._forget_path(transaction, found.path)
         self.emit(TransactionEnded(transaction))
 
     # ── messages ────────────────────────────────────────────────────────────────────────────────
@@ -305,9 +305,9 @@ class Transactions:
         token = next(self._tokens)
         answering, destination = _answering(via, path)
         kind = InviteServer if request.method == "INVITE" else NonInviteServer
-        server = kind(token, request, answering, destination, self._settings.timing, self)
+        server = kind(token, key, request, answering, destination, self._settings.timing, self)
         self._servers[key] = server
-        self._server_keys[token] = key
+        self._live[token] = server
         self._note_path(token, answering)
         server.start(now)
         cancels = None
@@ -315,14 +315,6 @@ class Transactions:
             invite = self._servers.get(server_key(request, "INVITE"))
             cancels = None if invite is None else invite.token
         self.emit(RequestReceived(token, request, path, cancels))
-
-    def _client(self, token: TransactionId) -> InviteClient | NonInviteClient | None:
-        key = self._client_keys.get(token)
-        return None if key is None else self._clients[key]
-
-    def _server(self, token: TransactionId) -> InviteServer | NonInviteServer | None:
-        key = self._server_keys.get(token)
-        return None if key is None else self._servers[key]
 
     def _note_path(self, token: TransactionId, path: Path) -> None:
         if path.transport.is_reliable:

@@ -1,14 +1,14 @@
 """Server transactions: a request that came, and our responses (RFC 3261 §17.2, RFC 6026)."""
 
 from enum import Enum, auto
-from typing import assert_never
+from typing import ClassVar, assert_never
 
 from natkit.errors import MisuseError
 from natkit.machine import Path
 from natkit.sip.kinds import VIA
 from natkit.sip.message import Request, Response
 from natkit.sip.transactions.events import AckMissing, PathLost, TransactionId
-from natkit.sip.transactions.matching import to_tag
+from natkit.sip.transactions.matching import ServerKey, to_tag
 from natkit.sip.transactions.outlet import Outlet
 from natkit.sip.transactions.timing import SipTiming, Timer
 from natkit.sip.via import ResponseAddress, SentBy
@@ -30,23 +30,29 @@ class ServerState(Enum):
 class ServerTransaction:
     """What both kinds have in common: responses, sent on the path of the request.
 
-    ``path`` is None once its stream has ended; ``destination`` is where to send then.
+    ``path`` is None once its stream has ended; ``destination`` is where to send then.  ``request``
+    is None once there is a final response, for what is kept is kept for half a minute.
     """
 
     __slots__ = (
         "_last",
+        "_last_tag",
         "_outlet",
         "_timing",
         "destination",
+        "key",
         "path",
         "request",
         "state",
         "token",
     )
 
+    timers: ClassVar[tuple[Timer, ...]] = ()
+
     def __init__(
         self,
         token: TransactionId,
+        key: ServerKey,
         request: Request,
         path: Path,
         destination: ResponseAddress | SentBy | None,
@@ -54,18 +60,15 @@ class ServerTransaction:
         outlet: Outlet,
     ) -> None:
         self.token = token
-        self.request = request
+        self.key = key
+        self.request: Request | None = request
         self.path: Path | None = path
         self.destination = destination
         self.state = ServerState.TRYING
-        self._last: Response | None = None
+        self._last = b""
+        self._last_tag: str | None = None
         self._timing = timing
         self._outlet = outlet
-
-    @property
-    def answer(self) -> Response | None:
-        """The response that was sent last."""
-        return self._last
 
     def lose_path(self) -> None:
         """The stream ended: responses need another way."""
@@ -77,8 +80,7 @@ class ServerTransaction:
     def move(self, path: Path) -> None:
         """Send on ``path`` from now on, first of all what could not be sent before."""
         self.path = path
-        if self._last is not None:
-            self._send(self._last)
+        self._repeat()
 
     def terminate(self) -> None:
         """End at once."""
@@ -86,15 +88,20 @@ class ServerTransaction:
         self._outlet.end(self.token)
 
     def _send(self, response: Response) -> None:
-        self._last = response
+        self._last = bytes(response)
+        if response.status >= 200:
+            if self.request is not None and not _names_transaction(self.request):
+                self._last_tag = to_tag(response)
+            self.request = None
+        self._repeat()
+
+    def _repeat(self) -> None:
+        if not self._last:
+            return
         if self.path is None:
             self._outlet.emit(PathLost(self.token, self.destination))
         else:
-            self._outlet.transmit(bytes(response), self.path)
-
-    def _repeat(self) -> None:
-        if self._last is not None:
-            self._send(self._last)
+            self._outlet.transmit(self._last, self.path)
 
     @property
     def _is_reliable(self) -> bool:
@@ -105,6 +112,8 @@ class InviteServer(ServerTransaction):
     """RFC 3261 §17.2.1 with RFC 6026 §7.1."""
 
     __slots__ = ("_interval",)
+
+    timers = (Timer.TRYING, Timer.G, Timer.H, Timer.I, Timer.L)
 
     def start(self, now: float) -> None:
         """The INVITE has come."""
@@ -158,6 +167,7 @@ class InviteServer(ServerTransaction):
     def handle_timer(self, timer: Timer, now: float) -> None:
         """One of its timers fired."""
         if timer is Timer.TRYING:
+            assert self.request is not None  # noqa: S101 - a final response disarms the timer
             self._send(Response.to(self.request, 100))
         elif timer is Timer.G:
             self._repeat()
@@ -171,10 +181,7 @@ class InviteServer(ServerTransaction):
 
     def _is_acknowledged_by(self, ack: Request) -> bool:
         """Of RFC 2543 the tag tells an ACK of ours from one to another's 2xx (§17.2.3)."""
-        via = ack.headers.first(VIA)
-        if self._last is None or (via is not None and via.names_transaction):
-            return True
-        return to_tag(ack) == to_tag(self._last)
+        return self._last_tag is None or to_tag(ack) == self._last_tag
 
     def _confirm(self, now: float) -> None:
         self._outlet.cancel_timer(self.token, Timer.G)
@@ -190,6 +197,8 @@ class NonInviteServer(ServerTransaction):
     """RFC 3261 §17.2.2."""
 
     __slots__ = ()
+
+    timers = (Timer.J,)
 
     def start(self, now: float) -> None:
         """The request has come: it waits for its user, without a timer (RFC 4320 §4.1)."""
@@ -216,3 +225,8 @@ class NonInviteServer(ServerTransaction):
     def handle_timer(self, timer: Timer, now: float) -> None:  # noqa: ARG002 - it has one timer
         """Timer J fired."""
         self.terminate()
+
+
+def _names_transaction(request: Request) -> bool:
+    via = request.headers.first(VIA)
+    return via is not None and via.names_transaction
