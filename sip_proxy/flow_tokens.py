@@ -9,6 +9,7 @@ import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from natkit.address import Address
@@ -16,6 +17,12 @@ from natkit.errors import MisuseError
 from natkit.machine import Path, Transport
 
 __all__ = ["FlowToken", "FlowTokens"]
+
+MOST_KNOWN: Final = 4096
+"""Tokens that are remembered, as written and as read."""
+
+LONGEST_TOKEN: Final = 64
+"""Characters; ten bytes of proof and two IPv6 addresses with their ports have 63."""
 
 _PROOF_SIZE: Final = 10
 _TRANSPORTS: Final = tuple(Transport)
@@ -40,9 +47,19 @@ class FlowTokens:
         if len(key) < 16:
             raise MisuseError("flow tokens need a key of 16 bytes")
         self._key = key
+        # Each flow that carries calls has its tokens read and written many times.
+        self._written = lru_cache(MOST_KNOWN)(self._write)
+        self._known = lru_cache(MOST_KNOWN)(self._read)
 
     def write(self, token: FlowToken) -> str:
         """The user part for a URI."""
+        return self._written(token)
+
+    def read(self, user: str) -> FlowToken | None:
+        """What a user part says, or None for one that we did not write."""
+        return self._known(user) if len(user) <= LONGEST_TOKEN else None
+
+    def _write(self, token: FlowToken) -> str:
         local, remote = token.path.local, token.path.remote
         is_ipv6 = len(remote.packed) == 16
         head = _TRANSPORTS.index(token.path.transport)
@@ -51,8 +68,7 @@ class FlowTokens:
         flow += remote.packed + _PORT.pack(remote.port)
         return urlsafe_b64encode(self._proof(flow) + flow).decode("ascii").rstrip("=")
 
-    def read(self, user: str) -> FlowToken | None:
-        """What a user part says, or None for one that we did not write."""
+    def _read(self, user: str) -> FlowToken | None:
         try:
             data = urlsafe_b64decode(user + "=" * (-len(user) % 4))
         except (Error, ValueError):

@@ -65,17 +65,17 @@ class Hops:
         contact = branch.contact
         branch.failover = None
         if not self._takes_seat(branch, now):
-            self._next(branch, self.stands_for(branch, 503), now)
+            self._next(branch, 503, now)
             return
         if contact.flow is not None:
             if self._is_usable(contact.flow) and may_use(contact.flow, branch.request.uri):
                 self._send(branch, contact.flow, now)
                 return
             if contact.needs_flow:
-                self._next(branch, self.stands_for(branch, 430), now)  # RFC 5626 §5.3.1
+                self._next(branch, 430, now)  # RFC 5626 §5.3.1
                 return
         if not isinstance(branch.next_hop, SipUri):
-            self._next(branch, self.stands_for(branch, 404), now)
+            self._next(branch, 404, now)
             return
         text = str(branch.next_hop)
         self._desk.ask(
@@ -116,7 +116,7 @@ class Hops:
             self._blame(branch)
         else:
             status = 430
-        self._next(branch, self.stands_for(branch, status), now)
+        self._next(branch, status, now)
 
     def stands_for(self, branch: Branch, status: int) -> Response:
         """A response of ours in place of one of the branch."""
@@ -153,15 +153,16 @@ class Hops:
             if identity.listener_for(target.transport, target.address) is not None
         ]
         branch.failover = Failover(reachable, outliers=self._outliers)
-        self._next(branch, self.stands_for(branch, 503), now)
+        self._next(branch, 503, now)
 
-    def _next(self, branch: Branch, response: Response | None, now: float) -> None:
+    def _next(self, branch: Branch, failure: Response | int | None, now: float) -> None:
+        """Go on after ``failure``: a response, or the status of one that would stand for it."""
         branch.fallback = None
         origin = branch.contact.origin
-        if response is not None and response.status == 430 and origin is not None:
+        if _status_of(failure) == 430 and origin is not None:
             self._lost.failed(origin, now)
         if branch.is_cancelled or branch.fork.is_answered:
-            self._give_up(branch, response, now)
+            self._leave(branch, failure, now)
             return
         branch.state = BranchState.SEEKING
         target = None if branch.failover is None else branch.failover.next_target(now)
@@ -175,7 +176,11 @@ class Hops:
             branch.request, branch.next_hop = forwarded(branch.fork.request, contact, breadth)
             self.seek(branch, now)
         else:
-            self._give_up(branch, response, now)
+            self._leave(branch, failure, now)
+
+    def _leave(self, branch: Branch, failure: Response | int | None, now: float) -> None:
+        stands = self.stands_for(branch, failure) if isinstance(failure, int) else failure
+        self._give_up(branch, stands, now)
 
     def _try(self, branch: Branch, target: Target, now: float) -> None:
         if self._is_for_tcp(branch, target):
@@ -230,6 +235,10 @@ class Hops:
             and len(bytes(branch.request)) > LARGEST_DATAGRAM
             and self._desk.identity.listener_for(Transport.TCP, target.address) is not None
         )
+
+
+def _status_of(failure: Response | int | None) -> int | None:
+    return failure.status if isinstance(failure, Response) else failure
 
 
 def targets_in(found: ProxyResult | Failure) -> list[Target]:

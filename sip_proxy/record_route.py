@@ -4,8 +4,10 @@ Two values always, one for each side: each names the listener there and the flow
 of either side find their way, across transports and through NATs.
 """
 
+from functools import lru_cache
+
 from natkit.machine import Transport
-from natkit.sip import Headers, NameAddress, Parameter, Scheme, SipUri
+from natkit.sip import HeaderField, Headers, NameAddress, Parameter, Scheme, SipUri
 from natkit.sip.kinds import RECORD_ROUTE
 from sip_proxy.flow_tokens import FlowToken, FlowTokens
 from sip_proxy.settings import Listener
@@ -25,8 +27,7 @@ def record(
 ) -> Headers:
     """Put our two values on top, the side where the request goes first."""
     for listener, token in (inbound, outbound):
-        uri = uri_of(listener, scheme, tokens.write(token))
-        headers = headers.prepend(RECORD_ROUTE, NameAddress(uri))
+        headers = headers.prepend_field(_value(listener, scheme, tokens.write(token)))
     return headers
 
 
@@ -44,3 +45,8 @@ def uri_of(listener: Listener, scheme: Scheme, user: str | None = None) -> SipUr
     )
     port = None if listener.name and is_understood else listener.address.port
     return SipUri(scheme, listener.host, user, None, port, tuple(parameters))
+
+
+@lru_cache(4096)
+def _value(listener: Listener, scheme: Scheme, token: str) -> HeaderField:
+    return HeaderField.of(RECORD_ROUTE, NameAddress(uri_of(listener, scheme, token)))

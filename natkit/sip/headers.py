@@ -261,9 +261,13 @@ class Headers:
 
     def prepend(self, kind: Plural[T], value: T) -> "Headers":
         """Put a value before all others of its kind, in a field of its own."""
-        key = kind.key
-        position = next((n for n, field in enumerate(self._fields) if field.key == key), 0)
-        return self._with(position, position, [HeaderField.of(kind, value)])
+        return self.prepend_field(HeaderField.of(kind, value))
+
+    def prepend_field(self, field: HeaderField) -> "Headers":
+        """Put a field before all others of its name; where there is none, before everything."""
+        key = field.key
+        position = next((n for n, one in enumerate(self._fields) if one.key == key), 0)
+        return self._with(position, position, (field,))
 
     def append(self, kind: Singular[T] | Plural[T] | Repeated[T], *values: T) -> "Headers":
         """Add values after everything else."""

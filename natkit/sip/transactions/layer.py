@@ -274,7 +274,8 @@ class Transactions:
         if request.method == "ACK":
             self._receive_ack(request, found, path, now)
         elif found is not None:
-            if _may_be_the_same(request, found.request):
+            # Who forged a short one would have the response to a long one sent to somebody else.
+            if found.head_size - len(bytes(request.headers)) < SLACK:
                 found.receive_again()
             else:
                 self.emit(Dropped(path, "its branch is that of a longer request"))
@@ -328,14 +329,6 @@ class Transactions:
             on_path.pop(token, None)
             if not on_path:
                 del self._on_path[path]
-
-
-def _may_be_the_same(again: Request, first: Request) -> bool:
-    """Whether one can be the other, sent again.
-
-    Who forged a short one would have the response to a long one sent to somebody else.
-    """
-    return len(bytes(first.headers)) - len(bytes(again.headers)) < SLACK
 
 
 def _via_of(request: Request) -> Via:

@@ -40,6 +40,7 @@ class ServerTransaction:
         "_outlet",
         "_timing",
         "destination",
+        "head_size",
         "key",
         "path",
         "request",
@@ -62,6 +63,7 @@ class ServerTransaction:
         self.token = token
         self.key = key
         self.request: Request | None = request
+        self.head_size = len(bytes(request.headers))
         self.path: Path | None = path
         self.destination = destination
         self.state = ServerState.TRYING
