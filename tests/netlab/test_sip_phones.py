@@ -4,22 +4,21 @@ Each registers once, over UDP and over TCP, at a proxy that keeps flows open and
 not, and says nothing more by itself.
 """
 
-import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import pytest
 
 from tests.conftest import Sized
-from tests.netlab import sip_phone
 from tests.netlab.namespaces import Host, lab, run
 from tests.netlab.nat64 import PREFIX
 from tests.netlab.nats import PRIMARY, PRIMARY_IPV6, Behind, Internet, Kind
+from tests.netlab.sip_phone_process import Told, until_the_end
 
 pytestmark = [pytest.mark.netns, pytest.mark.peer("iproute2", "nftables", "tayga", "bind9")]
 
@@ -76,40 +75,6 @@ def forget_after(router: Host, seconds: int) -> None:
     """Have a router forget what is silent."""
     for name in ("udp_timeout", "udp_timeout_stream", "tcp_timeout_established"):
         run(router, "sysctl", "-qw", f"net.netfilter.nf_conntrack_{name}={seconds}")
-
-
-class Told:
-    """A program of :mod:`tests.netlab.sip_phone`, and what it said."""
-
-    def __init__(self, host: Host, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [*host.prefix, sys.executable, "-W", "error", sip_phone.__file__, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def line(self) -> dict[str, object]:
-        assert self.process.stdout is not None
-        text = self.process.stdout.readline()
-        assert text, "it ended"
-        return cast("dict[str, object]", json.loads(text))
-
-    def say(self, text: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(text + "\n")
-        self.process.stdin.flush()
-
-
-@contextmanager
-def until_the_end(processes: Sequence["subprocess.Popen[str]"]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-        for process in processes:
-            process.communicate()
 
 
 def proxy(host: Host, directory: Path, port: int, keep_alive: str) -> "subprocess.Popen[str]":

@@ -207,6 +207,11 @@ class RedisServer(Database):
     def url(self) -> str:
         return f"redis://:{self.password}@{self.address}/1"
 
+    @property
+    def unix_url(self) -> str:
+        """Where it is for hosts of the lab, whose loopback is another; the same database."""
+        return f"unix://:{self.password}@{self.directory / 'socket'}?db=1"
+
     def set_up(self) -> None:
         pass
 
@@ -215,6 +220,7 @@ class RedisServer(Database):
             _path("redis-server"),
             *("--port", str(self.address.port), "--bind", HOST, "--save", ""),
             *("--appendonly", "yes", "--appendfsync", "no", "--dir", self.directory),
+            *("--unixsocket", self.directory / "socket", "--unixsocketperm", "700"),
             *("--requirepass", self.password),
         ]
 

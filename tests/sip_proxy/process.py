@@ -21,14 +21,24 @@ _COMMAND = "import sys; from sip_proxy.cli import run; sys.exit(run())"
 class SipProxyProcess:
     """A proxy for example.org on ports of loopback that stay its own when it is started again.
 
-    UDP and TCP are served at ``address``, WebSocket at ``websocket``.
+    UDP and TCP are served at ``address``, WebSocket at ``websocket``, a port above on the same host
+    where an address is given.
 
     ``tables`` are further lines of its configuration; ``prefix`` is a command that runs it.
     """
 
-    def __init__(self, directory: Path, tables: str = "", prefix: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        tables: str = "",
+        prefix: Sequence[str] = (),
+        address: Address | None = None,
+    ) -> None:
         directory.mkdir(exist_ok=True)
-        self.address, self.websocket = (Address(HOST, free_port(HOST)) for _ in range(2))
+        if address is not None:
+            self.address, self.websocket = address, Address(address.host, address.port + 1)
+        else:
+            self.address, self.websocket = (Address(HOST, free_port(HOST)) for _ in range(2))
         self.prefix = tuple(prefix)
         self._directory = directory
         self._config = directory / "sip-proxy.toml"
