@@ -40,6 +40,7 @@ class Flows:
         self._reuse = reuse
         self._open: set[Path] = set()
         self._made: dict[_Destination, Path] = {}
+        self._made_to: dict[tuple[Transport, Address], Path] = {}
         self._leads_to: dict[Path, _Destination] = {}
         self._domains: dict[Path, frozenset[str]] = {}
         self._aliases: dict[tuple[Transport, Address], Path] = {}
@@ -62,6 +63,7 @@ class Flows:
         self._open.add(path)
         destination = _destination(target)
         self._made[destination] = path
+        self._made_to[target.transport, target.address] = path
         self._leads_to[path] = destination
 
     def identified(self, path: Path, domains: Collection[str]) -> None:
@@ -91,14 +93,24 @@ class Flows:
         self._domains.pop(path, None)
         self._forget_alias(path)
         destination = self._leads_to.pop(path, None)
-        if destination is not None and self._made.get(destination) == path:
+        if destination is None:
+            return
+        if self._made.get(destination) == path:
             del self._made[destination]
+        if self._made_to.get(destination[:2]) == path:
+            del self._made_to[destination[:2]]
 
     # ── what is known ───────────────────────────────────────────────────────────────────────────
 
     def find(self, target: Target) -> Path | None:
-        """A connection that leads to ``target`` already."""
+        """A connection that leads to ``target`` already.
+
+        A target that is named by its address alone, as in the routes that many proxies write, has
+        no domain to prove: one that was made to that address is it, for whichever domain.
+        """
         found = self._made.get(_destination(target))
+        if found is None and target.tls_name == target.address.host:
+            found = self._made_to.get((target.transport, target.address))
         if found is not None:
             return found
         alias = self._aliases.get((target.transport, target.address))

@@ -18,7 +18,7 @@ from tests.peering.roster import program_path
 MEMORY = 32
 """Megabytes of shared memory; the default is twice that."""
 
-CONFIGURATION = """\
+SETTINGS = """\
 #!KAMAILIO
 debug=2
 log_stderror=yes
@@ -47,22 +47,27 @@ loadmodule "tls.so"
 modparam("tls", "certificate", "{certificate}")
 modparam("tls", "private_key", "{key}")
 modparam("tls", "tls_method", "TLSv1.2+")
+"""
 
-request_route {{
-    if (is_method("OPTIONS")) {{
+ANSWERING = """
+request_route {
+    if (is_method("OPTIONS")) {
         append_to_reply("Allow: INVITE, ACK, CANCEL, OPTIONS, BYE\\r\\nSupported: path\\r\\n");
-        sl_send_reply("{status}", "{reason}");
+        sl_send_reply("@STATUS@", "@REASON@");
         exit;
-    }}
+    }
     sl_send_reply("501", "Not Implemented");
-}}
+}
+"""
+"""What is done with requests, unless a test has a script of its own."""
 
-event_route[xhttp:request] {{
-    if ($hdr(Upgrade) =~ "websocket" && ws_handle_handshake()) {{
+WEBSOCKETS = """
+event_route[xhttp:request] {
+    if ($hdr(Upgrade) =~ "websocket" && ws_handle_handshake()) {
         exit;
-    }}
+    }
     xhttp_reply("404", "Not Found", "", "");
-}}
+}
 """
 
 
@@ -85,6 +90,7 @@ def start(
     *,
     status: int = 200,
     reason: str = "Alive",
+    script: str = ANSWERING,
     host: str = "127.0.0.1",
     port: int | None = None,
     also: int | None = None,
@@ -92,6 +98,7 @@ def start(
 ) -> Kamailio:
     """Start one that answers OPTIONS with ``status``, and wait until it does.
 
+    ``script`` is what it does with requests, OPTIONS to itself among them.
     ``port`` and ``also`` are for UDP; ``prefix`` runs it elsewhere, as a namespace's does.
     """
     program = program_path("kamailio")
@@ -102,18 +109,16 @@ def start(
     tls_port = port + 1 if prefix else free_port(host)
     shown = f"[{host}]" if ":" in host else host
     configuration = directory / "kamailio.cfg"
-    configuration.write_text(
-        CONFIGURATION.format(
-            host=shown,
-            port=port,
-            tls_port=tls_port,
-            others="" if also is None else f"listen=udp:{shown}:{also}",
-            certificate=certificate.chain,
-            key=certificate.key,
-            status=status,
-            reason=reason,
-        )
+    answering = script.replace("@STATUS@", str(status)).replace("@REASON@", reason)
+    settings = SETTINGS.format(
+        host=shown,
+        port=port,
+        tls_port=tls_port,
+        others="" if also is None else f"listen=udp:{shown}:{also}",
+        certificate=certificate.chain,
+        key=certificate.key,
     )
+    configuration.write_text(settings + answering + WEBSOCKETS)
     process = PeerProcess(
         "kamailio",
         [*prefix, program, "-f", configuration, "-DD", "-E", "-m", str(MEMORY), "-Y", directory],

@@ -43,7 +43,12 @@ class StartKamailio(Protocol):
     """Type of the ``start_kamailio`` fixture."""
 
     def __call__(
-        self, certificate: Issued, *, status: int = 200, reason: str = "Alive"
+        self,
+        certificate: Issued,
+        *,
+        status: int = 200,
+        reason: str = "Alive",
+        script: str = kamailio.ANSWERING,
     ) -> kamailio.Kamailio:
         """Start Kamailio, which answers OPTIONS with ``status``; it is stopped in the end."""
         ...
@@ -127,10 +132,14 @@ def start_kamailio(peer_processes: _Keeper) -> StartKamailio:
     """Start Kamailio with a certificate of the test's own."""
 
     def start(
-        certificate: Issued, *, status: int = 200, reason: str = "Alive"
+        certificate: Issued,
+        *,
+        status: int = 200,
+        reason: str = "Alive",
+        script: str = kamailio.ANSWERING,
     ) -> kamailio.Kamailio:
         directory = peer_processes.directory("kamailio")
-        server = kamailio.start(directory, certificate, status=status, reason=reason)
+        server = kamailio.start(directory, certificate, status=status, reason=reason, script=script)
         peer_processes.keep(server.process)
         return server
 

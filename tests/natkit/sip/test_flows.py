@@ -1,5 +1,7 @@
 """Which connection leads where, and for whom its peer speaks (RFC 5923)."""
 
+from dataclasses import replace
+
 import pytest
 
 from natkit.address import Address
@@ -41,6 +43,26 @@ def test_a_connection_that_we_made_is_found_by_address_and_name() -> None:
     flows.ended(path)
     assert flows.find(target("example.com")) is None
     assert len(flows) == 0
+
+
+def test_a_route_that_names_an_address_leads_to_the_connection_that_was_made_there() -> None:
+    flows = Flows()
+    first, second = came(Transport.TLS, ADVERTISED), Path(Transport.TLS, PEER, ADVERTISED)
+    by_address = Target(Transport.TLS, ADVERTISED, ADVERTISED.host, ADVERTISED.host)
+    assert flows.find(by_address) is None
+    flows.made(target("example.com"), first)
+    assert flows.find(by_address) == first
+    # It says nothing of other names, ports and transports.
+    assert flows.find(target("example.net")) is None
+    assert flows.find(replace(by_address, address=PEER, tls_name=PEER.host)) is None
+    assert flows.find(replace(by_address, transport=Transport.TCP)) is None
+    flows.made(target("example.net"), second)
+    assert flows.find(by_address) == second
+    flows.ended(first)
+    assert flows.find(by_address) == second
+    flows.ended(second)
+    assert flows.find(by_address) is None
+    assert not flows._made_to
 
 
 def test_a_peer_that_proved_its_domain_is_reached_by_the_connection_that_it_made() -> None:

@@ -26,6 +26,8 @@ from natkit.sip.kinds import (
     CSEQ,
     FROM,
     MAX_FORWARDS,
+    RECORD_ROUTE,
+    ROUTE,
     TO,
     VIA,
     CSeq,
@@ -49,6 +51,7 @@ from natkit.sip.via import SentBy
 from natkit.stun.demux import is_stun
 from sip_proxy.config.policy import Limits
 from sip_proxy.settings import Settings
+from sip_proxy.shell.finding import Locator
 from sip_proxy.shell.listening import ListenAddress, open_listeners
 from sip_proxy.shell.running import RunningProxy
 from sip_proxy.shell.streams import StreamSettings
@@ -105,7 +108,7 @@ class Served:
 async def serving(
     *listen: str,
     streams: StreamSettings | None = None,
-    names: Names | None = None,
+    locator: Locator | None = None,
     users: Users | None = None,
     limits: Limits | None = None,
     **changes: object,
@@ -118,8 +121,10 @@ async def serving(
         frozenset({DOMAIN}),
         **values,  # type: ignore[arg-type]
     )
-    known = names or Names()
-    proxy = RunningProxy(settings, bound, users or Users(), known, streams=streams, limits=limits)
+    known = Names()
+    proxy = RunningProxy(
+        settings, bound, users or Users(), locator or known, streams=streams, limits=limits
+    )
     try:
         addresses = {each.listener.transport: each.listener.address for each in bound}
         yield Served(proxy, addresses, known)
@@ -225,16 +230,48 @@ class Agent:
         """Send bytes as they are."""
         self._driver.run(lambda _: self._machine.transmit(data, self.path))
 
-    def register(self, *, expires: int = 600, parameters: str = "") -> Pending:
+    def register(self, *fields: HeaderField, expires: int = 600, parameters: str = "") -> Pending:
         contact = NameAddress.parse(f"<{self.contact}>;expires={expires}{parameters}")
-        field_ = HeaderField.of(CONTACT, contact)
-        return self.send("REGISTER", f"sip:{DOMAIN}", field_, to=f"<{self.uri}>")
+        named = HeaderField.of(CONTACT, contact)
+        return self.send("REGISTER", f"sip:{DOMAIN}", named, *fields, to=f"<{self.uri}>")
 
     def call(
         self, uri: str, *fields: HeaderField, via: Via | None = None, body: bytes = b""
     ) -> Pending:
         contact = HeaderField.of(CONTACT, NameAddress.parse(f"<{self.contact}>"))
         return self.send("INVITE", uri, contact, *fields, via=via, body=body)
+
+    def within(self, call: Pending, method: str) -> Request:
+        """A request of the dialog that a call of ours opened (RFC 3261 §12.2.1.1)."""
+        answer = next(one for one in call.responses if 200 <= one.status < 300)
+        contact, cseq = answer.headers.first(CONTACT), call.request.headers.get(CSEQ)
+        assert isinstance(contact, NameAddress)
+        assert cseq is not None
+        local = self.path.local
+        branch = f"z9hG4bK{next(_numbers):x}"
+        number = cseq.number if method == "ACK" else cseq.number + 1
+        headers = [
+            HeaderField.of(VIA, Via.of(self.path.transport, local.host, branch, port=local.port)),
+            HeaderField.of(MAX_FORWARDS, 70),
+            *[
+                HeaderField.of(ROUTE, route)
+                for route in reversed(answer.headers.get_all(RECORD_ROUTE))
+            ],
+            *call.request.headers.fields(FROM),
+            *answer.headers.fields(TO),
+            *call.request.headers.fields(CALL_ID),
+            HeaderField.of(CSEQ, CSeq(number, method)),
+        ]
+        return Request.build(method, contact.uri, headers)
+
+    async def whole_call(self, uri: str) -> int:
+        """Call, acknowledge and hang up; the status of the call, which the BYE must bear out."""
+        call = self.call(uri)
+        answer = await call.final()
+        if answer.status < 300:
+            self.write(bytes(self.within(call, "ACK")))
+            assert (await self.submit(self.within(call, "BYE")).final()).status == 200
+        return answer.status
 
     async def got(self, method: str, count: int = 1) -> RequestReceived:
         """The ``count``-th request of that method that came."""
@@ -261,7 +298,10 @@ class Agent:
         """Answer a request."""
         contact = HeaderField.of(CONTACT, NameAddress.parse(f"<{self.contact}>"))
         response = Response.to(
-            received.request, status, tag=self.name, fields=[contact, _NO_CONTENT]
+            received.request,
+            status,
+            tag=self.name,
+            fields=[*received.request.headers.fields(RECORD_ROUTE), contact, _NO_CONTENT],
         )
         self._driver.run(lambda now: self._machine.respond(received.transaction, response, now))
 

@@ -1,0 +1,54 @@
+"""What Kamailio does in tests with the proxy: it is the next hop, or the edge before the proxy."""
+
+_MODULES = """
+loadmodule "tm.so"
+loadmodule "outbound.so"
+loadmodule "rr.so"
+loadmodule "path.so"
+"""
+
+_WITHIN = """
+    if (is_method("OPTIONS") && uri == myself) {
+        sl_send_reply("200", "Alive");
+        exit;
+    }
+    if (is_method("CANCEL")) {
+        if (t_check_trans()) t_relay();
+        exit;
+    }
+    if (loose_route()) {
+        if (is_method("INVITE") && !has_totag()) record_route();
+        t_relay();
+        exit;
+    }
+    if (is_method("ACK")) {
+        if (t_check_trans()) t_relay();
+        exit;
+    }
+"""
+
+
+def next_hop(user_agent: str) -> str:
+    """A proxy of another domain, all of whose calls go to one user agent, by its URI."""
+    return f"""{_MODULES}
+request_route {{{_WITHIN}
+    if (is_method("INVITE")) record_route();
+    $du = "{user_agent}";
+    t_relay();
+}}
+"""
+
+
+def edge(proxy: str) -> str:
+    """An edge proxy (RFC 5626 §5): it keeps the flows of phones, and sends all to ``proxy``."""
+    return f"""{_MODULES}
+request_route {{{_WITHIN}
+    if (is_method("REGISTER")) {{
+        add_path();
+    }} else if (is_method("INVITE")) {{
+        record_route();
+    }}
+    $du = "{proxy}";
+    t_relay();
+}}
+"""
