@@ -65,6 +65,11 @@ class Admission:
         self._gateways = gateways
         self._homes = Homes(settings.homes)
 
+    def configure(self, settings: Settings) -> None:
+        """Go by other settings from now on."""
+        self._settings = settings
+        self._homes = Homes(settings.homes)
+
     def judge(self, path: Path, request: Request) -> Standing | SipUri | Rejection:
         """Where the sender stands, or the user of ours that it is to prove to be.
 

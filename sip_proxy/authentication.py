@@ -47,6 +47,10 @@ class Authentication:
         self._nonces = nonces
         self._flows = flows
 
+    def configure(self, settings: Settings) -> None:
+        """Go by other settings from now on."""
+        self._settings = settings
+
     def is_needed(self, path: Path) -> bool:
         """Whether who comes by this path must prove who they are."""
         if not self._settings.authenticate:

@@ -70,6 +70,12 @@ class Desk:
         self._last_id: RequestId = 0
         self._handled: Incoming | None = None
 
+    def configure(self, settings: Settings) -> None:
+        """Go by other settings from now on."""
+        self.settings = settings
+        self.identity.configure(settings)
+        self.calls.configure(settings.calls)
+
     # ── questions ───────────────────────────────────────────────────────────────────────────────
 
     def handle(self, incoming: Incoming, do: Callable[[float], None], now: float) -> None:
@@ -100,6 +106,11 @@ class Desk:
         self._questions[self._last_id] = _Question(then, now + ANSWER_LIMIT, self._handled)
         self.events.append(make(self._last_id))
         return self._last_id
+
+    @property
+    def waiting(self) -> int:
+        """How many questions are open."""
+        return len(self._questions)
 
     def answer(self, request_id: RequestId, result: ProxyResult | Failure, now: float) -> None:
         """The shell's answer; a late one is dropped."""
@@ -165,13 +176,15 @@ class Desk:
             return
         self.calls.responded(incoming.transaction, incoming.request, response, now, by_us=by_us)
         if response.status >= 200:
-            self.tell_answered(incoming, response.status, by_us=by_us)
+            self.tell_answered(incoming, response.status, by_us=by_us, reason=response.reason)
 
-    def tell_answered(self, incoming: Incoming, status: int, *, by_us: bool) -> None:
+    def tell_answered(
+        self, incoming: Incoming, status: int, *, by_us: bool, reason: str = ""
+    ) -> None:
         """Tell the shell that a request has its final answer."""
         request = incoming.request
         call_id = request.headers.get(CALL_ID) or ""
-        self.events.append(Answered(incoming.path, request.method, call_id, status, by_us))
+        self.events.append(Answered(incoming.path, request.method, call_id, status, by_us, reason))
 
     def respond_late(self, incoming: Incoming, response: Response, now: float) -> None:
         """Pass on a 2xx to an INVITE that has had a final response (RFC 3261 §16.7 step 5)."""

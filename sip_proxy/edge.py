@@ -35,10 +35,14 @@ class Edge:
     """Writes and reads the entries of this proxy."""
 
     def __init__(self, settings: Settings, identity: Identity, tokens: FlowTokens) -> None:
-        self._settings = settings.outbound
-        self._listeners = settings.listeners
+        self.configure(settings)
         self._identity = identity
         self._tokens = tokens
+
+    def configure(self, settings: Settings) -> None:
+        """Go by other settings from now on."""
+        self._settings = settings.outbound
+        self._listeners = settings.listeners
 
     def entry(self, flow: Path) -> SipUri | None:
         """The URI that leads to us and by ``flow`` on; None where no listener has that flow."""

@@ -110,13 +110,17 @@ class OpenFlow(Request):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A request got its final answer from us; ``by_us``: no other element chose the status."""
+    """A request got its final answer from us; ``by_us``: no other element chose the status.
+
+    ``reason`` is the reason phrase, which says in our own answers what rule was at work.
+    """
 
     path: Path
     method: str
     call_id: str
     status: int
     by_us: bool
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from natkit.timers import TimerQueue
 from sip_proxy.desk import Desk
 from sip_proxy.location import Binding, LostFlow
 from sip_proxy.lost_flows import LostFlows
-from sip_proxy.nat import Ask
+from sip_proxy.nat import Ask, NatSettings
 from sip_proxy.targets import Origin
 
 __all__ = ["FarEnd"]
@@ -53,7 +53,6 @@ class FarEnd:
 
     def __init__(self, desk: Desk, lost: LostFlows, unix_offset: float) -> None:
         self._desk = desk
-        self._settings = desk.settings.nat
         self._lost = lost
         self._offset = unix_offset
         self._flows: dict[Path, _Kept] = {}
@@ -63,6 +62,10 @@ class FarEnd:
 
     def __len__(self) -> int:
         return len(self._flows)
+
+    @property
+    def _settings(self) -> NatSettings:
+        return self._desk.settings.nat
 
     # ── which flows ─────────────────────────────────────────────────────────────────────────────
 

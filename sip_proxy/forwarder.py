@@ -71,6 +71,10 @@ class Forwarder:
 
     # ── requests ────────────────────────────────────────────────────────────────────────────────
 
+    def configure(self) -> None:
+        """Go by the desk's settings as they are now."""
+        self._hops.configure()
+
     def forward(
         self,
         incoming: Incoming,

@@ -101,10 +101,10 @@ class Seat:
 class _Known:
     __slots__ = ("calls", "failures", "gateway", "is_up", "successes")
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, calls: int) -> None:
         self.gateway = gateway
         self.is_up = True
-        self.calls = 0
+        self.calls = calls
         self.failures = 0
         self.successes = 0
 
@@ -121,17 +121,28 @@ class Gateways:
         random: RandomBytes,
         changed: Callable[[GatewayState], None],
     ) -> None:
-        self._settings = settings
         self._random = random
-        self._known = {each.name: _Known(each) for each in settings.gateways}
-        self._networks = tuple(network for each in settings.gateways for network in each.networks)
+        # Those that the settings no longer name are here too, for the sake of their last calls.
+        self._known: dict[str, _Known] = {}
+        self.configure(settings)
         # In the order in which they began.
         self._seats: OrderedDict[Seat, None] = OrderedDict()
         self._ends: TimerQueue[Seat] = TimerQueue()
         self._changed = changed
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._settings.gateways)
+
+    def configure(self, settings: GatewaySettings) -> None:
+        """Go by other settings from now on: one of the same name and URI stays as it is."""
+        self._settings = settings
+        self._networks = tuple(network for each in settings.gateways for network in each.networks)
+        for gateway in settings.gateways:
+            known = self._known.get(gateway.name)
+            if known is not None and known.gateway.uri == gateway.uri:
+                known.gateway = gateway
+            else:
+                self._known[gateway.name] = _Known(gateway, 0 if known is None else known.calls)
 
     def are_at(self, remote: Address) -> bool:
         """Whether a gateway's requests come from there."""
@@ -144,7 +155,7 @@ class Gateways:
 
     def states(self) -> Sequence[GatewayState]:
         """What is known of all, in the order of the configuration."""
-        return [self.state(name) for name in self._known]
+        return [self.state(each.name) for each in self._settings.gateways]
 
     # ── choosing ────────────────────────────────────────────────────────────────────────────────
 
@@ -152,9 +163,10 @@ class Gateways:
         """Those to try: one group after the other, each by priority, drawn by weight; none down."""
         chosen: list[Gateway] = []
         for group in groups:
+            listed = (self._known[each.name] for each in self._settings.gateways)
             up = [
                 known.gateway
-                for known in self._known.values()
+                for known in listed
                 if known.gateway.group == group and known.is_up and not self._is_full(known)
             ]
             up.sort(key=lambda one: one.priority)

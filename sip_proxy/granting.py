@@ -30,6 +30,10 @@ class Grant:
         self._gruus = gruus
         self._offset = unix_offset
 
+    def configure(self, settings: OutboundSettings) -> None:
+        """Go by other settings from now on."""
+        self._settings = settings
+
     def answer(
         self,
         incoming: Incoming,

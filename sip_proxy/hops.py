@@ -58,6 +58,10 @@ class Hops:
         self._send = send
         self._give_up = give_up
 
+    def configure(self) -> None:
+        """Go by the desk's settings as they are now."""
+        self._outliers.configure(self._desk.settings.outliers)
+
     # ── from the first to the last ──────────────────────────────────────────────────────────────
 
     def seek(self, branch: Branch, now: float) -> None:

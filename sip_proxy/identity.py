@@ -17,6 +17,10 @@ class Identity:
     """Answers whether a URI or a Via means us, and which listener speaks on a path."""
 
     def __init__(self, settings: Settings) -> None:
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """Go by other settings from now on."""
         self._settings = settings
         self.is_secure = any(one.transport.is_secure for one in settings.listeners)
         """Whether it can be reached, and reach others, by TLS."""

@@ -61,6 +61,10 @@ class Keeping:
     def __len__(self) -> int:
         return len(self._heard)
 
+    def configure(self, settings: KeepAliveSettings) -> None:
+        """Keep flows that begin from now on like this."""
+        self._settings = settings
+
     # ── flows ───────────────────────────────────────────────────────────────────────────────────
 
     def made(self, path: Path, now: float) -> None:

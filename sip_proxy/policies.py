@@ -29,11 +29,10 @@ class Policies:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._points = desk.settings.hooks
 
     def wants(self, point: Point) -> bool:
         """Whether there is a hook for it."""
-        return point in self._points
+        return point in self._desk.settings.hooks
 
     def ask_registration(
         self,

@@ -37,11 +37,16 @@ class Probes:
         self._desk = desk
         self._first_path = FirstPath(desk, flows)
         self._gateways = gateways
-        self._probing = probing or Probing()
         self._due: TimerQueue[str] = TimerQueue()
         self._overdue: TimerQueue[TransactionId] = TimerQueue()
         self._asked: dict[TransactionId, str] = {}
-        self._has_begun = probing is None or not len(gateways)
+        self.configure(probing)
+
+    def configure(self, probing: Probing | None) -> None:
+        """Ask after the gateways that there are now, like this from now on."""
+        self._probing = probing or Probing()
+        self._due.clear()
+        self._has_begun = probing is None or not len(self._gateways)
 
     # ── time ────────────────────────────────────────────────────────────────────────────────────
 

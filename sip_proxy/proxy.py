@@ -29,7 +29,7 @@ from natkit.sip.transactions import (
     TransactionSettings,
 )
 from natkit.sip.via import ResponseAddress, SentBy
-from sip_proxy import events
+from sip_proxy import draining, events
 from sip_proxy.admission import Admission, Admitted
 from sip_proxy.authentication import Authentication, Role
 from sip_proxy.callees import Callees
@@ -50,6 +50,7 @@ from sip_proxy.granting import Grant
 from sip_proxy.gruu import Gruus
 from sip_proxy.guesses import Guesses
 from sip_proxy.keeping import Keeping
+from sip_proxy.load import Load
 from sip_proxy.location import Binding
 from sip_proxy.loops import branch_for, fingerprint
 from sip_proxy.lost_flows import LostFlows
@@ -90,9 +91,7 @@ class Proxy:
         self, settings: Settings, *, key: bytes, random: RandomBytes, unix_offset: float
     ) -> None:
         self._settings = settings
-        self._transactions = Transactions(
-            TransactionSettings(timing=settings.timing, largest_count=settings.largest_transactions)
-        )
+        self._transactions = Transactions(_transaction_settings(settings))
         self._desk = Desk(settings, self._transactions, FlowTokens(key), random, unix_offset)
         self._edge = Edge(settings, self._desk.identity, self._desk.tokens)
         self._flows = Flows(settings.reuse)
@@ -103,20 +102,21 @@ class Proxy:
         """Their states may be looked at."""
         self._watch = FlowWatch()
         self._far_end = FarEnd(self._desk, self._lost, unix_offset)
-        visitors = Visitors(self._desk, self._edge, self._watch, self._far_end, unix_offset)
+        self._visitors = Visitors(self._desk, self._edge, self._watch, self._far_end, unix_offset)
         self._policies = Policies(self._desk)
         self._forwarder = Forwarder(
-            self._desk, self._flows, self._lost, self.gateways, self._policies, visitors
+            self._desk, self._flows, self._lost, self.gateways, self._policies, self._visitors
         )
         gruus = Gruus(key, random)
         self._callees = Callees(self._desk, self._edge, gruus)
+        self._targets = TargetSet(self._desk, self.gateways, Rules(settings.routes), self._callees)
         self._destinations = Destinations(
             self._desk,
             self._forwarder,
             self.gateways,
-            TargetSet(self._desk, self.gateways, Rules(settings.routes), self._callees),
+            self._targets,
             self._policies,
-            visitors,
+            self._visitors,
         )
         self._probes = Probes(self._desk, self._flows, self.gateways, settings.gateways.probing)
         self._one_way = OneWay(self._desk, self._flows)
@@ -127,8 +127,9 @@ class Proxy:
         self._size = 0
         self.recorder = FlightRecorder(settings.recorder)
         self.sources = Sources(settings.sources, random)
-        guesses = Guesses(settings.guesses)
-        self._prover = Prover(self._desk, self._authentication, self.sources, guesses)
+        self._guesses = Guesses(settings.guesses)
+        self._prover = Prover(self._desk, self._authentication, self.sources, self._guesses)
+        self._grant = Grant(settings.outbound, gruus, unix_offset)
         self._registering = Registering(
             self._desk,
             self._edge,
@@ -137,9 +138,10 @@ class Proxy:
             self._far_end,
             self._authentication,
             self._prover,
-            Grant(settings.outbound, gruus, unix_offset),
+            self._grant,
             self._policies,
         )
+        self._is_draining = False
 
     # ── the contract of machines ────────────────────────────────────────────────────────────────
 
@@ -248,6 +250,38 @@ class Proxy:
         """The calls that ring or go on."""
         return self._desk.calls
 
+    def configure(self, settings: Settings, now: float) -> None:
+        """Go by other settings from now on, with the same listeners; what goes on is kept."""
+        self._settings = settings
+        self._transactions.configure(_transaction_settings(settings))
+        self._desk.configure(settings)
+        self._edge.configure(settings)
+        self._flows.configure(settings.reuse)
+        self._keeping.configure(settings.keep_alive)
+        self.gateways.configure(settings.gateways)
+        self._forwarder.configure()
+        self._targets.configure(Rules(settings.routes))
+        self._visitors.configure()
+        self._probes.configure(settings.gateways.probing)
+        self._authentication.configure(settings)
+        self._admission.configure(settings)
+        self.recorder.configure(settings.recorder)
+        self.sources.configure(settings.sources)
+        self._guesses.configure(settings.guesses)
+        self._grant.configure(settings.outbound)
+        self.handle_timer(now)
+
+    def drain(self) -> None:
+        """Begin nothing more (:mod:`sip_proxy.draining`)."""
+        self._is_draining = True
+
+    def load(self) -> Load:
+        """What there is to do now."""
+        accepted, made = self._flows.counts()
+        return Load(
+            len(self._transactions), len(self._forwarder), self._desk.waiting, accepted, made
+        )
+
     # ── what transactions tell ──────────────────────────────────────────────────────────────────
 
     def _follow(self, now: float) -> None:
@@ -352,6 +386,8 @@ class Proxy:
 
     def _take(self, incoming: Incoming, now: float) -> None:
         fault = validate(incoming.request, incoming.fingerprint, self._desk.identity)
+        if fault is None and self._is_draining:
+            fault = draining.refusal(incoming.request, self._desk.random)
         if fault is None:
             request = without_our_maddr(incoming.request, self._desk.identity, incoming.path)
             routed = preprocess(request, self._desk.identity, self._desk.tokens)
@@ -419,6 +455,10 @@ class Proxy:
 
     def _reject(self, incoming: Incoming, fault: Rejection, now: float) -> None:
         self._desk.reject(incoming, fault.status, now, reason=fault.reason, fields=fault.fields)
+
+
+def _transaction_settings(settings: Settings) -> TransactionSettings:
+    return TransactionSettings(timing=settings.timing, largest_count=settings.largest_transactions)
 
 
 def _flow_of(routed: Preprocessed, path: Path) -> Path | None:

@@ -49,6 +49,10 @@ class TargetSet:
         self._rules = rules
         self._callees = callees
 
+    def configure(self, rules: Rules) -> None:
+        """Go by other rules from now on."""
+        self._rules = rules
+
     def is_gruu(self, uri: SipUri | TelUri | AbsoluteUri) -> bool:
         """Whether a URI is of one phone of a user of ours (RFC 5627)."""
         return self._callees.is_gruu(uri)

@@ -30,12 +30,16 @@ class Visitors:
         self, desk: Desk, edge: Edge, watch: FlowWatch, far_end: FarEnd, unix_offset: float
     ) -> None:
         self._desk = desk
-        self._settings = desk.settings.outbound
-        self._homes = Homes(desk.settings.homes)
+        self.configure()
         self._edge = edge
         self._watch = watch
         self._far_end = far_end
         self._offset = unix_offset
+
+    def configure(self) -> None:
+        """Go by the desk's settings as they are now."""
+        self._settings = self._desk.settings.outbound
+        self._homes = Homes(self._desk.settings.homes)
 
     def way(self, request: Request) -> Contact | None:
         """Where a visitor's request without Route goes; None for those of others."""

@@ -74,6 +74,10 @@ class Outliers:
     def __len__(self) -> int:
         return len(self._records)
 
+    def configure(self, limits: OutlierLimits) -> None:
+        """Go by other limits from now on."""
+        self._limits = limits
+
     def condition(self, server: Endpoint, now: float) -> Condition:
         """What is known at ``now``."""
         record = self._records.get(server)

@@ -8,13 +8,20 @@ are those of the moment, also of sessions that go on.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
 from pydantic import TypeAdapter
 
 from natkit.machine import Transport
-from natkit.server.reports import Drain, Reload
+from natkit.server.reports import (
+    CertificateStatus,
+    Descriptors,
+    Drain,
+    ListenerStatus,
+    Phase,
+    Reload,
+    StoreStatus,
+)
 
 __all__ = [
     "DRAIN",
@@ -35,13 +42,6 @@ __all__ = [
     "session_id",
     "session_place",
 ]
-
-
-class Phase(StrEnum):
-    """Whether new allocations are granted."""
-
-    SERVING = "serving"
-    DRAINING = "draining"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,38 +72,6 @@ class AllocationCount:
     transport: Transport
     family: int
     count: int
-
-
-@dataclass(frozen=True, slots=True)
-class ListenerStatus:
-    """Where clients come in; ``address`` is ``ADDRESS:PORT``."""
-
-    transport: Transport
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
-class StoreStatus:
-    """The store of users: its name, without what is secret, and why it is down, if it is."""
-
-    name: str
-    failure: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateStatus:
-    """Whom a certificate names, and the Unix time when it expires."""
-
-    names: tuple[str, ...]
-    expires: float
-
-
-@dataclass(frozen=True, slots=True)
-class Descriptors:
-    """How many open files a process has and may have."""
-
-    used: int
-    limit: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,17 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from natkit.errors import ConfigError, MisuseError, NatkitError, UnreachableError
 
-__all__ = ["AdminSocket", "Handler", "ask"]
+__all__ = ["AdminSocket", "Handler", "ask", "ask_for"]
+
+T = TypeVar("T")
+
+_ANY = TypeAdapter(object)
 
 Arguments = Mapping[str, object]
 Handler = Callable[[Arguments], Awaitable[object]]
@@ -152,6 +158,19 @@ async def ask(path: Path, command: str, **arguments: object) -> object:
     if "error" in answer:
         raise MisuseError(str(answer["error"]))
     return answer["result"]
+
+
+async def ask_for(kind: TypeAdapter[T], path: Path, command: str, **arguments: object) -> T:
+    """As :func:`ask`, with a result of that kind; UnreachableError for another one."""
+    answer = await ask(path, command, **arguments)
+    try:
+        # JSON's rules, by which a tuple is a list and a number stands as a key.
+        return kind.validate_json(_ANY.dump_json(answer))
+    except ValidationError as error:
+        raise UnreachableError(
+            f"the server at {path} is of another version: {error.error_count()} "
+            "values are not understood"
+        ) from error
 
 
 async def _exchange(path: Path, request: Mapping[str, object]) -> bytes:

@@ -1,8 +1,58 @@
-"""What an operator is told of a drain and of a reload."""
+"""What an operator is told of a server, of any of them."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
-__all__ = ["Drain", "Reload"]
+from natkit.machine import Transport
+
+__all__ = [
+    "CertificateStatus",
+    "Descriptors",
+    "Drain",
+    "ListenerStatus",
+    "Phase",
+    "Reload",
+    "StoreStatus",
+]
+
+
+class Phase(StrEnum):
+    """Whether new clients are served."""
+
+    SERVING = "serving"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerStatus:
+    """Where clients come in; ``address`` is ``ADDRESS:PORT``."""
+
+    transport: Transport
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """The store of users: its name, without what is secret, and why it is down, if it is."""
+
+    name: str
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateStatus:
+    """Whom a certificate names, and the Unix time when it expires."""
+
+    names: tuple[str, ...]
+    expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """How many open files a process has and may have."""
+
+    used: int
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)

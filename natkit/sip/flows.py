@@ -1,5 +1,6 @@
 """Connections by where they lead, so that one is used again (RFC 3261 §18.1.1, RFC 5923)."""
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -51,6 +52,15 @@ class Flows:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def configure(self, reuse: ConnectionReuse) -> None:
+        """Use connections again like this from now on."""
+        self._reuse = reuse
+
+    def counts(self) -> tuple[Counter[Transport], Counter[Transport]]:
+        """How many there are by transport: that others made, and that we did."""
+        made = Counter(path.transport for path in self._leads_to)
+        return Counter(path.transport for path in self._open) - made, made
 
     # ── what happens ────────────────────────────────────────────────────────────────────────────
 

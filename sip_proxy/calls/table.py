@@ -114,6 +114,11 @@ class Calls:
     def __len__(self) -> int:
         return len(self._running)
 
+    def configure(self, settings: CallSettings) -> None:
+        """Go by other settings from now on."""
+        self._settings = settings
+        self._users.configure(settings.per_user, settings.per_user_minute)
+
     def __iter__(self) -> Iterator[RunningCall]:
         """Those that ring or go on, the oldest first."""
         for call in list(self._running.values()):

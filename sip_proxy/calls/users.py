@@ -36,6 +36,11 @@ class UserCalls:
         self._per_minute = per_minute
         self._users: OrderedDict[str, _User] = OrderedDict()
 
+    def configure(self, at_once: int, per_minute: int) -> None:
+        """Allow so many from now on."""
+        self._at_once = at_once
+        self._per_minute = per_minute
+
     def __len__(self) -> int:
         return len(self._users)
 

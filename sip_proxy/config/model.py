@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import model_validator
 
 from natkit.errors import MisuseError
+from natkit.server.config.operating import Admin, Log
 from natkit.server.config.tables import Table
 from sip_proxy.config.connections import Connections
 from sip_proxy.config.flows import Flows
@@ -53,6 +54,8 @@ class Config(Table):
     probing: ProbingOptions = ProbingOptions()
     failover: Failover = Failover()
     hooks: HookOptions = HookOptions()
+    admin: Admin = Admin()
+    log: Log = Log()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -73,6 +76,8 @@ class Config(Table):
             routes=tuple(each.rule() for each in self.routes),
             gateways=self._gateways(),
         )
+        if self.admin.tls and self.listeners.files() is None:
+            raise MisuseError("admin.tls needs a certificate and its key (--certificate, --key)")
         return self
 
     def _gateways(self) -> GatewaySettings:

@@ -103,6 +103,8 @@ class Limits(Table):
     """Requests at once that wait for the DNS, a store or a connection."""
     branches: Annotated[int, Field(ge=1, le=1000, strict=True)] = DEFAULT.max_breadth
     """Branches at once of one request, with all that they fork into (RFC 5393 §5.3.3)."""
+    drain: Annotated[int, Field(ge=0, strict=True)] = 60
+    """Seconds that transactions are given to end by themselves when the proxy is to stop."""
     connections: Count = 10_000
     """Connections at once that others have made."""
     connections_per_source: Count = 256

@@ -1,6 +1,5 @@
 """``sip-proxy``: its options, and what they start."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -8,13 +7,15 @@ import typer
 
 from natkit.cli.entry import VersionOption, application
 from natkit.errors import ConfigError
-from sip_proxy.config import Flag, load
+from natkit.server import log
+from natkit.server.event_loop import run_loop
+from sip_proxy.config import Config, Flag, load
+from sip_proxy.shell import operating
 from sip_proxy.shell.hook_running import hook_runner
-from sip_proxy.shell.listening import SERVED, everywhere, open_listeners
-from sip_proxy.shell.running import serve
 from sip_proxy.shell.securing import Securing
+from sip_proxy.shell.serving import Server, serve
+from sip_proxy.shell.state import default_data_dir, load_keys
 from sip_proxy.shell.stores.configured import configured_location, configured_users
-from sipdns import Locator
 
 __all__ = ["app"]
 
@@ -22,10 +23,12 @@ app = application(
     "A SIP proxy and registrar.",
     example="sip-proxy --domain example.org --listen udp:127.0.0.1:5060 --user alice:secret",
 )
+operating.register(app)
 
 
 @app.callback(invoke_without_command=True)
 def main(
+    context: typer.Context,
     *,
     config: Annotated[
         Path | None,
@@ -61,47 +64,75 @@ def main(
             help="A user, of every domain, or NAME@DOMAIN:PASSWORD of one; repeatable.",
         ),
     ] = None,
+    admin: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS:PORT",
+            help="Serve metrics and pages for operators here, by HTTP; off loopback only with "
+            "admin.token in the configuration.",
+        ),
+    ] = None,
+    log_json: Annotated[
+        bool | None,
+        typer.Option(
+            "--log-json/--no-log-json", help="Log JSON objects, one a line.", show_default=False
+        ),
+    ] = None,
     data_dir: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Keep the registrations there. Without it they end with the server.",
+            help="Keep registrations, users and keys here. Default: $STATE_DIRECTORY, "
+            "else $XDG_STATE_HOME/natkit/sip-proxy.",
         ),
     ] = None,
     _version: VersionOption = False,
 ) -> None:
-    """Serve until SIGINT or SIGTERM."""
+    """Serve until SIGTERM, which lets transactions end, or Ctrl-C. SIGHUP reloads."""
     given = (
         ("--domain", ("domains",), domain),
         ("--listen", ("listeners", "listen"), listen),
         ("--certificate", ("listeners", "certificate"), certificate),
         ("--key", ("listeners", "key"), key),
+        ("--admin", ("admin", "listen"), admin),
+        ("--log-json", ("log", "json"), log_json),
         ("--data-dir", ("data_dir",), data_dir),
     )
     flags = [Flag(*each) for each in given if each[2] is not None]
     flags += [_user_flag(each) for each in user or ()]
-    options = load(config, flags)
-    if not options.domains:
-        raise ConfigError("name the domain of the users: --domain example.org")
-    users = configured_users(options, options.data_dir)
-    location = configured_location(options, options.data_dir)
-    streams = options.streams()
-    Securing(streams.tls)  # a wrong file ends the command before anything is bound
-    hooks = hook_runner(options.hooks.source, options.hooks.deadline)
+    if context.invoked_subcommand is not None:
+        if check_config or flags or config is not None:
+            raise ConfigError(f"{context.invoked_subcommand} takes only options that follow it")
+        return
+
+    def read() -> Config:
+        options = load(config, flags)
+        if not options.domains:
+            raise ConfigError("name the domain of the users: --domain example.org")
+        return options
+
+    options = read()
+    data = options.data_dir or default_data_dir()
+    _check(options, data)
     if check_config:
         typer.echo(f"{config or 'the flags'}: good")
         return
-    bound = open_listeners(options.listeners.listen or everywhere())
-    settings = options.settings([each.listener for each in bound])
+    keys = load_keys(data)
+    logger = log.configure(options.log.level, as_json=options.log.as_json)
+    run_loop(serve(options, keys, logger, data_dir=data, reread=read, on_ready=_announce))
 
-    def announce() -> None:
-        names = [f"{each.listener.transport}:{each.listener.address}" for each in bound]
-        typer.echo(f"serving {', '.join(sorted(options.domains))} on {', '.join(names)}")
 
-    listened = {each.listener.transport for each in bound}
-    locator = Locator(transports=[each for each in SERVED if each in listened])
-    limits = options.limits
-    asyncio.run(serve(settings, bound, users, locator, location, limits, announce, streams, hooks))
+def _check(options: Config, data_dir: Path) -> None:
+    """What reading alone does not show; nothing is opened that lasts."""
+    configured_users(options, data_dir)
+    configured_location(options, data_dir)
+    Securing(options.streams().tls)
+    hook_runner(options.hooks.source, options.hooks.deadline)
+
+
+def _announce(server: Server) -> None:
+    names = [f"{each.transport}:{each.address}" for each in server.listeners]
+    typer.echo(f"serving {', '.join(sorted(server.config.domains))} on {', '.join(names)}")
 
 
 def _user_flag(text: str) -> Flag:

@@ -2,11 +2,12 @@
 
 import asyncio
 import os
-import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, assert_never
+
+import structlog
 
 from natkit.aio.driver import Driver
 from natkit.aio.udp import DatagramSockets
@@ -43,15 +44,15 @@ from sip_proxy.shell.admitting import Admitted
 from sip_proxy.shell.finding import Locator
 from sip_proxy.shell.hook_running import HookRunner
 from sip_proxy.shell.listening import Bound
+from sip_proxy.shell.log import EventLog
 from sip_proxy.shell.numbers import find_number
 from sip_proxy.shell.resuming import tell_bindings
 from sip_proxy.shell.stores import Location, MemoryLocation
 from sip_proxy.shell.streams import Streams, StreamSettings
 from sip_proxy.shell.users import Users
-from sipdns import Locator as SipLocator
 from sipdns.locator import Dns
 
-__all__ = ["RunningProxy", "serve"]
+__all__ = ["RunningProxy"]
 
 KEY_LENGTH: Final = 32
 
@@ -75,52 +76,62 @@ class RunningProxy:
         limits: Limits | None = None,
         numbers: Dns | None = None,
         hooks: HookRunner | None = None,
+        events: EventLog | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._offset = time.time() - loop.time()
         self._loop = loop
-        self._users = users
+        self.users = users
+        self.events = events or EventLog(structlog.get_logger())
         self._locator = locator
         self._numbers = numbers
         self._hooks = hooks
-        if hooks is not None:
-            settings = replace(settings, hooks=hooks.points)
-        self._location = MemoryLocation() if location is None else location
+        self.location = MemoryLocation() if location is None else location
         self._tasks: set[asyncio.Task[None]] = set()
         datagrams = DatagramSockets()
         for each in bound:
             if each.listener.transport is Transport.UDP:
                 datagrams.adopt(each.socket)
         self._datagrams = datagrams
+        self.admission = Admitted(limits)
         self.streams = Streams(
-            Admitted(limits),
+            self.admission,
             streams or StreamSettings(),
             on_identified=self._on_identified,
             on_pong=self._on_pong,
         )
-        self._machine = machine = Proxy(
-            settings,
+        self.machine = machine = Proxy(
+            _asking(settings, hooks),
             key=os.urandom(KEY_LENGTH) if key is None else key,
             random=os.urandom,
             unix_offset=self._offset,
         )
         self._driver = Driver[ProxyEvent, ProxyResult](
-            machine, self._on_event, datagrams=datagrams, streams=self.streams
+            machine,
+            self._on_event,
+            datagrams=datagrams,
+            streams=self.streams,
+            on_defect=self._on_defect,
         )
         self.streams.listen(bound)
         self._spawn(self._forget_expired())
         self._spawn(
-            tell_bindings(self._location, settings.nat.largest_count, self._unix_now, self._resume)
+            tell_bindings(self.location, settings.nat.largest_count, self._unix_now, self._resume)
         )
         self._driver.tell(machine.handle_timer)
+
+    def configure(self, settings: Settings, hooks: HookRunner | None) -> None:
+        """Have the machine go by other settings and hooks from now on."""
+        self._hooks = hooks
+        self._driver.tell(self.machine.configure, _asking(settings, hooks))
 
     async def aclose(self) -> None:
         """End at once."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._location.aclose()
-        await self._users.aclose()
+        await self.location.aclose()
+        await self.users.aclose()
         await self._driver.aclose()
 
     # ── what the machine asks for ───────────────────────────────────────────────────────────────
@@ -129,13 +140,13 @@ class RunningProxy:
         driver = self._driver
         match event:
             case FindCredential(number, username, realm):
-                self._users.find(username, realm, lambda found: driver.answer(number, found))
+                self.users.find(username, realm, lambda found: driver.answer(number, found))
             case FindBindings(number, address):
-                self._location.find(
+                self.location.find(
                     address, self._unix_now(), lambda found: driver.answer(number, found)
                 )
             case UpdateBindings(number, address, registration):
-                self._location.update(
+                self.location.update(
                     address,
                     registration,
                     self._unix_now(),
@@ -164,9 +175,12 @@ class RunningProxy:
                 | Dropped()
                 | GuessesStopped()
             ):
-                pass
+                self.events.write(event)
             case _:
                 assert_never(event)
+
+    def _on_defect(self, error: Exception) -> None:
+        self.events.defect(error)
 
     async def _find(self, number: int, uri: str) -> None:
         try:
@@ -202,18 +216,18 @@ class RunningProxy:
         self.streams.start(path)
 
     def _on_identified(self, path: Path, domains: frozenset[str]) -> None:
-        self._driver.tell(self._machine.identified, path, domains)
+        self._driver.tell(self.machine.identified, path, domains)
 
     def _on_pong(self, path: Path, payload: bytes) -> None:
-        self._driver.tell(self._machine.pong, path, payload)
+        self._driver.tell(self.machine.pong, path, payload)
 
     def _resume(self, address_of_record: str, bindings: tuple[Binding, ...]) -> None:
-        self._driver.tell(self._machine.resume, address_of_record, bindings)
+        self._driver.tell(self.machine.resume, address_of_record, bindings)
 
     async def _forget_expired(self) -> None:
         while True:
             await asyncio.sleep(EXPIRY_INTERVAL)
-            self._location.forget_expired(self._unix_now())
+            self.location.forget_expired(self._unix_now())
 
     def _spawn(self, work: "asyncio._CoroutineLike[None]") -> None:
         task = self._loop.create_task(work)
@@ -224,38 +238,5 @@ class RunningProxy:
         return self._loop.time() + self._offset
 
 
-async def serve(
-    settings: Settings,
-    bound: Sequence[Bound],
-    users: Users,
-    locator: SipLocator,
-    location: Location,
-    limits: Limits,
-    announce: Callable[[], None],
-    streams: StreamSettings,
-    hooks: HookRunner | None = None,
-) -> None:
-    """Serve until SIGINT or SIGTERM; ``announce`` is called once it does."""
-    await users.open()
-    await location.open()
-    settings = replace(settings, algorithms=users.served(settings.algorithms))
-    running = RunningProxy(
-        settings,
-        bound,
-        users,
-        locator,
-        location=location,
-        streams=streams,
-        limits=limits,
-        numbers=locator,
-        hooks=hooks,
-    )
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
-    announce()
-    try:
-        await stopped.wait()
-    finally:
-        await running.aclose()
+def _asking(settings: Settings, hooks: HookRunner | None) -> Settings:
+    return settings if hooks is None else replace(settings, hooks=hooks.points)

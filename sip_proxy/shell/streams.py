@@ -101,12 +101,20 @@ class Streams:
         self._inputs: Inputs | None = None
         self._secure_with(Securing(settings.tls))
 
+    @property
+    def securing(self) -> Securing:
+        """The certificates in use."""
+        return self._securing
+
     def renew(self, tls: TlsSettings) -> None:
         """Read the certificates again, for handshakes that begin later.
 
         ConfigError leaves those in use that were.
         """
-        securing = Securing(tls)
+        self.use(Securing(tls))
+
+    def use(self, securing: Securing) -> None:
+        """Have handshakes that begin later use these certificates."""
         if securing.tls is None and self._tls.server is not None:
             raise MisuseError("listeners of TLS need a certificate")
         self._secure_with(securing)

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from natkit.server.config import operating
 from natkit.server.config.tables import Table
-from natkit.server.config.values import AdminAddress, Switch, Token
+from natkit.server.config.values import AdminAddress, Token
 from stun_server.config.values import Origin, Uri
 
 __all__ = ["Admin", "CredentialService"]
@@ -15,8 +15,6 @@ __all__ = ["Admin", "CredentialService"]
 class Admin(operating.Admin):
     """The server over HTTP: status page, metrics, health, connectivity test."""
 
-    tls: Switch = False
-    """Whether both listeners speak HTTPS, with the certificate of ``[listeners]``."""
     public: AdminAddress | None = None
     """Where everybody finds the connectivity test, and programs the credentials; no more."""
 

@@ -2,13 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-
-from natkit.errors import ConfigError, MisuseError, UnreachableError
-from natkit.server.admin_socket import AdminSocket, Handler, ask
-from natkit.server.log import Logger
+from natkit.errors import MisuseError
+from natkit.server.admin_socket import Handler, ask, ask_for
+from natkit.server.attending import SOCKET
 from natkit.server.reports import Drain, Reload
 from stun_server.administration import (
     DRAIN,
@@ -20,12 +17,7 @@ from stun_server.administration import (
     Status,
 )
 
-__all__ = ["SOCKET", "SocketAdministration", "handlers", "open_socket"]
-
-T = TypeVar("T")
-
-SOCKET = "admin.sock"
-"""Its name in the data directory."""
+__all__ = ["SocketAdministration", "handlers"]
 
 
 def handlers(administration: Administration) -> Mapping[str, Handler]:
@@ -61,21 +53,6 @@ def handlers(administration: Administration) -> Mapping[str, Handler]:
     }
 
 
-async def open_socket(
-    data_dir: Path, administration: Administration, logger: Logger
-) -> AdminSocket | None:
-    """Serve the commands in ``data_dir``; without a socket to be had the log says so, and None."""
-    try:
-        return await AdminSocket.open(data_dir / SOCKET, handlers(administration))
-    except ConfigError as error:
-        logger.warning(
-            "no administration",
-            reason=str(error),
-            to_do="give each server a --data-dir of its own",
-        )
-        return None
-
-
 class SocketAdministration:
     """The :class:`~stun_server.administration.Administration` of the server of a data directory.
 
@@ -87,11 +64,11 @@ class SocketAdministration:
 
     async def status(self) -> Status:
         """How the server fares now."""
-        return self._read(STATUS, await ask(self._path, "status"))
+        return await ask_for(STATUS, self._path, "status")
 
     async def sessions(self, limit: int) -> tuple[Session, ...]:
         """The live allocations, the oldest first."""
-        return self._read(SESSIONS, await ask(self._path, "sessions", limit=limit))
+        return await ask_for(SESSIONS, self._path, "sessions", limit=limit)
 
     async def disconnect(self, session: str) -> bool:
         """End an allocation by its id."""
@@ -99,25 +76,8 @@ class SocketAdministration:
 
     async def drain(self, limit: float | None = None) -> Drain:
         """Grant no more allocations, and end once there are none."""
-        return self._read(DRAIN, await ask(self._path, "drain", limit=limit))
+        return await ask_for(DRAIN, self._path, "drain", limit=limit)
 
     async def reload(self) -> Reload:
         """Read the configuration again."""
-        return self._read(RELOAD, await ask(self._path, "reload"))
-
-    def _read(self, kind: TypeAdapter[T], answer: object) -> T:
-        try:
-            # JSON's rules, by which a tuple is a list and a number stands as a key.
-            return kind.validate_json(_json(answer))
-        except ValidationError as error:
-            raise UnreachableError(
-                f"the server at {self._path} is of another version: {error.error_count()} "
-                "values are not understood"
-            ) from error
-
-
-def _json(answer: object) -> bytes:
-    return _ANY.dump_json(answer)
-
-
-_ANY = TypeAdapter(object)
+        return await ask_for(RELOAD, self._path, "reload")

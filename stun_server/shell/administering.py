@@ -3,24 +3,22 @@
 import asyncio
 import os
 import re
-import resource
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path as FilePath
 
 import natkit
 from natkit.address import Family
 from natkit.machine import Transport
 from natkit.relay.plane import Counters
 from natkit.server.draining import Draining
+from natkit.server.process import descriptors
 from natkit.server.reports import Drain, Reload
 from stun_server.administration import (
     AllocationCount,
     CertificateStatus,
-    Descriptors,
     ListenerStatus,
     Phase,
     Session,
@@ -136,7 +134,7 @@ class OneProcess:
             os.getpid(),
             self._started,
             len(self._parts.machine.allocations),
-            _descriptors(),
+            descriptors(),
         )
 
     def _allocation_counts(self) -> tuple[AllocationCount, ...]:
@@ -194,12 +192,3 @@ def _dropped(counters: Counters) -> dict[str, int]:
         "of strangers in a flood": counters.dropped_strangers,
         "requests in a flood": counters.dropped_requests,
     }
-
-
-def _descriptors() -> Descriptors:
-    """Of this process; 0 used where the system does not tell."""
-    try:
-        used = len(list(FilePath("/proc/self/fd").iterdir()))
-    except OSError:
-        used = 0
-    return Descriptors(used, resource.getrlimit(resource.RLIMIT_NOFILE)[0])

@@ -14,9 +14,10 @@ import typer
 from natkit.cli.entry import ExitStatus, JsonOption, console, print_json, report_error
 from natkit.errors import ConfigError
 from natkit.server.amounts import count, duration
+from natkit.server.attending import SOCKET
 from stun_server.administration import DRAIN, RELOAD, SESSIONS, STATUS
 from stun_server.config import data_dir_of
-from stun_server.shell.admin_commands import SOCKET, SocketAdministration
+from stun_server.shell.admin_commands import SocketAdministration
 from stun_server.shell.showing import show_sessions, show_status
 from stun_server.shell.state import SYSTEM_DATA_DIR, default_data_dir
 

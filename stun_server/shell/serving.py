@@ -1,16 +1,17 @@
 """A server from its start to its end: what it opens, whom it tells, and what signals do."""
 
 import asyncio
-import gc
 import resource
 import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path as FilePath
 
+from natkit.server.attending import attended
 from natkit.server.log import Logger
+from natkit.server.process import raise_descriptor_limit, spare_the_collector
 from stun_server.config import Config
-from stun_server.shell.attending import attended
+from stun_server.shell.admin_commands import handlers
 from stun_server.shell.directory import Directory
 from stun_server.shell.external_address import external_hosts
 from stun_server.shell.listening import Listener, everywhere, open_listeners
@@ -23,7 +24,6 @@ __all__ = [
     "announce",
     "log_listeners",
     "open_configured",
-    "raise_descriptor_limit",
     "serve",
     "start",
 ]
@@ -34,14 +34,6 @@ _SPARE_DESCRIPTORS = 64
 # Allocations are many, live long and hold no cycles: with Python's own threshold of 700 the search
 # for cycles in them is a tenth of what an allocation costs.
 _OBJECTS_PER_COLLECTION = 20_000
-
-
-def raise_descriptor_limit() -> int:
-    """Raise RLIMIT_NOFILE as far as allowed without privilege; what it is now."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
 
 
 async def start(
@@ -176,15 +168,15 @@ async def serve(
             if place is not None:
                 # The supervisor is whom an operator asks.
                 on_ready(server)
-                _spare_the_collector()
+                spare_the_collector(_OBJECTS_PER_COLLECTION)
                 await over.wait()
                 return
             server.http = await open_pages(
                 config, server.administration, lambda: server.users.signing, logger
             )
             on_ready(server)
-            _spare_the_collector()
-            async with attended(data_dir, server.administration, logger) as attendants:
+            spare_the_collector(_OBJECTS_PER_COLLECTION)
+            async with attended(data_dir, handlers(server.administration), logger) as attendants:
                 server.draining.on_begin = attendants.draining
                 logger.info("ready", **server.introduction)
                 await over.wait()
@@ -193,13 +185,6 @@ async def serve(
     finally:
         for number in (*signals, signal.SIGHUP):
             loop.remove_signal_handler(number)
-
-
-def _spare_the_collector() -> None:
-    """Let the garbage collector run seldom, and pass over what has been imported and set up."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_OBJECTS_PER_COLLECTION, *gc.get_threshold()[1:])
 
 
 def _on_loop_error(

@@ -11,15 +11,17 @@ from pathlib import Path as FilePath
 from natkit.address import Address
 from natkit.errors import ConfigError
 from natkit.net.interfaces import expand_wildcard
+from natkit.server.attending import attended
 from natkit.server.envelope import Vocabulary
 from natkit.server.handover import Parcel
 from natkit.server.log import Logger
+from natkit.server.process import raise_descriptor_limit
 from natkit.server.reloading import Reloading
 from natkit.server.reports import Reload
 from natkit.server.supervisor import Supervisor
 from stun_server.config import Config
 from stun_server.shell import running, serving
-from stun_server.shell.attending import attended
+from stun_server.shell.admin_commands import handlers
 from stun_server.shell.counting_at_once import counts_at_once
 from stun_server.shell.crossing import (
     VOCABULARY,
@@ -185,7 +187,7 @@ async def supervise(
     ``reread`` gives the configuration as it is written now.  Raises ConfigError when the server
     cannot start, WorkersFailed when a worker does not stay alive.
     """
-    serving.raise_descriptor_limit()
+    raise_descriptor_limit()
     config = written.config
     workers = _Workers(written, keys, data_dir)
     supervisor = workers.supervisor = Supervisor(workers, config.workers(), logger)
@@ -209,7 +211,7 @@ async def supervise(
             introduction = {**first.introduction, "workers": config.workers()}
             http = await open_pages(config, administration, lambda: users.signing, logger)
             try:
-                async with attended(data_dir, administration, logger) as attendants:
+                async with attended(data_dir, handlers(administration), logger) as attendants:
                     ending.on_drain = attendants.draining
                     logger.info("ready", **introduction)
                     await supervisor.wait()

@@ -13,7 +13,6 @@ from aioice import turn
 from natkit.address import Address
 from stun_server.allocations import CHANNEL_LIFETIME, PERMISSION_LIFETIME
 from tests.certificates import Authority
-from tests.stun_server import process
 from tests.stun_server.process import (
     LOOPBACK_PEERS,
     PASSWORD,
@@ -160,7 +159,7 @@ async def test_aioice_hears_its_peer_past_the_end_of_the_permission(
         f"channel_bind.PERMISSION_LIFETIME = {PERMISSION_LIFETIME / SCALE}; "
         f"create_permission.PERMISSION_LIFETIME = {PERMISSION_LIFETIME / SCALE}; "
     )
-    monkeypatch.setattr(process, "_COMMAND", scaled + process._COMMAND)
+    monkeypatch.setattr(StunServerProcess, "prelude", scaled)
     loop = asyncio.get_running_loop()
     with (
         stun_server(tmp_path, *LOOPBACK_PEERS) as server,

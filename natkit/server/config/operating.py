@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from natkit.errors import MisuseError
 from natkit.server.admin.rules import is_loopback
 from natkit.server.config.tables import Table
-from natkit.server.config.values import AdminAddress, HostName, Token
+from natkit.server.config.values import AdminAddress, HostName, Switch, Token
 
 __all__ = ["Admin", "Log", "LogLevel"]
 
@@ -23,6 +23,8 @@ class Admin(Table):
     """What operators have to show, at least 16 characters; needed off loopback."""
     hosts: tuple[HostName, ...] = ()
     """The host names by which browsers reach the listener, besides addresses and localhost."""
+    tls: Switch = False
+    """Whether all of this is served by HTTPS, with the certificate of ``[listeners]``."""
 
     @model_validator(mode="after")
     def _check_access(self) -> Self:

@@ -74,6 +74,10 @@ class Transactions:
         self._events: deque[TransactionEvent] = deque()
         self._tokens = count(1)
 
+    def configure(self, settings: TransactionSettings) -> None:
+        """Go by other settings for transactions that begin from now on."""
+        self._settings = settings
+
     def __len__(self) -> int:
         return len(self._live)
 

@@ -84,7 +84,7 @@ async def test_a_websocket_whose_pings_are_answered_stays(made: bool) -> None:
             assert (await alice.send("OPTIONS", uri).final()).status == 200
         else:
             assert (await alice.register().final()).status == 200
-        keeping = served.proxy._machine._keeping
+        keeping = served.proxy.machine._keeping
         await served.until(lambda: len(keeping._answering) == 1 + made)
         assert (await alice.send("OPTIONS", f"sip:{DOMAIN}").final()).status == 200
         assert not alice.is_cut

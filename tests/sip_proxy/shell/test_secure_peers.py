@@ -248,6 +248,6 @@ async def test_a_response_whose_connection_is_gone_goes_to_the_sent_by(
             alice.call(f"sip:bob@{bob.path.local};transport=udp", via=via)
             invite = await bob.got("INVITE")
         there = Path(TLS, alice.path.remote, alice.path.local)
-        await served.until(lambda: there not in served.proxy._machine._flows)
+        await served.until(lambda: there not in served.proxy.machine._flows)
         bob.respond(invite, 486)
         await home.until(lambda: "a 486 that answers nothing" in home.dropped)

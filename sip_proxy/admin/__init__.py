@@ -1,0 +1,3 @@
+"""The proxy over HTTP: metrics, health, pages for operators."""
+
+__all__: list[str] = []
