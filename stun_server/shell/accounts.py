@@ -5,7 +5,6 @@ They open the same store as a server with the same options, and a running server
 
 import asyncio
 import secrets
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ import typer
 
 from natkit.cli.entry import JsonOption, print_json
 from natkit.errors import ConfigError, MisuseError
+from natkit.server.asking import read_hidden, read_key
 from natkit.server.stores.opening import store_at
 from natkit.server.stores.store import Store, UserKeys
 from natkit.stun.credentials import opaque_string
@@ -134,9 +134,9 @@ def add_user(
     try:
         prepared = opaque_string(name)
         if md5 is None and sha256 is None:
-            user = UserKeys.derive(name, place.realm, _read_hidden("Password", "--md5 or --sha256"))
+            user = UserKeys.derive(name, place.realm, read_hidden("Password", "--md5 or --sha256"))
         else:
-            user = UserKeys(prepared, _key("--md5", md5, 16), _key("--sha256", sha256, 32))
+            user = UserKeys(prepared, read_key("--md5", md5, 16), read_key("--sha256", sha256, 32))
     except MisuseError as error:
         raise ConfigError(f"user {name!r}: {error}") from error
     is_new = place.run(lambda store: store.put(place.realm, user))
@@ -205,7 +205,7 @@ def add_secret(
     """
     place = _Place.find(config, realm, data_dir)
     if from_input:
-        secret = _read_hidden("Secret", "no --given")
+        secret = read_hidden("Secret", "no --given")
     else:
         secret = secrets.token_urlsafe(SECRET_BYTES)
     if not place.run(lambda store: store.add_secret(place.realm, secret)):
@@ -291,30 +291,6 @@ async def _newest_secret(place: _Place) -> str:
             f"realm {place.realm} has no secret: `stun-server secret add`, or [users] secrets"
         )
     return found[0]
-
-
-def _read_hidden(what: str, instead: str) -> str:
-    """Ask at a terminal, twice, else read a line; it never stands in the list of processes."""
-    if sys.stdin.isatty():
-        text: str = typer.prompt(what, hide_input=True, confirmation_prompt=True)
-    else:
-        text = sys.stdin.readline().rstrip("\r\n")
-    if not text:
-        raise ConfigError(f"{what.lower()}: the standard input has none; or give {instead}")
-    return text
-
-
-def _key(flag: str, text: str | None, length: int) -> bytes | None:
-    if text is None:
-        return None
-    try:
-        key = bytes.fromhex(text)
-    except ValueError:
-        key = b""
-    if len(key) != length:
-        # What was given may be a key with a slip, so it is not repeated.
-        raise ConfigError(f"{flag}: a key has {2 * length} hexadecimal digits")
-    return key
 
 
 def _fingerprint(secret: str) -> str:

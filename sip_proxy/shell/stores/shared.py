@@ -2,12 +2,12 @@
 
 While the store works on one group of REGISTERs, those that come meanwhile gather for the next: one
 transaction for all of them.  Lookups do likewise, beside.  While the store is down, requests fail
-at once but for one group a second, which finds out whether it is back.
+at once but for one group a second, which finds out whether it is back.  It is down for REGISTERs
+and for lookups apart: one that takes no changes may still be read.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Final, Generic, Protocol, TypeVar
 
 from natkit.errors import StoreFailure
@@ -33,6 +33,7 @@ RETRY_INTERVAL: Final = 1.0
 """Seconds between two attempts at a store that is down."""
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Bindings(Protocol):
@@ -99,7 +100,6 @@ class SharedLocation:
         self._clock = clock
         self._condition = Condition(on_change)
         self._largest_count = largest_count
-        self._retry_at = 0.0
         self._count = 0
         self._updates = _Groups(self._apply, largest_waiting)
         self._lookups = _Groups(self._fetch, largest_waiting)
@@ -126,8 +126,11 @@ class SharedLocation:
 
     async def open(self) -> None:
         """Make ready; a database that is down is no reason not to start."""
-        with suppress(StoreFailure):
+        try:
             await self._asked(self._bindings.open())
+        except StoreFailure as failure:
+            self._failed(self._updates, failure)
+            self._failed(self._lookups, failure)
 
     def find(self, address_of_record: str, unix_now: float, found: Found) -> None:
         """Give the bindings that have not expired."""
@@ -168,28 +171,28 @@ class SharedLocation:
         if not (address_of_record.isascii() and address_of_record.isprintable()):
             # What no database takes must not fail the group that it is in.
             return Failure("an address of record is printable ASCII")
-        if self._condition.failure is not None and self._clock() < self._retry_at:
-            return Failure(str(self._condition.failure))
+        if self._is_down(groups):
+            return Failure(str(groups.failure))
         if groups.is_full:
             self._condition.counts["requests refused"] += 1
             return Overloaded(f"{self.name}: too many requests wait")
         return None
 
     async def _apply(self, group: Sequence[tuple[Change, Updated]]) -> None:
-        try:
-            changes = [change for change, _ in group]
-            outcomes = await self._asked(self._bindings.apply(changes, self._largest_count))
-        except StoreFailure as error:
-            outcomes = [Failure(str(error))] * len(group)
+        changes = [change for change, _ in group]
+        outcomes = await self._answer(
+            self._updates, lambda: self._bindings.apply(changes, self._largest_count)
+        )
+        if isinstance(outcomes, Failure):
+            outcomes = [outcomes] * len(group)
         for (_, updated), outcome in zip(group, outcomes, strict=True):
             updated(outcome)
 
     async def _fetch(self, group: Sequence[tuple[str, float, Found]]) -> None:
-        try:
-            held = await self._asked(self._bindings.fetch([name for name, _, _ in group]))
-        except StoreFailure as error:
-            failure = Failure(str(error))
-            held = {name: failure for name, _, _ in group}
+        names = [name for name, _, _ in group]
+        held = await self._answer(self._lookups, lambda: self._bindings.fetch(names))
+        if isinstance(held, Failure):
+            held = dict.fromkeys(names, held)
         for name, unix_now, found in group:
             found(_live(held.get(name, ()), unix_now))
 
@@ -201,26 +204,44 @@ class SharedLocation:
         finally:
             self._forgetting = None
 
-    async def _asked(self, asking: Awaitable[Item]) -> Item:
+    # ── whether it is down ──────────────────────────────────────────────────────────────────────
+
+    async def _answer(
+        self, groups: "_Groups[Item]", ask: Callable[[], Awaitable[Result]]
+    ) -> Result | Failure:
+        # Those who have waited while a group failed fail with it.
+        if not self._is_down(groups):
+            try:
+                answer = await self._asked(ask())
+            except StoreFailure as failure:
+                self._failed(groups, failure)
+            else:
+                groups.failure = None
+                if self._updates.failure is None and self._lookups.failure is None:
+                    self._condition.answered()
+                return answer
+        return Failure(str(groups.failure))
+
+    def _is_down(self, groups: "_Groups[Item]") -> bool:
+        return groups.failure is not None and self._clock() < groups.retry_at
+
+    def _failed(self, groups: "_Groups[Item]", failure: StoreFailure) -> None:
+        groups.failure = failure
+        groups.retry_at = self._clock() + RETRY_INTERVAL
+        self._condition.failed(failure)
+
+    async def _asked(self, asking: Awaitable[Result]) -> Result:
         try:
             async with asyncio.timeout(ANSWER_LIMIT):
-                answer = await asking
+                return await asking
+        except StoreFailure:
+            raise
+        except TimeoutError as error:
+            raise StoreFailure(f"{self.name}: no answer in {ANSWER_LIMIT:g} s") from error
         except Exception as error:
             # Each driver has kinds of errors of its own.
-            failure = self._failed(error)
-            self._retry_at = self._clock() + RETRY_INTERVAL
-            self._condition.failed(failure)
-            raise failure from error
-        self._condition.answered()
-        return answer
-
-    def _failed(self, error: Exception) -> StoreFailure:
-        if isinstance(error, StoreFailure):
-            return error
-        if isinstance(error, TimeoutError):
-            return StoreFailure(f"{self.name}: no answer in {ANSWER_LIMIT:g} s")
-        why = " ".join(str(error).split()) or type(error).__name__
-        return StoreFailure(f"{self.name}: {why}")
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise StoreFailure(f"{self.name}: {why}") from error
 
 
 class _Groups(Generic[Item]):
@@ -232,6 +253,10 @@ class _Groups(Generic[Item]):
         self._work = work
         self._largest_waiting = largest_waiting
         self._waiting: list[Item] = []
+        self.failure: StoreFailure | None = None
+        """Why the last group failed, if it did."""
+        self.retry_at = 0.0
+        """When to ask again after that."""
         self._task: asyncio.Task[None] | None = None
 
     @property

@@ -38,6 +38,8 @@ class FakeBindings:
         self.held: dict[str, Held] = {}
         self.groups: list[int] = []
         self.failure: Exception | None = None
+        self.is_read_only = False
+        self.asked = 0
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -53,6 +55,8 @@ class FakeBindings:
         self, changes: Sequence[Change], largest_count: int
     ) -> Sequence[Outcome | Failure]:
         await self._answer()
+        if self.is_read_only:
+            raise ValueError("read-only")
         self.groups.append(len(changes))
         outcomes = apply_all(changes, self.held, largest_count - len(self.held))
         self.held = {name: bindings for name, bindings in self.held.items() if bindings}
@@ -76,6 +80,7 @@ class FakeBindings:
         self.gate.set()
 
     async def _answer(self) -> None:
+        self.asked += 1
         await self.gate.wait()
         if self.failure is not None:
             raise self.failure
@@ -154,11 +159,14 @@ async def test_while_the_database_is_down_all_fail_and_it_is_asked_once_a_second
     rig.bindings.failure = ConnectionResetError("by  peer")
     failure = await updated(rig.location, ALICE, registration(2))
     assert failure == Failure("fake: by peer")
+    assert await found(rig.location, ALICE) == failure
     assert rig.location.failure == "fake: by peer"
     rig.bindings.failure = None
     # At once, without asking.
+    asked = rig.bindings.asked
     assert rig.begin(ALICE, 3) == [failure]
     assert await found(rig.location, ALICE) == failure
+    assert rig.bindings.asked == asked
     rig.now += 1.0
     assert isinstance(await updated(rig.location, ALICE, registration(3)), Accepted)
     assert await contacts(rig.location, ALICE) == [HERE]
@@ -173,6 +181,34 @@ async def test_a_database_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch
     failure = await updated(rig.location, ALICE, registration())
     assert failure == Failure("fake: no answer in 0.01 s")
     assert store.ANSWER_LIMIT < 10, "the desk gives a question up after ten seconds"
+    await rig.location.aclose()
+
+
+async def test_those_who_wait_while_it_hangs_fail_with_the_first_and_do_not_ask_in_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shared_module, "ANSWER_LIMIT", 0.01)
+    monkeypatch.setattr(shared_module, "LARGEST_GROUP", 1)
+    rig = Rig()
+    rig.bindings.gate.clear()
+    outcomes = [rig.begin(f"sip:{number}@example.org") for number in range(50)]
+    await rig.location.aclose()
+    assert {outcome for (outcome,) in outcomes} == {Failure("fake: no answer in 0.01 s")}
+    assert rig.bindings.asked == 1
+
+
+async def test_a_database_that_takes_no_changes_is_still_read() -> None:
+    rig = Rig()
+    await updated(rig.location, ALICE, registration())
+    rig.bindings.is_read_only = True
+    assert isinstance(await updated(rig.location, ALICE, registration(2)), Failure)
+    assert await contacts(rig.location, ALICE) == [HERE]
+    assert rig.location.failure == "fake: read-only"
+    assert len(rig.told) == 1
+    rig.bindings.is_read_only = False
+    rig.now += 1.0
+    assert isinstance(await updated(rig.location, ALICE, registration(3)), Accepted)
+    assert [str(each) for each in rig.told] == ["fake: read-only", "None"]
     await rig.location.aclose()
 
 
