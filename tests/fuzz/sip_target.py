@@ -12,6 +12,8 @@ from natkit.machine import Failure, Path, Transmit, Transport
 from natkit.machine import Request as Question
 from natkit.sip import Request, Response, SipUri, parse_absolute_uri, parse_message
 from natkit.sip.digest import Algorithm, ha1
+from natkit.sip.parser import MessageLimits
+from natkit.stun.demux import is_stun
 from sip_proxy.events import (
     Answered,
     FindBindings,
@@ -28,6 +30,9 @@ from sip_proxy.trace.recorder import RecorderSettings
 from tests.sip_proxy.world import DOMAIN, KEY, PROXY, UNIX, settings
 
 PHONE = Address("192.0.2.77", 5060)
+WITH_OURS = MessageLimits(head=40_000, message=70_000)
+"""What comes within the limits, with the Via and the Record-Routes of the proxy."""
+
 STRANGERS = 50
 START = 1000.0
 _REQUEST_LINE = re.compile(rb"(?:\r\n)*(?![Ss][Ii][Pp]/)[^ \r\n]+ [^\r\n]* [^ \r\n]*\r\n")
@@ -144,9 +149,9 @@ def replies(sent: Sequence[Transmit], path: Path) -> list[bytes]:
 
 def message_of(data: bytes) -> Request | Response | None:
     """What the proxy sent, which must be a message; None for a keep-alive."""
-    if not data.strip(b"\r\n"):
+    if not data.strip(b"\r\n") or is_stun(data):
         return None
     try:
-        return parse_message(data)
+        return parse_message(data, WITH_OURS)
     except MalformedMessage as error:
         raise AssertionError(f"the proxy sent what is no message: {data!r}") from error

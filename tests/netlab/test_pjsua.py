@@ -1,64 +1,16 @@
 """A telephone of PJSIP and our ICE agent: an audio call, whoever calls."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 import pytest
 
 from tests.netlab.namespaces import Lab
+from tests.netlab.steered import steered
 from tests.netlab.world import CLIENT, SERVER, client_and_server
-from tests.peering.process import PeerFailed
 
 pytestmark = [pytest.mark.netns, pytest.mark.peer("pjsua2", "iproute2")]
-
-ROOT = Path(__file__).parent.parent.parent
-
-
-class Steered:
-    """A process that is spoken to in lines of JSON."""
-
-    def __init__(self, stdin: IO[str], stdout: IO[str]) -> None:
-        self._stdin = stdin
-        self._stdout = stdout
-
-    def tell(self, **command: object) -> None:
-        self._stdin.write(json.dumps(command) + "\n")
-        self._stdin.flush()
-
-    def hear(self, name: str) -> dict[str, object]:
-        """The next line that has something of that name."""
-        while line := self._stdout.readline():
-            values = cast("dict[str, object]", json.loads(line))
-            if name in values:
-                return values
-        raise PeerFailed(f"it ended before it told its {name}")
-
-
-@contextmanager
-def steered(prefix: Sequence[str], module: str, *arguments: str) -> Iterator[Steered]:
-    with subprocess.Popen(
-        [*prefix, sys.executable, "-m", module, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL if "pjsua" in module else None,
-        cwd=ROOT,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            yield Steered(process.stdin, process.stdout)
-        finally:
-            process.stdin.close()
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
 
 
 @pytest.mark.parametrize("calls", ["pjsua", "natkit"])
