@@ -8,7 +8,9 @@ from natkit.sip import SipUri
 from natkit.sip.grammar import domain_name
 from natkit.sip.kinds import CALL_ID, ROUTE
 from sip_proxy.admission import Admitted
+from sip_proxy.contact_rewriting import seen_at
 from sip_proxy.desk import Desk
+from sip_proxy.edge import Edge
 from sip_proxy.forwarder import Forwarder
 from sip_proxy.gateways import Gateways
 from sip_proxy.gathering import gather
@@ -26,8 +28,8 @@ from sip_proxy.policies import Policies
 from sip_proxy.rejection import Rejection
 from sip_proxy.routing import with_headers
 from sip_proxy.target_set import TargetSet
-from sip_proxy.targets import Contact, in_order
-from sip_proxy.visitors import Visitors
+from sip_proxy.targets import Contact, contact_along, in_order
+from sip_proxy.visitors import Visitors, comes_from_phone
 
 __all__ = ["Destinations"]
 
@@ -45,8 +47,10 @@ class Destinations:
         target_set: TargetSet,
         policies: Policies,
         visitors: Visitors,
+        edge: Edge,
     ) -> None:
         self._desk = desk
+        self._edge = edge
         self._forwarder = forwarder
         self._gateways = gateways
         self._target_set = target_set
@@ -68,6 +72,9 @@ class Destinations:
                 self._reject(one, on_the_way, now)
                 return
             one = replace(one, request=on_the_way)
+        if self._desk.settings.nat.rewrite_contacts and comes_from_phone(one.incoming):
+            headers = seen_at(one.request.headers, one.incoming.path.remote)
+            one = replace(one, request=with_headers(one.request, headers))
         request = one.request
         if request.method == "BYE":
             self._gateways.hung_up(request.headers.get(CALL_ID) or "")
@@ -100,8 +107,10 @@ class Destinations:
         uri = one.request.uri
         # A GRUU is looked up within a dialog too: the flow that it began on may be gone.
         by_flow = one.flow is not None and not self._target_set.is_gruu(uri)
-        if by_flow or one.request.headers.has(ROUTE):
-            self._found(one, [Contact(uri, flow=one.flow)], now)
+        if by_flow and one.flow is not None:
+            self._found(one, [contact_along(uri, one.flow, self._edge)], now)
+        elif one.request.headers.has(ROUTE):
+            self._found(one, [Contact(uri)], now)
         elif not one.is_within_dialog and (way := self._visitors.way(one.request)) is not None:
             self._found(one, [way], now)
         else:

@@ -67,6 +67,23 @@ class Edge:
             return OwnEntry(None)
         return OwnEntry(token.path)
 
+    def elsewhere(self, flow: Path) -> SipUri | None:
+        """The URI by which another proxy sends along a flow that is its own.
+
+        None for ours, and for those of which no other is known to hold them: proxies that share
+        a name and a key listen at the same ports, each at an address of its own.
+        """
+        alike = [one for one in self._listeners if one.transport is flow.transport]
+        ports = {one.address.port for one in alike}
+        hosts = {one.address.host for one in self._listeners}
+        if flow.transport in _REACHED_BY or flow.local.host in hosts:
+            return None
+        if flow.local.port not in ports:
+            return None
+        user = self._tokens.write(FlowToken(flow, is_attached=True))
+        base = _uri_of(Listener(flow.transport, flow.local))
+        return replace(base, user=user, parameters=(*base.parameters, Parameter("lr", None)))
+
     def _listener_beside(self, flow: Path) -> Listener | None:
         """The listener of a flow, or one that other proxies can reach in its place."""
         held_by = self._identity.listener_of(flow)

@@ -4,6 +4,7 @@ Where a branch goes is the affair of :mod:`sip_proxy.hops`.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil
 from typing import Final
 
@@ -15,9 +16,10 @@ from natkit.sip.kinds import CONTACT, MAX_BREADTH, REASON, RETRY_AFTER, VIA, Ret
 from natkit.sip.transactions import TransactionId
 from natkit.timers import TimerQueue
 from sip_proxy.branch_failures import BranchFailures
+from sip_proxy.contact_rewriting import seen_at
 from sip_proxy.desk import Desk, Incoming
 from sip_proxy.forking import Branch, BranchState, Fork, Gather
-from sip_proxy.forwarding import forwarded, recorded, signed
+from sip_proxy.forwarding import forwarded, must_be_recorded, recorded, signed
 from sip_proxy.gateways import Gateways
 from sip_proxy.hops import Hops
 from sip_proxy.loops import branch_for
@@ -131,6 +133,8 @@ class Forwarder:
         upstream = Response(
             response.status, response.reason, headers, response.body, response.version
         )
+        if self._desk.settings.nat.rewrite_contacts and response.status < 300:
+            upstream = _outside(branch, upstream)
         if branch.transaction != transaction:
             self._late(transaction, branch, upstream, now)
         elif response.status < 200:
@@ -334,7 +338,7 @@ class Forwarder:
             self._end(branch, self._hops.stands_for(branch, 503), now)
             return
         request = branch.request
-        if desk.settings.record_route:
+        if desk.settings.record_route or must_be_recorded(request, branch.contact):
             request = recorded(
                 request,
                 (inbound, fork.incoming.path),
@@ -413,6 +417,13 @@ class Forwarder:
             self._timer_c.set(branch.transaction, now + self._desk.settings.timer_c)
         elif branch.transaction not in self._timer_c:
             self._timer_c.set(branch.transaction, now + ring_for)
+
+
+def _outside(branch: Branch, upstream: Response) -> Response:
+    """A response of who was reached by its flow, as others are to see it."""
+    if branch.contact.flow is None or branch.path is None:
+        return upstream
+    return replace(upstream, headers=seen_at(upstream.headers, branch.path.remote))
 
 
 def _rest(fork: Fork, now: float) -> list[HeaderField]:

@@ -2,8 +2,8 @@
 
 from natkit.errors import MalformedMessage
 from natkit.machine import Path, Transport
-from natkit.sip import AbsoluteUri, Request, Scheme, SipUri, TelUri, Via
-from natkit.sip.kinds import CONTENT_LENGTH, MAX_BREADTH, MAX_FORWARDS, ROUTE, VIA
+from natkit.sip import AbsoluteUri, NameAddress, Request, Scheme, SipUri, TelUri, Via
+from natkit.sip.kinds import CONTACT, CONTENT_LENGTH, MAX_BREADTH, MAX_FORWARDS, ROUTE, VIA
 from natkit.sip.registry import INITIAL_MAX_FORWARDS
 from sip_proxy.flow_tokens import FlowToken, FlowTokens
 from sip_proxy.record_route import RECORDED_METHODS, record
@@ -12,7 +12,7 @@ from sip_proxy.secure import is_secure, raised
 from sip_proxy.settings import Listener
 from sip_proxy.targets import Contact
 
-__all__ = ["forwarded", "recorded", "signed"]
+__all__ = ["forwarded", "must_be_recorded", "recorded", "signed"]
 
 
 def forwarded(
@@ -35,6 +35,22 @@ def forwarded(
     if is_secure(copy.uri):
         hop = raised(hop)
     return postprocess(copy), hop
+
+
+def must_be_recorded(request: Request, contact: Contact) -> bool:
+    """Whether a side of the dialog is reached by a flow of ours alone, whatever is configured.
+
+    So it is who was called by such a flow, and who says by ``ob`` in its Contact that it called by
+    one (RFC 5626 §5.3).
+    """
+    if contact.flow is not None and contact.needs_flow:
+        return True
+    try:
+        caller = request.headers.first(CONTACT)
+    except MalformedMessage:
+        return False
+    uri = caller.uri if isinstance(caller, NameAddress) else None
+    return isinstance(uri, SipUri) and uri.has_parameter("ob") and _is_alone(request)
 
 
 def recorded(

@@ -38,6 +38,8 @@ class NatSettings:
     everybody: bool = False
     """Keep the flows of phones too that no NAT was seen before."""
     largest_count: int = MOST_FLOWS
+    rewrite_contacts: bool = False
+    """Put the address that a phone was seen at into its Contact."""
 
     def __post_init__(self) -> None:
         if min(self.interval, self.connection_interval) < 1:

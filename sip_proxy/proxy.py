@@ -67,7 +67,7 @@ from sip_proxy.settings import Settings
 from sip_proxy.sources import Sources
 from sip_proxy.standing import Standing
 from sip_proxy.target_set import TargetSet
-from sip_proxy.targets import Contact
+from sip_proxy.targets import Contact, contact_along
 from sip_proxy.trace import FlightRecorder
 from sip_proxy.unavailable import retry_later
 from sip_proxy.validation import SUPPORTED_EXTENSIONS, is_other_version, unsupported, validate
@@ -117,6 +117,7 @@ class Proxy:
             self._targets,
             self._policies,
             self._visitors,
+            self._edge,
         )
         self._probes = Probes(self._desk, self._flows, self.gateways, settings.gateways.probing)
         self._one_way = OneWay(self._desk, self._flows)
@@ -365,7 +366,8 @@ class Proxy:
         if self._callees.is_gruu(uri) and not routed.request.headers.has("Route"):
             self._callees.find(uri, send, now)
         else:
-            send([Contact(uri, flow=_flow_of(routed, path))], now)
+            flow = _flow_of(routed, path)
+            send([Contact(uri) if flow is None else contact_along(uri, flow, self._edge)], now)
 
     # ── requests (§16.3 to §16.5) ───────────────────────────────────────────────────────────────
 

@@ -10,12 +10,13 @@ from natkit.machine import Path
 from natkit.sip import AbsoluteUri, NameAddress, SipUri, TelUri, parse_absolute_uri
 from natkit.sip.kinds import Wildcard
 from natkit.sip.uri import parse_uri
+from sip_proxy.contact_rewriting import restored
 from sip_proxy.edge import Edge
 from sip_proxy.location import Binding, LostFlow
 from sip_proxy.location.binding import LARGEST_Q
 from sip_proxy.preference import q_of
 
-__all__ = ["Contact", "Origin", "contacts_named", "contacts_of", "in_order"]
+__all__ = ["Contact", "Origin", "contact_along", "contacts_named", "contacts_of", "in_order"]
 
 FAILED: Final = frozenset({430, 503})
 """A flow that is gone (RFC 5626 §5.3.1), a server that serves nobody now (RFC 3263 §4.3)."""
@@ -68,6 +69,14 @@ def contacts_of(address_of_record: str, bindings: Sequence[Binding], edge: Edge)
     for first, *others in flows.values():
         contacts.append(replace(first, others=tuple(others)))
     return contacts
+
+
+def contact_along(uri: SipUri | TelUri | AbsoluteUri, flow: Path, edge: Edge) -> Contact:
+    """The way of a request that a token of ours leads: by its flow, here or at another proxy."""
+    other = edge.elsewhere(flow)
+    if other is not None:
+        return Contact(uri, route=(NameAddress(other),))
+    return Contact(restored(uri), flow=flow)
 
 
 def contacts_named(values: Sequence[NameAddress | Wildcard]) -> list[Contact]:

@@ -20,7 +20,7 @@ from sip_proxy.rejection import Rejection
 from sip_proxy.routing import with_headers
 from sip_proxy.targets import Contact
 
-__all__ = ["Visitors"]
+__all__ = ["Visitors", "comes_from_phone"]
 
 
 class Visitors:
@@ -52,7 +52,7 @@ class Visitors:
 
     def on_the_way(self, incoming: Incoming, request: Request) -> Request | Rejection:
         """A REGISTER with our entry in its Path, where it came from the phone itself."""
-        if not _is_from_phone(incoming):
+        if not comes_from_phone(incoming):
             return request
         if self._settings.path_needs_support and not supports(request, "path"):
             return Rejection(421, None, [HeaderField.of(REQUIRE, "path")])  # RFC 3327 §5.2
@@ -63,7 +63,7 @@ class Visitors:
 
     def registered(self, incoming: Incoming, response: Response, now: float) -> Response:
         """A registrar accepted a REGISTER of a visitor: the 200 as the phone is to have it."""
-        if not _is_from_phone(incoming):
+        if not comes_from_phone(incoming):
             return response
         try:
             required = {option.lower() for option in response.headers.get_all(REQUIRE)}
@@ -114,5 +114,6 @@ def _granted(contact: str, response: Response) -> int:
     return 0
 
 
-def _is_from_phone(incoming: Incoming) -> bool:
+def comes_from_phone(incoming: Incoming) -> bool:
+    """Whether no other proxy stands between us and who sent a request.  MalformedMessage."""
     return len(incoming.request.headers.get_all(VIA)) == 1

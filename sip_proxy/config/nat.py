@@ -33,6 +33,9 @@ class Nat(Table):
     """Whether it is done for phones too that no NAT was seen before: firewalls forget as well."""
     phones: Count = _NAT.largest_count
     """Flows that are kept open at once; those of phones beyond are not."""
+    rewrite_contacts: Switch = _NAT.rewrite_contacts
+    """Whether others get the address that a phone was seen at for the one in its Contact: for peers
+    that pass over Record-Route or take no private address. Without it calls work as well."""
 
     def settings(self) -> NatSettings:
         """What the machine is told."""
@@ -43,4 +46,5 @@ class Nat(Table):
             self.misses,
             self.everybody,
             self.phones,
+            self.rewrite_contacts,
         )

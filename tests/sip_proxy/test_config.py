@@ -98,6 +98,7 @@ connection_interval = 100
 misses = 2
 everybody = true
 phones = 9
+rewrite_contacts = true
 
 [timers]
 t1 = 0.25
@@ -145,7 +146,9 @@ def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
             path_needs_support=True,
         ),
         homes=(Home("home.example", SipUri.parse("sip:10.0.0.9;transport=tcp")),),
-        nat=NatSettings(Ask.CRLF, 20, 100, 2, everybody=True, largest_count=9),
+        nat=NatSettings(
+            Ask.CRLF, 20, 100, 2, everybody=True, largest_count=9, rewrite_contacts=True
+        ),
         authenticate=False,
         algorithms=(Algorithm.MD5, Algorithm.SHA_256),
         trusted=(ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")),

@@ -4,7 +4,7 @@ import pytest
 
 from natkit.machine import ClosePath, Transport
 from natkit.sip import HeaderField
-from natkit.sip.kinds import CONTACT, FLOW_TIMER, REQUIRE, SUPPORTED
+from natkit.sip.kinds import CONTACT, FLOW_TIMER, RECORD_ROUTE, REQUIRE, SUPPORTED
 from sip_proxy.outbound import OutboundSettings
 from tests.simnet.network import Network
 from tests.sip_proxy.world import (
@@ -286,3 +286,32 @@ def test_instances_are_told_apart_by_what_they_call_themselves(network: Network)
     network.run_for(1.0)
     found = proxy.location.find(BOB, network.now + UNIX)
     assert {binding.instance for binding in found} == {INSTANCE, OTHER_INSTANCE}
+
+
+class TestWithoutRecordRoute:
+    """A proxy that leaves dialogs stays in those that need it."""
+
+    def test_who_is_reached_by_a_flow_alone_is_hung_up_on(self, network: Network) -> None:
+        ProxyHost(network, settings(record_route=False))
+        nat = network.nat("nat", "198.51.100.1")
+        bob = Phone(network, "bob", "10.0.0.2", behind=nat, answers=picks_up)
+        bob.register()
+        network.run_for(1.0)
+        alice = Phone(network, "alice", "192.0.2.10")
+        dialog = alice.acknowledge_after(network, alice.invite(BOB))
+        assert len(dialog.route) == 2
+        assert alice.within_after(network, dialog, "BYE").statuses == [200]
+
+    @pytest.mark.parametrize(("suffix", "count"), [(";ob", 2), ("", 0)])
+    def test_who_says_ob_is_reached_by_the_flow_that_it_called_by(
+        self, network: Network, suffix: str, count: int
+    ) -> None:
+        ProxyHost(network, settings(record_route=False))
+        alice = Phone(network, "alice", "192.0.2.10", transport=Transport.TCP)
+        bob = Phone(network, "bob", "192.0.2.11", answers=picks_up)
+        bob.register()
+        network.run_for(1.0)
+        contact = HeaderField.of_text("Contact", f"<{alice.contact}{suffix}>")
+        alice.send("INVITE", BOB, contact)
+        network.run_for(1.0)
+        assert len(bob.received[-1].headers.get_all(RECORD_ROUTE)) == count

@@ -1,13 +1,13 @@
 """Two proxies that share the bindings: each phone is reached through the one that has its flow."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from natkit.address import Address
 from natkit.machine import Transport
-from natkit.sip import HeaderField, SipUri
+from natkit.sip import HeaderField, NameAddress, SipUri
 from natkit.sip.kinds import ROUTE, TO, VIA
 from sip_proxy.location import Binding, BindingTable
 from sip_proxy.outbound import OutboundSettings, read_edge
@@ -18,6 +18,7 @@ from tests.sip_proxy.world import (
     Phone,
     ProxyHost,
     Ringing,
+    dialog_of_caller,
     listeners_at,
     settings,
 )
@@ -304,3 +305,47 @@ class TestNoOpenRelay:
 def declines_within_dialogs(phone: Phone, ringing: Ringing) -> None:
     to = ringing.request.headers.get(TO)
     phone.respond(ringing, 481 if to is not None and to.tag is not None else 200)
+
+
+class TestOneName:
+    """Two proxies behind one name, which requests within a dialog may resolve to either of."""
+
+    @pytest.mark.parametrize("transport", [Transport.UDP, Transport.TCP])
+    def test_a_request_within_a_dialog_that_comes_to_the_other_goes_by_the_flow_of_the_first(
+        self, pair: Pair, transport: Transport
+    ) -> None:
+        nat = pair.network.nat("nat", "198.51.100.1")
+        bob = Phone(
+            pair.network, "bob", "10.0.0.2", behind=nat, transport=transport, answers=picks_up
+        )
+        bob.register()
+        alice = Phone(pair.network, "alice", "192.0.2.10", proxy=FIRST)
+        pair.network.run_for(1.0)
+        dialog = alice.acknowledge_after(pair.network, alice.invite(BOB))
+        other = Phone(pair.network, "alice", "192.0.2.12", proxy=SECOND)
+        # As their name stands for both, both take a Route by it for their own.
+        dialog.route = tuple(at_second(route) for route in dialog.route)
+        bye = other.within_after(pair.network, dialog, "BYE")
+        assert bye.statuses == [200]
+        vias = [via.host for via in bob.received[-1].headers.get_all(VIA)]
+        assert vias[:2] == [FIRST.host, SECOND.host]
+
+    def test_and_so_does_an_ack(self, pair: Pair) -> None:
+        nat = pair.network.nat("nat", "198.51.100.1")
+        bob = Phone(pair.network, "bob", "10.0.0.2", behind=nat, answers=picks_up)
+        bob.register()
+        alice = Phone(pair.network, "alice", "192.0.2.10", proxy=FIRST)
+        pair.network.run_for(1.0)
+        call = alice.invite(BOB)
+        pair.network.run_for(1.0)
+        dialog = dialog_of_caller(call)
+        dialog.route = tuple(at_second(route) for route in dialog.route)
+        other = Phone(pair.network, "alice", "192.0.2.12", proxy=SECOND)
+        other.transmit(dialog, "ACK", dialog.number)
+        pair.network.run_for(1.0)
+        assert len(bob.acks) == 1
+
+
+def at_second(route: NameAddress) -> NameAddress:
+    assert isinstance(route.uri, SipUri)
+    return NameAddress(replace(route.uri, host=SECOND.host))
