@@ -5,8 +5,7 @@ interface can do.  The ends of virtual cables and other virtual interfaces get t
 leaves them by a driver's way arrives only where a program runs at the far end too.
 """
 
-import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path as FilePath
@@ -15,16 +14,26 @@ from natkit.errors import MisuseError
 from natkit.net.links import NetworkLink, read_links
 from natkit.relay import kernel_layout as layout
 from natkit.relay.kernel_layout import DeviceFlag
-from natkit.relay.kernel_tables import KernelTables
+from natkit.relay.kernel_tables import KernelRelay
 from natkit.relay.libbpf import BpfError, Link
 
-__all__ = ["Attached", "Attachment", "Mode", "allow_routes", "attach"]
+__all__ = [
+    "Attached",
+    "Attachment",
+    "Mode",
+    "allow_routes",
+    "attach",
+    "default_ttl",
+    "would_forget_routes",
+]
 
 _SYSTEM = FilePath("/proc/sys/net")
 # <linux/if_link.h>
 _XDP_GENERIC = 1 << 1
 _XDP_NATIVE = 1 << 2
 _HOP_LIMIT = 64
+_ROUTES = FilePath("/proc/net/ipv6_route")
+_ADVERTISED = 0x00010000 | 0x00040000  # <linux/ipv6_route.h>: RTF_DEFAULT, RTF_ADDRCONF
 
 
 class Mode(StrEnum):
@@ -46,14 +55,20 @@ class Attached:
 class Attachment:
     """The program on some interfaces, until :meth:`close`, or until the process ends."""
 
-    def __init__(self, tables: KernelTables) -> None:
-        self._tables = tables
+    def __init__(self, relay: KernelRelay) -> None:
+        self._relay = relay
         self._attached: dict[int, Attached] = {}
+        self._numbers = frozenset[int]()
 
     @property
     def attached(self) -> tuple[Attached, ...]:
         """Where it runs."""
         return tuple(self._attached.values())
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """The interfaces that packets leave by, VLANs among them."""
+        return self._numbers
 
     def add(self, interface: NetworkLink, mode: Mode | None = None) -> Mode:
         """Run on an interface; in which way, if it is not said.  BpfError when it can't be."""
@@ -68,7 +83,7 @@ class Attachment:
         for each in modes:
             flag = _XDP_NATIVE if each is Mode.NATIVE else _XDP_GENERIC
             try:
-                link = self._tables.program.attach(interface.number, flag)
+                link = self._relay.program.attach(interface.number, flag)
             except BpfError as error:
                 refused = BpfError(f"{interface.name}: {error}", error.number)
             else:
@@ -82,6 +97,7 @@ class Attachment:
         for number in [each for each in self._attached if each not in present]:
             self._attached.pop(number).link.close()
         wanted: dict[bytes, bytes] = {}
+        numbers: set[int] = set()
         for each in present.values():
             port = self._attached.get(each.below if each.vlan else each.number)
             if port is None or len(each.mac) != 6:
@@ -91,14 +107,16 @@ class Attachment:
                 port.interface.number, each.vlan, each.mac, flags, _hop_limit(each.name)
             )
             wanted[layout.device_key(each.number)] = value
+            numbers.add(each.number)
             if each.vlan:
                 wanted[layout.device_key(port.interface.number, each.vlan)] = value
-        devices = self._tables.devices
+        devices = self._relay.tables.devices
         for key in devices.list_keys():
             if key not in wanted:
                 devices.remove(key)
         for key, value in wanted.items():
             devices.put(key, value)
+        self._numbers = frozenset(numbers)
 
     def close(self) -> None:
         """Detach from all interfaces."""
@@ -106,10 +124,10 @@ class Attachment:
             self._attached.popitem()[1].link.close()
 
 
-def attach(tables: KernelTables, names: Sequence[str], mode: Mode | None = None) -> Attachment:
-    """Run the program of ``tables`` on interfaces, by name; BpfError when that can't be."""
+def attach(relay: KernelRelay, names: Sequence[str], mode: Mode | None = None) -> Attachment:
+    """Run the program on interfaces, by name; BpfError when that can't be."""
     by_name = {each.name: each for each in read_links()}
-    attachment = Attachment(tables)
+    attachment = Attachment(relay)
     try:
         for name in names:
             if name not in by_name:
@@ -122,17 +140,49 @@ def attach(tables: KernelTables, names: Sequence[str], mode: Mode | None = None)
     return attachment
 
 
-def allow_routes() -> None:
+def allow_routes() -> tuple[str, ...]:
     """Let the program ask for routes as this machine itself does; raises OSError.
 
     The kernel answers only where forwarding is on for the interface that a packet seems to come
-    from, which is the loopback one, where nothing comes in that could be forwarded.
+    from, which is the loopback one, where nothing comes in that could be forwarded.  Gives the
+    families for which that must not be touched: with the change for IPv6 the kernel would forget
+    what routers advertised.
     """
-    for family in ("ipv4", "ipv6"):
+    left: list[str] = []
+    for family, name in (("ipv4", "IPv4"), ("ipv6", "IPv6")):
         setting = _SYSTEM / family / "conf" / "lo" / "forwarding"
-        with contextlib.suppress(FileNotFoundError):
-            if setting.read_text().strip() != "1":
-                setting.write_text("1")
+        try:
+            is_on = setting.read_text().strip() == "1"
+        except FileNotFoundError:
+            continue
+        if is_on:
+            continue
+        if family == "ipv6" and would_forget_routes(_ROUTES.read_text(), _accepts_always):
+            left.append(name)
+        else:
+            setting.write_text("1")
+    return tuple(left)
+
+
+def would_forget_routes(table: str, accepts_always: Callable[[str], bool]) -> bool:
+    """Whether ``/proc/net/ipv6_route`` has routes that a change of forwarding removes.
+
+    Those are the ones that routers advertised on interfaces that do not accept that from them
+    though they forward.
+    """
+    for line in table.splitlines():
+        fields = line.split()
+        flags, interface = int(fields[8], 16), fields[9]
+        if flags & _ADVERTISED and interface != "lo" and not accepts_always(interface):
+            return True
+    return False
+
+
+def _accepts_always(interface: str) -> bool:
+    try:
+        return (_SYSTEM / "ipv6" / "conf" / interface / "accept_ra").read_text().strip() == "2"
+    except OSError:
+        return False
 
 
 def default_ttl() -> int:

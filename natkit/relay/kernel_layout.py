@@ -15,6 +15,7 @@ __all__ = [
     "HALF_SIZE",
     "PORT_RANGES",
     "SIZES",
+    "WORKERS",
     "DeviceFlag",
     "HalfFields",
     "LocalKind",
@@ -27,6 +28,9 @@ __all__ = [
     "device_value",
     "endpoint",
     "endpoint_of_host",
+    "half_of_client",
+    "half_of_key",
+    "half_of_local",
     "half_value",
     "local_value",
     "peer_key",
@@ -68,7 +72,7 @@ PORT_RANGES = 4
 _BUCKETS = 2
 
 _ENDPOINT = struct.Struct("=16s2sH")
-_HALF = struct.Struct("=Q20s20s20sIII2I2I32x")
+_HALF = struct.Struct("=Q20s20s20sIII2I2II28x")
 _COUNTERS = struct.Struct("=10Q48x")
 _LOCAL = struct.Struct("=III")
 _CLIENT_KEY = struct.Struct("=20s20s")
@@ -81,7 +85,10 @@ _PEER_KEY = struct.Struct("=I20s")
 _PEER = struct.Struct("=QII")
 _DEVICE_KEY = struct.Struct("=II")
 _DEVICE = struct.Struct("=IH6sBBxx")
-_SETTINGS = struct.Struct("=QIBBxx")
+WORKERS = 256
+"""How many processes the tables can have a sign of."""
+
+_SETTINGS = struct.Struct(f"=QBB6x{WORKERS}x")
 _NUMBER = struct.Struct("=I")
 
 HALF_SIZE = _HALF.size
@@ -124,6 +131,7 @@ class HalfFields:
     flags: Mark
     other: int
     counters: int
+    own: int
     to_peers: tuple[int, ...] = ()
     to_clients: tuple[int, ...] = ()
 
@@ -142,7 +150,26 @@ def half_value(half: HalfFields) -> bytes:
         half.counters,
         *to_peers,
         *to_clients,
+        half.own,
     )
+
+
+def half_of_local(value: bytes) -> int:
+    """Which half a ``struct local`` leads to; 0 for that of a listener."""
+    half: int = _LOCAL.unpack(value)[2]
+    return half
+
+
+def half_of_client(value: bytes) -> int:
+    """Which half a ``struct client`` leads to."""
+    half: int = _CLIENT.unpack(value)[0]
+    return half
+
+
+def half_of_key(key: bytes) -> int:
+    """Whose permission, channel or peer a key is of."""
+    half: int = _NUMBER.unpack_from(key)[0]
+    return half
 
 
 def local_value(kind: LocalKind, half: int = 0, *, answers_binding: bool = False) -> bytes:
@@ -205,9 +232,9 @@ def device_value(port: int, vlan: int, mac: bytes, flags: DeviceFlag, hop_limit:
     return _DEVICE.pack(port, vlan, mac, flags, hop_limit)
 
 
-def settings_value(standing_clock: int, unmirrored: int, dscp: int, ttl: int) -> bytes:
-    """``struct settings``."""
-    return _SETTINGS.pack(standing_clock, unmirrored, dscp << 2, ttl)
+def settings_value(standing_clock: int, dscp: int, ttl: int) -> bytes:
+    """``struct settings``, of workers that have all in the tables."""
+    return _SETTINGS.pack(standing_clock, dscp << 2, ttl)
 
 
 def read_counters(memory: bytes) -> Counters:

@@ -7,6 +7,7 @@ still count where it did.
 
 import struct
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from importlib.resources import files
 
@@ -24,16 +25,16 @@ __all__ = [
     "TableSizes",
 ]
 
-PROGRAM = "natkit_relay"
-PASSING = "natkit_pass"
+_PROGRAM = "natkit_relay"
+_PASSING = "natkit_pass"
 
 _UNTIL = struct.Struct("=Q")
 _FLAGS = struct.Struct("=I")
 # Where in struct half, and in struct settings.
 FLAGS_AT = 68
 _CLOCK_AT = 0
-UNMIRRORED_AT = 8
-HEADER_AT = 12
+HEADER_AT = 8
+UNMIRRORED_AT = 16
 _HEADER = struct.Struct("=BB")
 
 _MOST_DEVICES = 4096
@@ -96,15 +97,32 @@ class Slot:
         self.base = base
 
 
-class KernelTables:
-    """The loaded program and its tables, and memory to write some of them directly."""
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which worker of how many has which numbers: the first for itself, then for allocations."""
 
-    def __init__(self, tables: dict[str, Table], program: Program, passing: Program) -> None:
+    worker: int = 0
+    workers: int = 1
+
+    def numbers(self, capacity: int) -> range:
+        """Its own, of so many in all."""
+        return range(
+            self.worker * capacity // self.workers, (self.worker + 1) * capacity // self.workers
+        )
+
+
+ALONE = Share()
+"""A process that has them all."""
+
+
+class KernelTables:
+    """The tables as a worker has them, with memory to write some of them directly."""
+
+    def __init__(self, tables: Mapping[str, Table], share: Share = ALONE) -> None:
         for name, sizes in layout.SIZES.items():
             if (tables[name].key_size, tables[name].value_size) != sizes:
                 raise BpfError(f"table {name!r} of relay.bpf.o has another layout")
-        self.program = program
-        self.passing = passing
+        self.share = share
         self.devices = tables["devices"]
         self.locals = tables["locals"]
         self.clients = tables["clients"]
@@ -112,40 +130,67 @@ class KernelTables:
         self.channels = tables["channels"]
         self.peers = tables["peers"]
         self.external = tables["external"]
-        self._tables = tables
+        self._tables = dict(tables)
         self._settings = tables["settings"].memory()
         self._halves = tables["halves"].memory()
         self._counters = tables["counters"].memory()
-        capacity = tables["halves"].capacity
-        # Number 0 is no half, and what belongs to no allocation counts there.
-        self.numbers = Numbers(1, capacity)
-        self._slots = Numbers(1, capacity)
+        numbers = share.numbers(tables["halves"].capacity)
+        self.own = numbers.start
+        """Where this worker counts what belongs to no allocation."""
+        self.numbers = Numbers(numbers.start + 1, numbers.stop)
+        self._slots = Numbers(numbers.start + 1, numbers.stop)
         self._closed = Counters()
         self._last: dict[int, Counters] = {}
+        self._unmirrored = 0
+        self._before = self._read(self.own)
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What another process needs for :meth:`inherit`."""
+        return tuple(self._tables[name].descriptor for name in layout.SIZES)
 
     @classmethod
-    def create(cls, sizes: TableSizes | None = None) -> "KernelTables":
-        """Load the program; BpfError when the library is missing or the kernel refuses."""
-        image = files("natkit.relay").joinpath("relay.bpf.o").read_bytes()
-        tables, programs = load(image, (sizes or TableSizes()).by_name(), (PROGRAM, PASSING))
-        return cls(tables, programs[PROGRAM], programs[PASSING])
+    def inherit(cls, descriptors: Sequence[int], share: Share) -> "KernelTables":
+        """The tables of the process that loaded them, as one of its workers has them."""
+        names = zip(layout.SIZES, descriptors, strict=True)
+        return cls({name: Table(descriptor) for name, descriptor in names}, share)
 
     def set_header(self, *, dscp: int, ttl: int) -> None:
         """The code point of all that is sent, and the time to live over IPv4."""
         _HEADER.pack_into(self._settings, HEADER_AT, dscp << 2, ttl)
 
     def stand_still(self, now: float) -> None:
-        """Let the program's clock stand at ``now``: for tests."""
+        """Let the program's clock stand at ``now``, or go again at 0: for tests."""
         _UNTIL.pack_into(self._settings, _CLOCK_AT, round(now * 1e9))
 
     @property
     def unmirrored(self) -> int:
-        """Allocations that the tables do not have; while there are any, strangers are passed on."""
-        return int(_FLAGS.unpack_from(self._settings, UNMIRRORED_AT)[0])
+        """Allocations that the tables lack; while there are any, strangers' data is passed on."""
+        return self._unmirrored
 
     @unmirrored.setter
     def unmirrored(self, count: int) -> None:
-        _FLAGS.pack_into(self._settings, UNMIRRORED_AT, count)
+        self._unmirrored = count
+        self._settings[UNMIRRORED_AT + self.share.worker] = min(count, 1)
+
+    def forget(self, share: Share) -> None:
+        """Remove what a worker had that is dead."""
+        mine = share.numbers(self._tables["halves"].capacity)
+        for key in self.locals.list_keys():
+            value = self.locals.get(key)
+            # Half 0 is nobody's: listeners have it, which are everybody's.
+            half = layout.half_of_local(value) if value is not None else 0
+            if half and half in mine:
+                self.locals.remove(key)
+        for key in self.clients.list_keys():
+            value = self.clients.get(key)
+            if value is not None and layout.half_of_client(value) in mine:
+                self.clients.remove(key)
+        for table in (self.permissions, self.channels, self.peers):
+            for key in table.list_keys():
+                if layout.half_of_key(key) in mine:
+                    table.remove(key)
+        self._settings[UNMIRRORED_AT + share.worker] = 0
 
     def write_half(self, number: int, fields: layout.HalfFields) -> None:
         """Set what half ``number`` is; nothing may lead to it meanwhile."""
@@ -184,22 +229,44 @@ class KernelTables:
 
     def counted_besides(self) -> Counters:
         """What belongs to no allocation, or to one that is closed."""
-        counters = self._read(0)
+        counters = _difference(self._read(self.own), self._before)
         counters.add(self._closed)
         return counters
 
     def close(self) -> None:
-        """Let go of it all; what is attached stays so for as long as its links are held."""
+        """Let go of them."""
         for memory in (self._settings, self._halves, self._counters):
             memory.close()
         for table in self._tables.values():
             table.close()
-        for program in (self.program, self.passing):
-            program.close()
 
     def _read(self, number: int) -> Counters:
         start = number * layout.COUNTERS_STRIDE
         return layout.read_counters(self._counters[start : start + layout.COUNTERS_STRIDE])
+
+
+class KernelRelay:
+    """The loaded program with its tables, as the process has them that attaches it."""
+
+    def __init__(self, tables: KernelTables, program: Program, passing: Program) -> None:
+        self.tables = tables
+        self.program = program
+        self.passing = passing
+        """Lets everything pass."""
+
+    @classmethod
+    def load(cls, sizes: TableSizes | None = None, share: Share = ALONE) -> "KernelRelay":
+        """Load it; BpfError when the library is missing or the kernel refuses."""
+        image = files("natkit.relay").joinpath("relay.bpf.o").read_bytes()
+        names = (_PROGRAM, _PASSING)
+        tables, programs = load(image, (sizes or TableSizes()).by_name(), names)
+        return cls(KernelTables(tables, share), programs[_PROGRAM], programs[_PASSING])
+
+    def close(self) -> None:
+        """Let go of it all; what is attached stays so for as long as its links are held."""
+        self.tables.close()
+        for program in (self.program, self.passing):
+            program.close()
 
 
 def _difference(now: Counters, before: Counters) -> Counters:

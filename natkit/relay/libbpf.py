@@ -15,7 +15,7 @@ from typing import ClassVar, Protocol
 
 from natkit.errors import UnreachableError
 
-__all__ = ["LIBRARY", "BpfError", "Link", "Program", "Table", "has_library", "load"]
+__all__ = ["LIBRARY", "BpfError", "Link", "Program", "Table", "library_version", "load"]
 
 LIBRARY = "libbpf.so.1"
 """What it is called; Debian has it in libbpf1, Fedora in libbpf, Alpine in libbpf."""
@@ -137,6 +137,8 @@ _Argument = (
 )
 
 _FUNCTIONS: dict[str, tuple[_Result, tuple[_Argument, ...]]] = {
+    "libbpf_major_version": (_Int, ()),
+    "libbpf_minor_version": (_Int, ()),
     "libbpf_set_print": (_Pointer, (_Pointer,)),
     "bpf_object__open_mem": (_Pointer, (_Bytes, _Size, _Pointer)),
     "bpf_object__load": (_Int, (_Pointer,)),
@@ -204,15 +206,12 @@ def _library() -> _Library:
     return _loaded[0]
 
 
-def has_library() -> bool:
-    """Whether the library is there."""
+def library_version() -> tuple[int, int]:
+    """Which version of the library is there; BpfError when none is."""
     if not sys.platform.startswith("linux"):
-        return False
-    try:
-        _library()
-    except BpfError:
-        return False
-    return True
+        raise BpfError(f"{sys.platform} has no BPF")
+    library = _library()
+    return library.call("libbpf_major_version"), library.call("libbpf_minor_version")
 
 
 def _error(what: str, number: int, more: str = "") -> BpfError:

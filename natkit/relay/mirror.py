@@ -68,7 +68,9 @@ class Mirror:
             self._on_full()
 
     def stop_listening(self, listener: Listener) -> None:
-        """Have it serve them no more."""
+        """Have it serve them no more, unless other workers do."""
+        if self._tables.share.workers > 1:
+            return
         self._tables.locals.remove(layout.endpoint(sockaddr.pack(listener.local)))
 
     def show_as(self, external: Mapping[bytes, str]) -> None:
@@ -179,6 +181,7 @@ class Mirror:
             flags=Mark.HAND_UP if not fits or _is_for_user_space(half) else Mark(0),
             other=mirrored.halves[other.relayed_name].number if other is not None else 0,
             counters=mirrored.slot.number,
+            own=tables.own,
         )
         if held.fields is not None and _ends(held.fields) == _ends(fields):
             tables.extend_half(held.number, fields.until)
@@ -226,7 +229,9 @@ class Mirror:
             self._tables.clients.remove(key)
             return True
         flags = Mark.HAND_UP if key in self._expected else Mark(0)
-        return self._tables.clients.put(key, layout.client_value(first_half or 0, flags))
+        return self._tables.clients.put(
+            key, layout.client_value(first_half or self._tables.own, flags)
+        )
 
     def _drop_client(self, mirrored: _Mirrored) -> None:
         key, mirrored.client = mirrored.client, None

@@ -78,6 +78,7 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 #define LOOPBACK 1
 
 #define PORT_RANGES 4
+#define WORKERS 256
 #define BUCKETS 2
 
 // ----------------------------------------------------------------------------------------- tables
@@ -102,7 +103,8 @@ struct half {
 	__u32 counters; // where it counts
 	__u32 to_peers[BUCKETS];   // the buckets of its bandwidth, or 0
 	__u32 to_clients[BUCKETS];
-	__u32 unused[8];
+	__u32 own;      // where its worker counts what belongs to no allocation
+	__u32 unused[7];
 };
 
 struct counters {
@@ -190,10 +192,11 @@ struct device {
 
 struct settings {
 	__u64 standing_clock; // for tests: what time it is, when not 0
-	__u32 unmirrored;     // allocations that live in user space alone
 	__u8 traffic_class;   // of all that is sent: a code point, and no ECN
 	__u8 ttl;
-	__u16 unused;
+	__u16 unused[3];
+	// A byte for each worker: whether it has allocations that live in user space alone.
+	__u64 unmirrored[WORKERS / 8];
 };
 
 #define TABLE(name, kind, key_type, value_type, flags)                                             \
@@ -531,9 +534,11 @@ static __always_inline struct counters *counters_of(__u32 number)
 // Count a packet that is dropped, after the leg that it has behind it.
 #define DROPPED(d, counted, why)                                                                   \
 	({                                                                                             \
+		struct counters *drop_at = counted;                                                        \
+                                                                                                   \
 		count(d);                                                                                  \
-		if (counted)                                                                               \
-			COUNT((counted)->why, 1);                                                              \
+		if (drop_at)                                                                               \
+			COUNT(drop_at->why, 1);                                                                \
 		DROP;                                                                                      \
 	})
 
@@ -552,6 +557,16 @@ static __always_inline void count(struct datagram *d)
 		COUNT(d->binding->bindings_answered, 1);
 }
 
+// Whether every allocation is in the tables, so that who is not there has none.
+static __always_inline bool knows_all(const struct settings *settings)
+{
+	__u64 lacking = 0;
+
+	for (int i = 0; i < WORKERS / 8; i++)
+		lacking |= settings->unmirrored[i];
+	return !lacking;
+}
+
 // Whether an address is one that an allocation relays from now; GO_ON if so.
 static __always_inline enum verdict relays(const struct endpoint *endpoint,
                                            const struct settings *settings, __u64 now)
@@ -559,7 +574,7 @@ static __always_inline enum verdict relays(const struct endpoint *endpoint,
 	struct local *local = bpf_map_lookup_elem(&locals, endpoint);
 
 	if (!local || local->kind != IS_RELAYED)
-		return settings->unmirrored ? PASS : DROP;
+		return knows_all(settings) ? DROP : PASS;
 
 	struct half *half = half_of(local->half);
 
@@ -626,7 +641,7 @@ static __always_inline enum verdict channel_data(struct xdp_md *ctx, struct data
 	struct counters *counters = counters_of(half->counters);
 
 	if (half->until <= now && !(other && other->until > now))
-		return DROPPED(d, counters_of(0), dropped_no_allocation);
+		return DROPPED(d, counters_of(half->own), dropped_no_allocation);
 	if (size + CHANNEL_HEADER > d->length)
 		return DROPPED(d, counters, dropped_malformed);
 
@@ -800,7 +815,7 @@ static __always_inline enum verdict to_listener(struct xdp_md *ctx, struct datag
 
 	if (client)
 		return from_client(ctx, d, client, settings, now);
-	if (IS_CHANNEL_DATA(d->head) && !settings->unmirrored)
+	if (IS_CHANNEL_DATA(d->head) && knows_all(settings))
 		return DROPPED(d, counters_of(0), dropped_no_allocation);
 	return PASS;
 }
@@ -853,7 +868,7 @@ static __always_inline enum verdict to_relayed(struct datagram *d, __u32 number,
 	if (!half || (half->flags & HAND_UP))
 		return PASS;
 	if (half->until <= now)
-		return DROPPED(d, counters_of(0), dropped_no_allocation);
+		return DROPPED(d, counters_of(half->own), dropped_no_allocation);
 
 	struct counters *counters = counters_of(half->counters);
 

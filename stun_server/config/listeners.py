@@ -62,7 +62,7 @@ class Listeners(Table):
     """A STUN server outside of the NAT, as a stun: URI, that is asked at the start and at a reload
     for the addresses that stand for those that relay; ``external`` counts first."""
     relay_plane: RelayPlaneName = "auto"
-    """What moves packets: "userspace", or "auto" for the best that there is."""
+    """What moves packets: "kernel", "userspace", or "auto" for the kernel where it may."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -53,7 +53,7 @@ class Parts:
     machine: Server
     relayed: Relayed
     plane_name: str
-    plane_reason: str
+    plane_reason: Callable[[], str]
     users: Callable[[], Directory]
     listeners: tuple[Listener, ...]
     certificates: Callable[[], Certificates | None]
@@ -87,7 +87,7 @@ class OneProcess:
             started=self._started,
             phase=Phase.SERVING if parts.draining.drain is None else Phase.DRAINING,
             plane=parts.plane_name,
-            plane_reason=parts.plane_reason,
+            plane_reason=parts.plane_reason(),
             event_loop=type(self._loop).__module__.partition(".")[0],
             realms=parts.users().realms,
             listeners=tuple(

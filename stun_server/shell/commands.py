@@ -16,6 +16,8 @@ from stun_server.shell import (
     accounts,
     directory,
     operating,
+    plane_command,
+    planes,
     quickstart,
     running,
     serving,
@@ -33,6 +35,7 @@ app = application(
 )
 accounts.register(app)
 operating.register(app)
+app.command("plane")(plane_command.plane)
 app.command("token")(token_command.token)
 
 
@@ -187,7 +190,7 @@ def serve(
 
     written = read()
     options = written.config
-    running.check_plane(options.listeners.relay_plane)
+    planes.check(options)
     supervising.check(options)
     directory.check_users(options)
     running.open_certificates(options)

@@ -30,6 +30,7 @@ __all__ = [
     "GivenConnection",
     "GivenReservation",
     "Inherited",
+    "InheritedPlane",
     "Left",
     "NothingLeft",
     "Renew",
@@ -53,6 +54,15 @@ class Inherited:
 
 
 @dataclass(frozen=True, slots=True)
+class InheritedPlane:
+    """The relay plane that was chosen for all workers, and why; the kernel's has descriptors."""
+
+    name: str
+    reason: str
+    tables: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Begin:
     """To a new worker: serve.  The answer is :class:`Began`.
 
@@ -68,6 +78,7 @@ class Begin:
     listeners: tuple[Inherited, ...]
     memory: Descriptors
     announces: bool
+    plane: InheritedPlane
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from natkit.machine import Transport
 from stun_server.sharing import Counts, OwnCounts, Sharing
 from stun_server.shell.listening import Listener
 from stun_server.shell.neighbours import Post
+from stun_server.shell.planes import PlaneChoice
 
 __all__ = ["Place"]
 
@@ -22,8 +23,8 @@ class Place:
 
     ``listeners`` are inherited; None has the process open its own.  ``connections`` counts them by
     source.  ``opened`` and ``closed`` are told of relayed addresses, for other workers to know, who
-    are reached by ``post``.  ``drained`` is told when a drain has left no session, or no time; None
-    has the process end then.
+    are reached by ``post``.  ``plane`` was chosen for all workers; None has the process choose.
+    ``drained`` is told when a drain has left no session, or no time; None has the process end then.
     """
 
     worker: int = 0
@@ -33,4 +34,5 @@ class Place:
     opened: Callable[[Address, Transport], None] = _nobody
     closed: Callable[[Address, Transport], None] = _nobody
     post: Post | None = None
+    plane: PlaneChoice | None = None
     drained: Callable[[], None] | None = None

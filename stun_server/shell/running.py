@@ -11,8 +11,8 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, assert_never
 
 from natkit.aio.driver import Driver
-from natkit.errors import ConfigError
 from natkit.machine import CloseSocket, OpenSocket, Path, Transport
+from natkit.relay.kernel import KernelPlane
 from natkit.relay.plane import BindingPolicy, Counters, RelayPlane
 from natkit.relay.userspace import UserspacePlane
 from natkit.server.draining import Draining
@@ -62,6 +62,7 @@ from stun_server.shell.listening import Listener
 from stun_server.shell.log import EventLog, Fact
 from stun_server.shell.neighbours import Neighbours
 from stun_server.shell.place import Place
+from stun_server.shell.planes import USERSPACE, Holding, PlaneChoice
 from stun_server.shell.relaying import PlaneSockets
 from stun_server.shell.session_events import Event, SessionEvents, SessionFact
 from stun_server.shell.state import Keys
@@ -73,7 +74,10 @@ if TYPE_CHECKING:
     from stun_server.admin.serving import AdminHttp
     from stun_server.shell.event_delivery import EventDelivery
 
-__all__ = ["RunningServer", "check_plane", "open_certificates"]
+__all__ = ["RunningServer", "open_certificates"]
+
+
+_FULL = "entries that the kernel plane had no room for"
 
 
 class RunningServer:
@@ -92,6 +96,8 @@ class RunningServer:
         data_dir: FilePath | None = None,
         reread: Callable[[], Config] | None = None,
         external: tuple[tuple[str, str], ...] = (),
+        plane: PlaneChoice = USERSPACE,
+        holding: Holding | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._config = config
@@ -113,7 +119,9 @@ class RunningServer:
         )
         self._loop = loop
         self._sockets = PlaneSockets(self._on_icmp)
-        self._plane: RelayPlane = UserspacePlane(
+        self._choice = plane
+        self._holding = holding
+        sockets = UserspacePlane(
             loop,
             self._sockets.unhandled,
             random=os.urandom,
@@ -123,6 +131,9 @@ class RunningServer:
             on_icmp=self._sockets.icmp,
             dscp=config.listeners.dscp,
         )
+        self._plane: RelayPlane = sockets
+        if plane.tables is not None:
+            self._plane = KernelPlane(sockets, plane.tables, on_full=self._on_full)
         self._plane.show_as(dict(external))
         self._sockets.use(self._plane)
         self._certificates = certificates
@@ -171,8 +182,8 @@ class RunningServer:
                 worker=place.worker,
                 machine=self._machine,
                 relayed=self._relayed,
-                plane_name="userspace",
-                plane_reason=check_plane(config.listeners.relay_plane),
+                plane_name=plane.name,
+                plane_reason=lambda: self._plane_reason,
                 users=lambda: self.users,
                 listeners=listeners,
                 certificates=lambda: self._certificates,
@@ -241,10 +252,15 @@ class RunningServer:
             "realm": self._config.users.realm,
             "users": len(self.users),
             "store": self.users.store_name,
-            "plane": "userspace",
-            "plane_reason": check_plane(self._config.listeners.relay_plane),
+            "plane": self._choice.name,
+            "plane_reason": self._plane_reason,
             "event_loop": type(self._loop).__module__.partition(".")[0],
         }
+
+    @property
+    def _plane_reason(self) -> str:
+        """As it is now, where this process knows."""
+        return self._holding.reason if self._holding is not None else self._choice.reason
 
     @property
     def left(self) -> int:
@@ -299,6 +315,10 @@ class RunningServer:
                 self._delivery.put(self._session_events.cut(number, username, counters))
         await self.tcp.aclose()
         await self._driver.aclose()
+        if self._holding is not None:
+            self._holding.close()
+        elif self._choice.tables is not None:
+            self._choice.tables.close()
         if self._delivery is not None:
             await self._delivery.aclose()
         await self._retirements.aclose()
@@ -461,6 +481,12 @@ class RunningServer:
             dropped = len(StunFraming().receive(data)) if client.transport.is_reliable else 1
             self.events.count_only("datagrams for slow readers dropped", dropped)
 
+    def _on_full(self) -> None:
+        """Something does not fit the kernel's tables: user space relays it."""
+        if not self.events.counts[_FULL]:
+            self.logger.warning("kernel plane full", to_do="lower limits.allocations, or use less")
+        self.events.count_only(_FULL)
+
     def _on_defect(self, error: Exception) -> None:
         self.events.count_only("internal errors")
         self.logger.error("internal error", exc_info=error)
@@ -513,17 +539,3 @@ def open_certificates(config: Config) -> Certificates | None:
 
 def _client_policy(config: Config) -> ClientPolicy:
     return ClientPolicy(config.policy.allow_client, config.policy.deny_client)
-
-
-def check_plane(name: str) -> str:
-    """Why the user-space plane is used; ConfigError when another was asked for."""
-    match name:
-        case "userspace":
-            return "asked for"
-        case "auto":
-            return "this build has no kernel plane"
-        case _:
-            raise ConfigError(
-                f"relay plane {name!r}: this build has no kernel plane; "
-                "choose --relay-plane userspace or auto"
-            )

@@ -17,7 +17,8 @@ from stun_server.shell.external_address import external_hosts
 from stun_server.shell.listening import Listener, everywhere, open_listeners
 from stun_server.shell.opening_pages import open_pages
 from stun_server.shell.place import Place
-from stun_server.shell.running import RunningServer, check_plane, open_certificates
+from stun_server.shell.planes import Holding, hold
+from stun_server.shell.running import RunningServer, open_certificates
 from stun_server.shell.state import Keys
 
 __all__ = [
@@ -65,14 +66,17 @@ async def _start(
     place: Place,
     reread: Callable[[], Config] | None,
 ) -> RunningServer:
-    check_plane(config.listeners.relay_plane)
     raise_descriptor_limit()
     clock = asyncio.get_running_loop().time
     users = await Directory.open(config, data_dir, logger, clock)
+    holding: Holding | None = None
     try:
         certificates = open_certificates(config)
         listeners = place.listeners or open_configured(config)
         external = await external_hosts(config, listeners)
+        plane = place.plane
+        if plane is None:
+            plane, holding = hold(config, listeners, logger)
         server = RunningServer(
             config,
             keys,
@@ -84,9 +88,13 @@ async def _start(
             data_dir=data_dir,
             reread=reread,
             external=external,
+            plane=plane,
+            holding=holding,
         )
         server.open()
     except BaseException:
+        if holding is not None:
+            holding.close()
         await users.aclose()
         raise
     return server

@@ -11,6 +11,7 @@ from pathlib import Path as FilePath
 from natkit.address import Address
 from natkit.errors import ConfigError
 from natkit.net.interfaces import expand_wildcard
+from natkit.relay.kernel_tables import Share
 from natkit.server.attending import attended
 from natkit.server.envelope import Vocabulary
 from natkit.server.handover import Parcel
@@ -20,7 +21,7 @@ from natkit.server.reloading import Reloading
 from natkit.server.reports import Reload
 from natkit.server.supervisor import Supervisor
 from stun_server.config import Config
-from stun_server.shell import running, serving
+from stun_server.shell import planes, running, serving
 from stun_server.shell.admin_commands import handlers
 from stun_server.shell.counting_at_once import counts_at_once
 from stun_server.shell.crossing import (
@@ -29,6 +30,7 @@ from stun_server.shell.crossing import (
     Began,
     Begin,
     Inherited,
+    InheritedPlane,
     NothingLeft,
     Renew,
     WorkerGone,
@@ -63,7 +65,9 @@ class Written:
 class _Workers:
     """A :class:`~natkit.server.supervisor.Program`."""
 
-    def __init__(self, written: Written, keys: Keys, data_dir: FilePath | None) -> None:
+    def __init__(
+        self, written: Written, keys: Keys, data_dir: FilePath | None, logger: Logger
+    ) -> None:
         config = written.config
         self.written = written
         self.supervisor: Supervisor | None = None
@@ -75,6 +79,7 @@ class _Workers:
         self.addresses = tuple(probed)
         self._listeners = share(probed, count)
         self._memory = SharedMemory(config, _relay_hosts(config, probed))
+        self._plane, self._holding = planes.hold(config, probed, logger)
         self._announced = False
 
     @property
@@ -89,7 +94,7 @@ class _Workers:
     def descriptors(self, worker: int) -> Sequence[int]:
         """Its listeners, and the memory that all share."""
         sockets = dict.fromkeys(each.socket.fileno() for each in self._listeners[worker])
-        return (*sockets, *self._memory.inherited)
+        return (*sockets, *self._memory.inherited, *self._tables)
 
     def begin(self, worker: int) -> object:
         """What it serves, and what it is told."""
@@ -103,7 +108,13 @@ class _Workers:
             listeners=tuple(map(_inherited, self._listeners[worker])),
             memory=self._memory.descriptors,
             announces=announces,
+            plane=InheritedPlane(self._plane.name, self._plane.reason, self._tables),
         )
+
+    @property
+    def _tables(self) -> tuple[int, ...]:
+        """Those of the kernel's plane."""
+        return self._plane.tables.descriptors if self._plane.tables is not None else ()
 
     @property
     def sign_of_life(self) -> object:
@@ -118,6 +129,8 @@ class _Workers:
     def gone(self, worker: int) -> None:
         """Its allocations, connections and relayed addresses ended with it."""
         self._memory.forget(worker)
+        if self._plane.tables is not None:
+            self._plane.tables.forget(Share(worker, self._count))
         if self.supervisor is not None:
             self.supervisor.tell_all(WorkerGone(worker))
 
@@ -129,6 +142,8 @@ class _Workers:
 
     def close(self) -> None:
         """Let go of the sockets and the memory."""
+        if self._holding is not None:
+            self._holding.close()
         self._memory.close()
         for listeners in self._listeners:
             for listener in listeners:
@@ -189,7 +204,7 @@ async def supervise(
     """
     raise_descriptor_limit()
     config = written.config
-    workers = _Workers(written, keys, data_dir)
+    workers = _Workers(written, keys, data_dir, logger)
     supervisor = workers.supervisor = Supervisor(workers, config.workers(), logger)
     loop = asyncio.get_running_loop()
     # For the credentials that are made over HTTP; whom clients are is the workers' to know.

@@ -17,6 +17,7 @@ from pathlib import Path as FilePath
 
 from natkit.cli.entry import ExitStatus, report_error
 from natkit.errors import ConfigError, NatkitError, UnreachableError
+from natkit.relay.kernel_tables import KernelTables, Share
 from natkit.server import log
 from natkit.server.envelope import SUPERVISOR, Envelope
 from natkit.server.event_loop import run_loop
@@ -44,6 +45,7 @@ from stun_server.shell.listening import Listener
 from stun_server.shell.log import EVERY_LINE
 from stun_server.shell.neighbours import Post
 from stun_server.shell.place import Place
+from stun_server.shell.planes import PlaneChoice
 from stun_server.shell.shared_memory import Attached
 
 __all__ = ["run"]
@@ -164,8 +166,18 @@ def _place(begin: Begin, post: Post, drained: Callable[[], None]) -> Place:
         opened=memory.opened,
         closed=memory.closed,
         post=post,
+        plane=_plane(begin),
         drained=drained,
     )
+
+
+def _plane(begin: Begin) -> PlaneChoice:
+    inherited, tables = begin.plane, None
+    if inherited.tables:
+        for descriptor in inherited.tables:
+            os.set_inheritable(descriptor, False)
+        tables = KernelTables.inherit(inherited.tables, Share(begin.worker, begin.workers))
+    return PlaneChoice(inherited.name, inherited.reason, tables)
 
 
 def _listener(inherited: Inherited) -> Listener:

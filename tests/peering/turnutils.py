@@ -5,6 +5,7 @@
 
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from natkit.address import Address
@@ -56,11 +57,20 @@ def uclient(
     username: str,
     password: str,
     time_limit: float = TIME_LIMIT,
+    prefix: Sequence[str] = (),
 ) -> Totals:
-    """Run ``turnutils_uclient`` against ``server``; see its ``-h`` for the flags."""
+    """Run ``turnutils_uclient`` against ``server``; see its ``-h`` for the flags.
+
+    ``prefix`` is a command that runs it somewhere else.
+    """
     credentials = ("-u", username, "-w", password, "-p", str(server.port))
     status, output = run_program(
-        "turnutils_uclient", *credentials, *arguments, server.host, time_limit=time_limit
+        "turnutils_uclient",
+        *credentials,
+        *arguments,
+        server.host,
+        time_limit=time_limit,
+        prefix=prefix,
     )
     sent_messages, received_messages = _last_pair(_MESSAGES, output)
     sent_bytes, received_bytes = _last_pair(_BYTES, output)
@@ -94,14 +104,17 @@ def stunclient(server: Address, *arguments: str, time_limit: float = TIME_LIMIT)
 
 
 def run_program(
-    program: str, *arguments: str, time_limit: float = TIME_LIMIT
+    program: str,
+    *arguments: str,
+    time_limit: float = TIME_LIMIT,
+    prefix: Sequence[str] = (),
 ) -> tuple[int | None, str]:
     """Run a program; its exit status, None when the time limit ended it, and all that it wrote."""
     path = program_path(program)
     if path is None:
         raise PeerFailed(f"{program} is not installed")
     process = subprocess.Popen(
-        [path, *arguments],
+        [*prefix, path, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -5,6 +5,7 @@ from configparser import RawConfigParser
 
 from typer.main import get_command
 
+from natkit.relay.kernel_ability import CAPABILITIES
 from stun_server.config import Config
 from stun_server.shell.commands import app
 from stun_server.shell.state import SYSTEM_DATA_DIR
@@ -41,6 +42,15 @@ def test_the_unit_keeps_its_data_where_the_commands_look_for_it() -> None:
     service = unit()["Service"]
     assert f"/var/lib/{service['StateDirectory']}" == str(SYSTEM_DATA_DIR)
     assert service["ExecReload"].endswith(str(SYSTEM_DATA_DIR))
+
+
+def test_the_drop_in_for_the_kernel_gives_just_what_the_plane_there_needs() -> None:
+    parser = RawConfigParser(strict=True)
+    parser.read_string((PACKAGING / "stun-server-kernel.conf").read_text())
+    service = parser["Service"]
+    for name in ("AmbientCapabilities", "CapabilityBoundingSet"):
+        assert set(service[name].split()) == set(CAPABILITIES)
+    assert service["SystemCallFilter"] == "bpf"
 
 
 def test_the_unit_is_told_of_readiness_and_waits_for_a_drain() -> None:

@@ -1,5 +1,6 @@
 """``stun-server`` as a child process: started, watched by its own log, stopped."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ __all__ = [
 
 USER = "user"
 PASSWORD = "secret"
+PLANE = os.environ.get("RELAY_PLANE", "userspace")
+"""What relays where a test does not choose: tests of the whole server hold for every plane."""
 LOOPBACK_PEERS = ("--allow-peer", "127.0.0.0/8", "--allow-peer", "::1/128")
 
 
@@ -36,10 +39,12 @@ def stun_server(
     ``prefix`` is a command that runs it somewhere else.
     """
     listen = () if "--listen" in arguments else ("--listen", "127.0.0.1:0")
+    plane = () if "--relay-plane" in arguments else ("--relay-plane", PLANE)
     started = StunServerProcess(
         directory,
         *("--user", f"{USER}:{PASSWORD}", "--data-dir", str(directory / "state"), "--log-json"),
         *listen,
+        *plane,
         *arguments,
         prefix=prefix,
     )

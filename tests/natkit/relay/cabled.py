@@ -15,7 +15,7 @@ from natkit.address import Address
 from natkit.machine import Path, Transport
 from natkit.relay.attaching import Attachment, Mode, allow_routes, attach, default_ttl
 from natkit.relay.kernel import KernelPlane
-from natkit.relay.kernel_tables import KernelTables, TableSizes
+from natkit.relay.kernel_tables import KernelRelay, KernelTables, TableSizes
 from natkit.relay.libbpf import Link
 from natkit.relay.plane import BindingPolicy
 from natkit.relay.userspace import UserspacePlane
@@ -81,19 +81,20 @@ class Cabled:
             )
             self.plane: KernelPlane | UserspacePlane = self.behind
             if mode is not None:
-                self.tables = KernelTables.create(sizes)
+                self.relay = KernelRelay.load(sizes)
+                self.tables = self.relay.tables
                 self.tables.set_header(dscp=dscp, ttl=default_ttl())
                 self.tables.stand_still(self.now)
                 self.plane = KernelPlane(self.behind, self.tables, on_full=self._on_full)
                 allow_routes()
-                self.attachment = attach(self.tables, ("clients", "peers"), mode)
+                self.attachment = attach(self.relay, ("clients", "peers"), mode)
                 self._links.append(self.attachment)
         if self.tables is not None and mode is Mode.NATIVE:
             # What leaves by XDP arrives where a program runs.
             for far in (self.left, self.right):
                 with inside(far):
                     number = socket.if_nametoindex("eth0")
-                    self._links.append(self.tables.passing.attach(number, _XDP_NATIVE))
+                    self._links.append(self.relay.passing.attach(number, _XDP_NATIVE))
 
     def socket_on(self, host: Host, address: str, port: int = 0) -> socket.socket:
         """A socket of a client or a peer."""
@@ -148,7 +149,7 @@ class Cabled:
         for link in self._links:
             link.close()
         if self.tables is not None:
-            self.tables.close()
+            self.relay.close()
 
     def _lay(
         self,

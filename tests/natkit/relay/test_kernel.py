@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from natkit.relay.attaching import Mode
-from natkit.relay.kernel_tables import KernelTables, Numbers, TableSizes
+from natkit.relay.kernel_tables import KernelRelay, Numbers, TableSizes
 from natkit.relay.libbpf import BpfError, Table, load
 from natkit.stun.attributes import Data, XorPeerAddress
 from natkit.stun.message import Message
@@ -265,9 +265,9 @@ def test_a_place_that_is_used_again_counts_for_its_new_holder_alone(lab: Lab) ->
 HOLDER = """
 import sys
 from natkit.relay.attaching import Mode, attach
-from natkit.relay.kernel_tables import KernelTables, TableSizes
-tables = KernelTables.create(TableSizes(halves=4, permissions=4, channels=4))
-attachment = attach(tables, ["peers"], Mode(sys.argv[1]))
+from natkit.relay.kernel_tables import KernelRelay, TableSizes
+relay = KernelRelay.load(TableSizes(halves=4, permissions=4, channels=4))
+attachment = attach(relay, ["peers"], Mode(sys.argv[1]))
 print("attached", flush=True)
 sys.stdin.read()
 """
@@ -294,10 +294,10 @@ def test_the_program_is_gone_with_the_process_that_attached_it(lab: Lab, mode: M
 def test_what_the_kernel_refuses_is_said_in_one_line() -> None:
     with pytest.raises(BpfError, match=r"^BPF object file: "):
         load(b"no object file", {}, ())
-    tables = KernelTables.create(SMALL)
+    relay = KernelRelay.load(SMALL)
     with pytest.raises(BpfError, match=r"^keys here have 20 bytes and values 12$"):
-        tables.locals.put(b"short", bytes(12))
-    tables.close()
+        relay.tables.locals.put(b"short", bytes(12))
+    relay.close()
     with pytest.raises(BpfError, match=r"^BPF table: "):
         Table(-1)
 

@@ -48,6 +48,7 @@ def defined(name: str) -> int:
         ("IS_RELAYED", LocalKind.RELAYED),
         ("ANSWERS_BINDING", layout.ANSWERS_BINDING),
         ("PORT_RANGES", layout.PORT_RANGES),
+        ("WORKERS", layout.WORKERS),
     ],
 )
 def test_the_program_has_the_same_number(name: str, number: int) -> None:
@@ -62,8 +63,8 @@ def test_the_program_takes_just_the_channels_of_rfc_5766_for_channel_data() -> N
 
 
 def test_what_is_written_in_place_is_written_where_it_belongs() -> None:
-    plain = HalfFields(0, bytes(20), bytes(20), bytes(20), Mark(0), 0, 0)
-    marked = HalfFields(7, bytes(20), bytes(20), bytes(20), Mark.HAND_UP, 0, 0)
+    plain = HalfFields(0, bytes(20), bytes(20), bytes(20), Mark(0), 0, 0, 0)
+    marked = HalfFields(7, bytes(20), bytes(20), bytes(20), Mark.HAND_UP, 0, 0, 0)
     differing = [
         at
         for at, both in enumerate(
@@ -72,8 +73,8 @@ def test_what_is_written_in_place_is_written_where_it_belongs() -> None:
         if both[0] != both[1]
     ]
     assert differing == [0, kernel_tables.FLAGS_AT]
-    settings = layout.settings_value(1, 2, 46, 63)
-    assert settings[kernel_tables.UNMIRRORED_AT] == 2
+    settings = layout.settings_value(1, 46, 63)
+    assert len(settings) == kernel_tables.UNMIRRORED_AT + layout.WORKERS
     assert settings[kernel_tables.HEADER_AT :][:2] == bytes([46 << 2, 63])
 
 

@@ -1,0 +1,208 @@
+"""Which relay plane serves: the one in the kernel where it may, with the reason."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from natkit.errors import ConfigError
+from natkit.net import netlink
+from natkit.net.interfaces import addresses, expand_wildcard
+from natkit.net.links import NetworkLink, read_links
+from natkit.net.neighbours import refresh_neighbours
+from natkit.relay.attaching import Attachment, allow_routes, default_ttl
+from natkit.relay.kernel_ability import interfaces_of, requirements
+from natkit.relay.kernel_tables import ALONE, KernelRelay, KernelTables, Share, TableSizes
+from natkit.relay.libbpf import BpfError
+from natkit.server.log import Logger
+from stun_server.config import Config
+from stun_server.shell.listening import Listener, everywhere
+
+__all__ = [
+    "NO_INTERFACE",
+    "USERSPACE",
+    "Holding",
+    "PlaneChoice",
+    "check",
+    "configured_hosts",
+    "hold",
+    "links_for",
+]
+
+REFRESH = 10.0
+"""Seconds after which the hardware addresses of next hops are asked for again.
+
+The system asks when a packet of its own goes there, and of what the program sends it knows nothing.
+"""
+
+# Changes come in bursts, as when a cable is plugged in.
+_SETTLING = 0.5
+_ADVERTISED_ROUTES = (
+    "net.ipv6.conf.lo.forwarding is 0, and setting it now would make the system forget the routes "
+    "that routers advertised; set it at boot"
+)
+_PERMISSIONS_EACH = 8
+_SMALLEST = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneChoice:
+    """The plane that serves, and why; ``tables`` are those of the kernel's."""
+
+    name: str
+    reason: str
+    tables: KernelTables | None = None
+
+
+NO_INTERFACE = "the addresses that serve are on no Ethernet interface"
+USERSPACE = PlaneChoice("userspace", "asked for")
+
+
+class Holding:
+    """The kernel's plane, loaded and attached until :meth:`close`, or until the process ends."""
+
+    def __init__(
+        self, relay: KernelRelay, attachment: Attachment, logger: Logger, left: Sequence[str]
+    ) -> None:
+        self.relay = relay
+        self._left = left
+        self._attachment = attachment
+        self._logger = logger
+        self._signal = netlink.open_signal()
+        self._loop = asyncio.get_running_loop()
+        self._due: asyncio.TimerHandle | None = None
+        if self._signal is not None:
+            self._loop.add_reader(self._signal.fileno(), self._changed)
+        self._refreshing = self._loop.call_later(REFRESH, self._refresh_neighbours)
+
+    @property
+    def reason(self) -> str:
+        """Where the program runs, in words."""
+        parts = [f"{each.interface.name} {each.mode}" for each in self._attachment.attached]
+        parts += [f"{family} in user space: {_ADVERTISED_ROUTES}" for family in self._left]
+        return ", ".join(parts)
+
+    def close(self) -> None:
+        """Detach, and let go of the tables."""
+        self._refreshing.cancel()
+        if self._due is not None:
+            self._due.cancel()
+        if self._signal is not None:
+            self._loop.remove_reader(self._signal.fileno())
+            self._signal.close()
+        self._attachment.close()
+        self.relay.close()
+
+    def _changed(self) -> None:
+        """Interfaces, addresses or routes have changed: look at them once they stand still."""
+        if self._signal is not None:
+            netlink.drain(self._signal)
+        if self._due is None:
+            self._due = self._loop.call_later(_SETTLING, self._look_again)
+
+    def _look_again(self) -> None:
+        self._due = None
+        before = self.reason
+        try:
+            self._attachment.refresh()
+        except (BpfError, OSError) as error:
+            self._logger.warning("relay plane", problem=str(error))
+        if self.reason != before:
+            self._logger.info("relay plane", plane="kernel", plane_reason=self.reason)
+
+    def _refresh_neighbours(self) -> None:
+        self._refreshing = self._loop.call_later(REFRESH, self._refresh_neighbours)
+        try:
+            refresh_neighbours(self._attachment.numbers)
+        except OSError as error:
+            self._logger.warning("relay plane", problem=f"neighbours: {error}")
+
+
+def check(config: Config) -> None:
+    """ConfigError when the kernel's plane is asked for, and something is missing."""
+    if config.listeners.relay_plane == "kernel":
+        missing = _missing()
+        if missing is not None:
+            raise _not_here(missing)
+
+
+def hold(
+    config: Config, listeners: Sequence[Listener], logger: Logger, share: Share = ALONE
+) -> tuple[PlaneChoice, Holding | None]:
+    """Choose, and load and attach what was chosen; ConfigError when that can't be."""
+    asked = config.listeners.relay_plane
+    if asked == "userspace":
+        return USERSPACE, None
+    reason = _missing()
+    hosts = _with_relays(config, [each.address.host for each in listeners])
+    links = () if reason is not None else links_for(hosts)
+    if reason is None and not links:
+        reason = NO_INTERFACE
+    if reason is None:
+        try:
+            holding = _attach(config, links, logger, share)
+        except (BpfError, OSError) as error:
+            reason = str(error)
+        else:
+            return PlaneChoice("kernel", holding.reason, holding.relay.tables), holding
+    if asked == "kernel":
+        raise _not_here(reason)
+    return PlaneChoice("userspace", reason), None
+
+
+def configured_hosts(config: Config) -> tuple[str, ...]:
+    """Where a server with that configuration serves, and relays from."""
+    listen = config.listeners.listen or everywhere()
+    return _with_relays(
+        config, [host.host for each in listen for host in expand_wildcard(each.address)]
+    )
+
+
+def links_for(hosts: Sequence[str]) -> tuple[NetworkLink, ...]:
+    """The interfaces that the program would run on."""
+    return interfaces_of(hosts, addresses(), read_links())
+
+
+def _with_relays(config: Config, hosts: Sequence[str]) -> tuple[str, ...]:
+    chosen = (config.listeners.relay_ipv4, config.listeners.relay_ipv6)
+    return tuple(dict.fromkeys([*hosts, *(str(host) for host in chosen if host is not None)]))
+
+
+def _missing() -> str | None:
+    for each in requirements():
+        if not each.is_met:
+            remedy = f"; {each.remedy}" if each.remedy else ""
+            return f"it needs {each.name}, here is {each.found}{remedy}"
+    return None
+
+
+def _not_here(reason: str) -> ConfigError:
+    return ConfigError(
+        f"relay plane 'kernel': {reason} (`stun-server plane` says more); "
+        "or choose --relay-plane userspace or auto"
+    )
+
+
+def _attach(config: Config, links: Sequence[NetworkLink], logger: Logger, share: Share) -> Holding:
+    relay = KernelRelay.load(_sizes(config), share)
+    attachment = Attachment(relay)
+    try:
+        relay.tables.set_header(dscp=config.listeners.dscp, ttl=default_ttl())
+        allow_routes()
+        left = allow_routes()
+        for link in links:
+            attachment.add(link)
+        attachment.refresh()
+        return Holding(relay, attachment, logger, left)
+    except BaseException:
+        attachment.close()
+        relay.close()
+        raise
+
+
+def _sizes(config: Config) -> TableSizes:
+    """Room for all allocations that there may be, if not too many have two addresses."""
+    workers = config.workers()
+    # Clients need not be spread evenly, and each worker has its part.
+    halves = config.limits.allocations * (2 if workers > 1 else 1) + workers
+    halves = max(_SMALLEST, halves)
+    return TableSizes(halves, _PERMISSIONS_EACH * halves, _PERMISSIONS_EACH * halves)

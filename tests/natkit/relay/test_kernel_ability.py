@@ -1,0 +1,100 @@
+"""What the plane in the kernel needs, and where it would run."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from natkit.net.interfaces import InterfaceAddress
+from natkit.net.links import NetworkLink
+from natkit.relay import kernel_ability
+from natkit.relay.attaching import would_forget_routes
+from natkit.relay.kernel_ability import interfaces_of, requirements
+from natkit.relay.libbpf import BpfError
+
+LOOPBACK = NetworkLink(1, "lo", bytes(6), False, "", 0, 0)
+CARD = NetworkLink(2, "eth0", bytes.fromhex("020000000001"), True, "", 0, 0)
+VLAN = NetworkLink(3, "eth0.7", CARD.mac, True, "vlan", 2, 7)
+TUNNEL = NetworkLink(4, "wg0", b"", False, "wireguard", 0, 0)
+LINKS = (LOOPBACK, CARD, VLAN, TUNNEL)
+ADDRESSES = (
+    InterfaceAddress("lo", "127.0.0.1"),
+    InterfaceAddress("eth0", "192.0.2.1"),
+    InterfaceAddress("eth0.7", "198.51.100.1"),
+    InterfaceAddress("wg0", "10.0.0.1"),
+)
+# As /proc/net/ipv6_route has them: a network on the link, a default route, one by an advertisement.
+ON_LINK = "20010db8 40 0 00 0 00 00000100 00000001 00000000 00000001     eth0"
+DEFAULT = "0 00 0 00 fe80 00000400 00000001 00000000 00000003     eth0"
+ADVERTISED = "0 00 0 00 fe80 00000400 00000001 00000000 00450003     eth0"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "names"),
+    [
+        (["127.0.0.1"], []),
+        (["192.0.2.1"], ["eth0"]),
+        (["198.51.100.1"], ["eth0"]),
+        (["10.0.0.1"], []),
+        (["192.0.2.1", "198.51.100.1", "127.0.0.1"], ["eth0"]),
+        (["203.0.113.1"], []),
+    ],
+)
+def test_it_runs_where_packets_for_the_addresses_come_in(
+    hosts: list[str], names: list[str]
+) -> None:
+    assert [each.name for each in interfaces_of(hosts, ADDRESSES, LINKS)] == names
+
+
+def test_an_old_kernel_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.uname()
+    for release, is_met in (("5.10.0-30-amd64", False), ("5.15.1", True), ("6.1.0", True)):
+        found = os.uname_result((real.sysname, real.nodename, release, "", real.machine))
+        monkeypatch.setattr(os, "uname", lambda found=found: found)
+        kernel = requirements()[0]
+        assert (kernel.found, kernel.is_met) == (f"Linux {release}", is_met)
+
+
+def test_what_brings_the_missing_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> tuple[int, int]:
+        raise BpfError("libbpf.so.1 is missing; Debian has it in the package libbpf1")
+
+    monkeypatch.setattr(kernel_ability, "library_version", missing)
+    library = requirements()[1]
+    assert not library.is_met
+    assert library.found == "missing"
+    assert "libbpf1" in library.remedy
+
+
+@pytest.mark.parametrize(
+    ("held", "found"),
+    [
+        ("000001ffffffffff", "all"),
+        ("0000000000000400", "without CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON"),
+        ("0000008000001000", "without CAP_PERFMON"),
+    ],
+)
+def test_capabilities_that_miss_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, held: str, found: str
+) -> None:
+    status = tmp_path / "status"
+    status.write_text(f"Name:\tx\nCapEff:\t{held}\nCapBnd:\t0\n")
+    monkeypatch.setattr(kernel_ability, "_STATUS", status)
+    capabilities = requirements()[2]
+    assert (capabilities.found, capabilities.is_met) == (found, found == "all")
+
+
+@pytest.mark.parametrize(
+    ("table", "accepts", "forgets"),
+    [
+        ([ON_LINK, DEFAULT], False, False),
+        ([ON_LINK, ADVERTISED], False, True),
+        ([ON_LINK, ADVERTISED], True, False),
+        ([ADVERTISED.replace("eth0", "lo")], False, False),
+        ([], False, False),
+    ],
+)
+def test_routes_that_routers_advertised_are_not_put_at_risk(
+    table: list[str], accepts: bool, forgets: bool
+) -> None:
+    assert would_forget_routes("\n".join(table), lambda _: accepts) == forgets
