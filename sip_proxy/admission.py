@@ -34,7 +34,7 @@ class Admitted:
     """A request that may go on; ``request`` is it without the Routes that led to us.
 
     ``flow`` is what it is to go on by, where its route says so; ``user`` is who was proved to have
-    sent it.
+    sent it.  ``is_hop_by_hop``: it is a CANCEL or an ACK that goes where its INVITE went.
     """
 
     incoming: Incoming
@@ -42,10 +42,18 @@ class Admitted:
     standing: Standing
     flow: Path | None = None
     user: SipUri | None = None
+    is_hop_by_hop: bool = False
+
+    @property
+    def method(self) -> str:
+        """The method by which its way is found."""
+        return "INVITE" if self.is_hop_by_hop else self.request.method
 
     @property
     def is_within_dialog(self) -> bool:
-        """Whether its way was found before: it has a tag in To."""
+        """Whether its way was found before: it has a tag in To, and is no ACK to a failure."""
+        if self.is_hop_by_hop:
+            return False
         to = self.incoming.request.headers.get(TO)
         return to is not None and to.tag is not None
 

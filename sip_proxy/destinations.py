@@ -1,6 +1,6 @@
 """Where an admitted request goes: what its hook says, its flow or Route, or its target set."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -27,7 +27,8 @@ from sip_proxy.hooks import (
 from sip_proxy.policies import Policies
 from sip_proxy.rejection import Rejection
 from sip_proxy.routing import with_headers
-from sip_proxy.target_set import TargetSet
+from sip_proxy.stateless import Stateless
+from sip_proxy.target_set import TargetSet, Then
 from sip_proxy.targets import Contact, contact_along, in_order
 from sip_proxy.visitors import Visitors, comes_from_phone
 
@@ -48,6 +49,7 @@ class Destinations:
         policies: Policies,
         visitors: Visitors,
         edge: Edge,
+        stateless: Stateless,
     ) -> None:
         self._desk = desk
         self._edge = edge
@@ -56,13 +58,16 @@ class Destinations:
         self._target_set = target_set
         self._policies = policies
         self._visitors = visitors
+        self._stateless = stateless
 
     def forward(self, one: Admitted, now: float) -> None:
         """Forward a request to wherever it is to go, or answer it."""
         incoming = one.incoming
-        refused = self._desk.calls.begin(
-            incoming.transaction, incoming.request, incoming.path, _name_of(one.user), now
-        )
+        refused: Rejection | None = None
+        if not self._desk.settings.stateless:
+            refused = self._desk.calls.begin(
+                incoming.transaction, incoming.request, incoming.path, _name_of(one.user), now
+            )
         if refused is not None:
             self._reject(one, refused, now)
             return
@@ -103,22 +108,43 @@ class Destinations:
         else:
             self._reject(one, Rejection(480), now)
 
+    def forward_hop_by_hop(
+        self, one: Admitted, otherwise: Callable[[float], None], now: float
+    ) -> None:
+        """A CANCEL or ACK of no transaction: to where its INVITE was forwarded without state.
+
+        ``otherwise`` is called where that cannot be.
+        """
+
+        def found(contacts: Sequence[Contact] | Rejection, at: float) -> None:
+            if isinstance(contacts, Rejection) or not self._stateless.takes(contacts):
+                otherwise(at)
+            else:
+                self._stateless.forward(one, in_order(contacts)[0][0], at)
+
+        self._find(one, found, now)
+
     def _go(self, one: Admitted, now: float) -> None:
+        self._find(one, partial(self._found, one), now)
+
+    def _find(self, one: Admitted, then: Then, now: float) -> None:
         uri = one.request.uri
         # A GRUU is looked up within a dialog too: the flow that it began on may be gone.
         by_flow = one.flow is not None and not self._target_set.is_gruu(uri)
         if by_flow and one.flow is not None:
-            self._found(one, [contact_along(uri, one.flow, self._edge)], now)
+            then([contact_along(uri, one.flow, self._edge)], now)
         elif one.request.headers.has(ROUTE):
-            self._found(one, [Contact(uri)], now)
+            then([Contact(uri)], now)
         elif not one.is_within_dialog and (way := self._visitors.way(one.request)) is not None:
-            self._found(one, [way], now)
+            then([way], now)
         else:
-            self._target_set.find(one, partial(self._found, one), now)
+            self._target_set.find(one, then, now)
 
     def _found(self, one: Admitted, found: Sequence[Contact] | Rejection, now: float) -> None:
         if isinstance(found, Rejection):
             self._reject(one, found, now)
+        elif self._stateless.takes(found):
+            self._stateless.forward(one, in_order(found)[0][0], now)
         else:
             self._fork(one, in_order(found), now)
 

@@ -1,6 +1,7 @@
 """The proxy as a machine: what is done with each request that comes (RFC 3261 §16.2)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Final
@@ -8,7 +9,7 @@ from typing import Final
 from natkit.errors import MalformedMessage
 from natkit.keepalive import FlowWatch
 from natkit.machine import ClosePath, Failure, Path, RandomBytes, RequestId, Transmit
-from natkit.sip import HeaderField, Request, Response, SipUri
+from natkit.sip import HeaderField, Request, Response, SipUri, parse_message
 from natkit.sip.digest_nonces import Nonces
 from natkit.sip.flows import Flows
 from natkit.sip.kinds import ALLOW, REASON, SUPPORTED, TO
@@ -66,6 +67,7 @@ from sip_proxy.routing import Preprocessed, preprocess, without_our_maddr
 from sip_proxy.settings import Settings
 from sip_proxy.sources import Sources
 from sip_proxy.standing import Standing
+from sip_proxy.stateless import Stateless
 from sip_proxy.target_set import TargetSet
 from sip_proxy.targets import Contact, contact_along
 from sip_proxy.trace import FlightRecorder
@@ -75,6 +77,9 @@ from sip_proxy.visitors import Visitors
 from sip_proxy.way_back import WayBack
 
 __all__ = ["Proxy"]
+
+NO_TRANSACTION: Final = 0
+"""Of an ACK; transactions are numbered from 1 on."""
 
 ALLOWED_METHODS: Final = ("ACK", "BYE", "CANCEL", "INVITE", "OPTIONS", "REGISTER")
 
@@ -110,6 +115,7 @@ class Proxy:
         gruus = Gruus(key, random)
         self._callees = Callees(self._desk, self._edge, gruus)
         self._targets = TargetSet(self._desk, self.gateways, Rules(settings.routes), self._callees)
+        self._stateless = Stateless(self._desk, self._flows, key)
         self._destinations = Destinations(
             self._desk,
             self._forwarder,
@@ -118,6 +124,7 @@ class Proxy:
             self._policies,
             self._visitors,
             self._edge,
+            self._stateless,
         )
         self._probes = Probes(self._desk, self._flows, self.gateways, settings.gateways.probing)
         self._one_way = OneWay(self._desk, self._flows)
@@ -163,8 +170,19 @@ class Proxy:
             return
         self.recorder.received(data, path, now)
         self._size = len(data)
-        self._transactions.receive(data, path, now)
+        if not (self._stateless.is_on and self._is_passed_back(data)):
+            self._transactions.receive(data, path, now)
         self._follow(now)
+
+    def _is_passed_back(self, data: bytes) -> bool:
+        """Whether it is a response to what was forwarded without state, and has gone back."""
+        if data[:4].upper() != b"SIP/":
+            return False
+        try:
+            message = parse_message(data)
+        except MalformedMessage:
+            return False
+        return isinstance(message, Response) and self._stateless.receive(message)
 
     def identified(self, path: Path, domains: frozenset[str], now: float) -> None:
         """The peer of a connection proved by its certificate that it speaks for ``domains``."""
@@ -262,6 +280,7 @@ class Proxy:
         self.gateways.configure(settings.gateways)
         self._forwarder.configure()
         self._targets.configure(Rules(settings.routes))
+        self._stateless.configure()
         self._visitors.configure()
         self._probes.configure(settings.gateways.probing)
         self._authentication.configure(settings)
@@ -342,6 +361,16 @@ class Proxy:
     def _receive_ack(self, request: Request, path: Path, now: float) -> None:
         received = fingerprint(request)
         try:
+            self._forward_hop_by_hop(
+                Incoming(NO_TRANSACTION, request, path, received, self._size),
+                lambda at: self._forward_ack(request, path, received, at),
+                now,
+            )
+        except MalformedMessage as error:
+            self._desk.events.append(events.Dropped(path, str(error)))
+
+    def _forward_ack(self, request: Request, path: Path, received: str, now: float) -> None:
+        try:
             if (
                 self._settings.bounds.judge(request)
                 or validate(request, received, self._desk.identity) is not None
@@ -399,11 +428,49 @@ class Proxy:
 
     def _receive_cancel(self, incoming: Incoming, event: RequestReceived, now: float) -> None:
         if event.cancels is None:
-            self._desk.reject(incoming, 481, now)
+            self._forward_cancel(incoming, now)
             return
         self._desk.reject(incoming, 200, now)
         why = incoming.request.headers.fields(REASON)
         self._forwarder.cancel(event.cancels, why, now)
+
+    def _forward_cancel(self, incoming: Incoming, now: float) -> None:
+        """A CANCEL for no INVITE that we have: we may have forwarded that without state (§16.10).
+
+        With state its branch would be one that nobody has: 481 is what would come back.
+        """
+
+        def unknown(at: float) -> None:
+            self._desk.reject(incoming, 481, at)
+
+        self._forward_hop_by_hop(incoming, unknown, now)
+
+    def _forward_hop_by_hop(
+        self, incoming: Incoming, otherwise: Callable[[float], None], now: float
+    ) -> None:
+        request = incoming.request
+        if (
+            not self._stateless.is_on
+            or self._settings.bounds.judge(request)
+            or validate(request, incoming.fingerprint, self._desk.identity)
+        ):
+            otherwise(now)
+            return
+        request = without_our_maddr(incoming.request, self._desk.identity, incoming.path)
+        routed = preprocess(request, self._desk.identity, self._desk.tokens)
+        flow = _flow_of(routed, incoming.path)
+        standing: Standing | SipUri | Rejection = Standing.ROUTED
+        if routed.is_forged:
+            standing = Rejection(403)
+        elif routed.token is None:
+            standing = self._admission.judge(incoming.path, routed.request)
+        if isinstance(standing, Rejection):
+            otherwise(now)
+            return
+        if isinstance(standing, SipUri):
+            standing = Standing.USER  # neither can be challenged (§22.1)
+        one = Admitted(incoming, routed.request, standing, flow, is_hop_by_hop=True)
+        self._destinations.forward_hop_by_hop(one, otherwise, now)
 
     def _route(self, incoming: Incoming, routed: Preprocessed, now: float) -> None:
         request = routed.request
@@ -460,7 +527,10 @@ class Proxy:
 
 
 def _transaction_settings(settings: Settings) -> TransactionSettings:
-    return TransactionSettings(timing=settings.timing, largest_count=settings.largest_transactions)
+    timing = settings.timing
+    if settings.stateless:
+        timing = replace(timing, trying_after=None)  # §16.11
+    return TransactionSettings(timing=timing, largest_count=settings.largest_transactions)
 
 
 def _flow_of(routed: Preprocessed, path: Path) -> Path | None:

@@ -80,6 +80,8 @@ class Settings:
     record_route: bool = True
     redirect: bool = False
     """Answer by 302 with the contacts in place of forwarding."""
+    stateless: bool = False
+    """Forward without transactions: no forking, no failover (§16.11)."""
     recurse: bool = False
     """Follow the contacts of a 3xx in place of passing it back (§16.5, §16.7 step 4)."""
     timer_c: float = 185.0

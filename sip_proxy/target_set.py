@@ -35,7 +35,7 @@ from sip_proxy.route_rules import (
 from sip_proxy.secure import NOT_SECURE, let_through
 from sip_proxy.targets import Contact
 
-__all__ = ["TargetSet"]
+__all__ = ["TargetSet", "Then"]
 
 Then = Callable[[Sequence[Contact] | Rejection, float], None]
 
@@ -69,11 +69,13 @@ class TargetSet:
     def _by_rules(self, one: Admitted, position: int, then: Then, now: float) -> None:
         path = one.incoming.path
         number = dialled(one.request.uri)
-        found = self._rules.after(position, one.request.method, number, path, one.standing)
+        found = self._rules.after(position, one.method, number, path, one.standing)
         if found is None:
             self._by_domain(one, then, now)
             return
         after, rule = found
+        if rule.stateless:
+            then = _without_state(then)
         match rule.action:
             case ToUsers():
                 self._by_domain(one, then, now)
@@ -195,3 +197,12 @@ def _local(uri: SipUri | TelUri | AbsoluteUri) -> SipUri | TelUri | AbsoluteUri:
         return uri
     context = uri.phone_context or ""
     return uri if context.startswith("+") else _user_of(uri.digits, domain_name(context))
+
+
+def _without_state(then: Then) -> Then:
+    def marked(found: Sequence[Contact] | Rejection, now: float) -> None:
+        if not isinstance(found, Rejection):
+            found = [replace(contact, is_stateless=True) for contact in found]
+        then(found, now)
+
+    return marked

@@ -34,7 +34,8 @@ class Origin:
 class Contact:
     """A URI to try; ``route`` is what goes before it, ``flow`` the best way to it if it has one.
 
-    ``gateway`` is whose it is.  ``ring_for``: seconds after which it is given up, None for timer C.
+    ``gateway`` is whose it is.  ``is_stateless``: nothing is to be remembered of what goes there.
+     ``ring_for``: seconds after which it is given up, None for timer C.
      ``hop`` is found in its place, if set and no Route says another.
     With ``needs_flow`` there is no other way.  ``others`` stand in for it, such as further flows of
     the same user agent (RFC 5626 §6): the next is tried when one fails, or answers with a status
@@ -48,6 +49,7 @@ class Contact:
     needs_flow: bool = True
     hop: SipUri | None = None
     gateway: str | None = None
+    is_stateless: bool = False
     ring_for: float | None = None
     others: tuple["Contact", ...] = ()
     failover_on: frozenset[int] = FAILED

@@ -111,6 +111,7 @@ class Config(Table):
             keep_alive=self.connections.keep_alives(),
             record_route=self.policy.record_route,
             redirect=self.policy.redirect,
+            stateless=self.policy.stateless,
             recurse=self.policy.recurse,
             timer_c=self.timers.timer_c,
             failover_after=self.failover.after or None,

@@ -32,6 +32,10 @@ class Policy(Table):
     redirect: Switch = DEFAULT.redirect
     """Whether callers are answered with the contacts of who is called (302) in place of being put
     through."""
+    stateless: Switch = DEFAULT.stateless
+    """Whether requests are forwarded without keeping anything of them: to one target, without
+    failover, and a CANCEL or ACK without credentials (RFC 3261 §16.11). Registrations stay as they
+    are."""
     recurse: Switch = DEFAULT.recurse
     """Whether the contacts of a 3xx are followed in place of being passed back to the caller."""
 

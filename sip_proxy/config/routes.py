@@ -101,6 +101,9 @@ class Route(Table):
     reason: Annotated[str, Field(max_length=128)] | None = None
     """What is said beside that status; none: what the status means."""
 
+    stateless: Switch = False
+    """Whether these requests are forwarded without keeping anything of them (RFC 3261 §16.11)."""
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         named = [key for key, _ in self._actions()]
@@ -128,6 +131,7 @@ class Route(Table):
             frozenset(self.senders),
             self.strip,
             self.prefix,
+            self.stateless,
         )
 
     def _actions(self) -> list[tuple[str, Action]]:

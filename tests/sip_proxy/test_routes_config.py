@@ -60,6 +60,7 @@ failover_on = [503]
 [[routes]]
 name = "partner"
 next_hops = ["sip:a.example", "sips:b.example:5062"]
+stateless = true
 
 [[gateways]]
 name = "gw1"
@@ -117,7 +118,11 @@ def test_every_option_reaches_the_machine(tmp_path: Path) -> None:
         ),
         RouteRule("enum", AskNumber(("e164.arpa", "e164.example")), methods=frozenset({"INVITE"})),
         RouteRule("out", ToGateways(("cheap", "dear"), frozenset({503}))),
-        RouteRule("partner", ToNextHops((uri("sip:a.example"), uri("sips:b.example:5062")))),
+        RouteRule(
+            "partner",
+            ToNextHops((uri("sip:a.example"), uri("sips:b.example:5062"))),
+            stateless=True,
+        ),
     )
     assert read.gateways == GatewaySettings(
         (
