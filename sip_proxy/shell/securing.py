@@ -7,11 +7,11 @@ from pathlib import Path as FilePath
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from natkit.aio.sip_streams import sip_client
 from natkit.aio.tls import TlsClient, TlsSession, client_context, server_context
-from natkit.errors import ConfigError, MalformedMessage, MisuseError, TlsFailed
+from natkit.errors import ConfigError, MalformedMessage, MisuseError
 from natkit.server.certificates import CertificateFiles, ServerCertificate, read_certificate
 from natkit.sip.certificate import CertificateNames, check_certificate
-from natkit.sip.grammar import numeric_host
 
 __all__ = ["Securing", "TlsSettings"]
 
@@ -58,10 +58,7 @@ class Securing:
 
     def client(self, domain: str) -> TlsClient:
         """How to connect to a server whose certificate must be for the SIP domain ``domain``."""
-        name = domain if domain and numeric_host(domain) is None else None
-        if not self.verify:
-            return TlsClient(name, self._client)
-        return TlsClient(name, self._client, lambda session: _check(session, domain))
+        return sip_client(domain, self._client, verify=self.verify)
 
     def domains_of(self, session: TlsSession) -> frozenset[str]:
         """For which domains a peer speaks whose certificate we asked for and believe."""
@@ -110,17 +107,6 @@ def _names_of(certificate: ServerCertificate) -> Iterator[str]:
     names = CertificateNames.from_der(certificate.leaf.public_bytes(Encoding.DER))
     yield from (one.domain for one in names.identities())
     yield from (one.lower() for one in names.dns_names)
-
-
-def _check(session: TlsSession, domain: str) -> None:
-    """RFC 5922 §7.3, by the domain that was asked for; raises TlsFailed."""
-    try:
-        names = CertificateNames.from_der(session.certificates[0])
-        match = check_certificate(names, domain)
-    except (MalformedMessage, MisuseError, IndexError) as error:
-        raise TlsFailed(f"its certificate is not for {domain}: {error}") from error
-    if not match.matches:
-        raise TlsFailed(f"its certificate is not for {domain}: {match.reason}")
 
 
 def _server_context(

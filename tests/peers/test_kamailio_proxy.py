@@ -6,6 +6,8 @@ from pathlib import Path as FilePath
 import pytest
 
 from natkit.address import Address
+from natkit.aio.secure import Trust
+from natkit.aio.sip import Element
 from natkit.aio.tls import TlsClient, client_context
 from natkit.machine import Transport
 from natkit.server.certificates import CertificateFiles
@@ -199,3 +201,25 @@ async def test_kamailio_proves_its_domain_to_us_by_its_certificate(
         )
         async with agent("bob", UDP, kamailio.plain) as bob:
             assert (await bob.register().final()).status == (200 if trusted else 401)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "sip:{plain}",
+        "sip:{plain};transport=tcp",
+        "sip:{plain};transport=ws",
+        "sips:{secure}",
+        "sips:{secure};transport=ws",
+    ],
+)
+async def test_kamailio_answers_our_element_over_every_transport(
+    start_kamailio: StartKamailio, authority: Authority, uri: str
+) -> None:
+    certificate = authority.issue(uris=["sip:127.0.0.1"], file="peer")
+    kamailio = start_kamailio(certificate)
+    async with Element(trust=Trust(authority.file)) as element:
+        answer = await element.request(
+            "OPTIONS", uri.format(plain=kamailio.plain, secure=kamailio.secure)
+        )
+        assert (answer.status, answer.reason) == (200, "Alive")
