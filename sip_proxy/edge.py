@@ -7,6 +7,7 @@ flow recognises itself, and needs no hop.
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from natkit.machine import Path, Transport
@@ -16,6 +17,9 @@ from sip_proxy.identity import Identity
 from sip_proxy.settings import Listener, Settings
 
 __all__ = ["Edge", "OwnEntry"]
+
+MOST_KNOWN: Final = 4096
+"""Entries that are remembered, by their flows."""
 
 _REACHED_BY: Final = {
     # No proxy connects to another by WebSocket.
@@ -43,9 +47,14 @@ class Edge:
         """Go by other settings from now on."""
         self._settings = settings.outbound
         self._listeners = settings.listeners
+        # Phones behind one flow, and each phone again and again, get the same.
+        self._known = lru_cache(MOST_KNOWN)(self._entry)
 
     def entry(self, flow: Path) -> SipUri | None:
         """The URI that leads to us and by ``flow`` on; None where no listener has that flow."""
+        return self._known(flow)
+
+    def _entry(self, flow: Path) -> SipUri | None:
         base = self._settings.edge
         if base is None:
             listener = self._listener_beside(flow)

@@ -7,6 +7,7 @@ by RFC 5627 §5.3.
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from natkit.machine import Path
 from natkit.sip import HeaderField, HeaderParameter, NameAddress, Response, SipUri
@@ -57,8 +58,7 @@ class Grant:
             timer = self.flow_timer(incoming.path, registration)
             if timer is not None:
                 fields.append(HeaderField.of(FLOW_TIMER, timer))
-        date = format_datetime(datetime.fromtimestamp(int(unix_now), tz=UTC), usegmt=True)
-        fields.append(HeaderField.of_text("Date", date))
+        fields.append(_date(int(unix_now)))
         return Response.to(request, 200, fields=fields)
 
     def flow_timer(self, flow: Path, registration: Registration) -> int | None:
@@ -95,6 +95,12 @@ class Grant:
             HeaderParameter("pub-gruu", quote(str(public))),
             HeaderParameter("temp-gruu", quote(str(temporary))),
         )
+
+
+@lru_cache(8)
+def _date(unix_now: int) -> HeaderField:
+    date = format_datetime(datetime.fromtimestamp(unix_now, tz=UTC), usegmt=True)
+    return HeaderField.of_text("Date", date)
 
 
 def _keeps_flow(registration: Registration) -> bool:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from typing import Final
 
 from natkit.errors import MalformedMessage
@@ -244,7 +243,7 @@ class Proxy:
             self._far_end.next_deadline(),
             self._keeping.next_deadline(),
         )
-        return min((each for each in deadlines if each is not None), default=None)
+        return min([each for each in deadlines if each is not None], default=None)
 
     def _close_silent(self, now: float) -> None:
         """End connections that gave no sign of life for their Flow-Timer (RFC 5626 §5.4)."""
@@ -256,8 +255,12 @@ class Proxy:
         """Take what is to be sent."""
         messages = self._transactions.transmits()
         self.recorder.sent(messages)
-        keep_alives = (self._watch, self._keeping, self._far_end)
-        return [*chain.from_iterable(one.transmits() for one in keep_alives), *messages]
+        return [
+            *self._watch.transmits(),
+            *self._keeping.transmits(),
+            *self._far_end.transmits(),
+            *messages,
+        ]
 
     def next_event(self) -> ProxyEvent | None:
         """Take the next event."""

@@ -75,7 +75,10 @@ def read_parameters(text: str, characters: frozenset[str], uri: str) -> tuple[Pa
 
 def parameter_of(parameters: Sequence[Parameter], name: str) -> Parameter | None:
     """The parameter called ``name``, in lower case, or None."""
-    return next((parameter for parameter in parameters if parameter.key == name), None)
+    for parameter in parameters:
+        if name in (parameter.name, parameter.key):
+            return parameter
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ say; that is not transitive, hence no ``==``.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Final, Self
 
@@ -177,6 +177,9 @@ class SipUri:
         return uri
 
     def __str__(self) -> str:
+        if self.port is None and self.password is None and not (self.parameters or self.headers):
+            user = "" if self.user is None else f"{self.user}@"
+            return f"{self.scheme.value}:{user}{self.host}"
         text = [self.scheme, ":"]
         if self.user is not None:
             text += (self.user, "" if self.password is None else f":{self.password}", "@")
@@ -270,9 +273,11 @@ class SipUri:
         RFC 3261 §10.3 step 5.  Of a public GRUU it is the address of record that the GRUU belongs
         to (RFC 5627 §3.1.1).
         """
-        user = None if self.user is None else escape(unescape(self.user), USER_CHARACTERS)
+        user = self.user
+        if user is not None and "%" in user:
+            user = escape(unescape(user), USER_CHARACTERS)
         host = self.host if self.address is not None else domain_name(self.host)
-        return replace(self, host=host, user=user, password=None, parameters=(), headers=())
+        return type(self)(self.scheme, host, user, None, self.port)
 
     def equivalent(self, other: "SipUri") -> bool:
         """Whether both name the same resource in the same way (RFC 3261 §19.1.4)."""
@@ -300,16 +305,12 @@ class SipUri:
         return None if value is None else unescape(value).lower()
 
     def _check_parameters(self) -> None:
-        for name in ("transport", "user", "method"):
-            if self.has_parameter(name) and not TOKEN.issuperset(self.parameter(name) or " "):
-                raise MalformedMessage(f"the {name} parameter of {excerpt(str(self))} is no token")
-        if self.has_parameter("maddr"):
-            read_host(self.parameter("maddr") or "")
-        ttl = self.parameter("ttl") or ""
-        if self.has_parameter("ttl") and not (
-            ttl.isascii() and ttl.isdigit() and len(ttl) <= 3 and int(ttl) <= LARGEST_TTL
-        ):
-            raise MalformedMessage(f"the ttl parameter of {excerpt(str(self))} is not 0 to 255")
+        for parameter in self.parameters:
+            is_right = _CHECKS.get(parameter.key)
+            if is_right is not None and not is_right(parameter.value or ""):
+                raise MalformedMessage(
+                    f"the {parameter.key} parameter of {excerpt(str(self))} is wrong"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,3 +446,25 @@ def _same_header_value(name: str, ours: str, theirs: str) -> bool:
     if one.headers or other.headers:
         return ours == theirs
     return one.equivalent(other)
+
+
+def _is_token(text: str) -> bool:
+    return bool(text) and TOKEN.issuperset(text)
+
+
+def _is_host(text: str) -> bool:
+    return bool(read_host(text))
+
+
+def _is_ttl(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= LARGEST_TTL
+
+
+_CHECKS: Final[Mapping[str, Callable[[str], bool]]] = {
+    "transport": _is_token,
+    "user": _is_token,
+    "method": _is_token,
+    "maddr": _is_host,
+    "ttl": _is_ttl,
+}
+"""What the value of a parameter must be (RFC 3261 §25.1)."""

@@ -6,7 +6,8 @@ RFC 3261 §18.2, §20.42; RFC 3581 (``rport``); RFC 3263 §5 for names, which th
 import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Self
 
 from natkit.address import Address
@@ -174,7 +175,9 @@ class Via:
 
     def with_parameters(self, parameters: Sequence[HeaderParameter]) -> Self:
         """The same Via with these parameters."""
-        return replace(self, parameters=tuple(parameters))
+        return type(self)(
+            self.transport_token, self.host, self.port, tuple(parameters), self.protocol
+        )
 
     def stamped(self, source: Address) -> Self:
         """The topmost Via of a request that arrived from ``source``, as the receiver marks it.
@@ -257,11 +260,11 @@ def response_destination(via: Via) -> ResponseAddress | SentBy:
         if not transport.is_reliable and via.rport:
             port = via.rport
             # RFC 3581 §4: to the source, through the NAT; nothing else would reach the sender.
-            return ResponseAddress(transport, Address.of(str(via.received), port))
-        address = Address.of(str(via.received), port)
+            return ResponseAddress(transport, Address(_host(via.received), port))
+        address = Address(_host(via.received), port)
         return ResponseAddress(transport, address, fallback=sent_by)
     if via.address is not None:
-        return ResponseAddress(transport, Address.of(str(via.address), port))
+        return ResponseAddress(transport, Address(_host(via.address), port))
     return sent_by
 
 
@@ -272,8 +275,8 @@ def _to_maddr(
     if ip is None:
         return SentBy(transport, maddr, port)
     if not ip.is_multicast:
-        return ResponseAddress(transport, Address.of(str(ip), port))
-    return ResponseAddress(transport, Address.of(str(ip), port), 1 if ttl is None else ttl)
+        return ResponseAddress(transport, Address(_host(ip), port))
+    return ResponseAddress(transport, Address(_host(ip), port), 1 if ttl is None else ttl)
 
 
 def _check_branch(text: str) -> None:
@@ -289,6 +292,11 @@ def _check_rport(text: str) -> None:
 
 def _check_ttl(text: str) -> None:
     read_number(text, LARGEST_TTL)
+
+
+@lru_cache(1024)
+def _host(ip: IPAddress) -> str:
+    return Address.of(str(ip), 0).host
 
 
 @remembered
