@@ -10,7 +10,7 @@ APT_INSTALL = Path(__file__).parent.parent.parent / "scripts" / "apt-install.sh"
 
 
 def main() -> int:
-    """Install by apt what is missing or too old; 0 when every peer can be used afterwards."""
+    """Install what is missing or too old; 0 when every peer can be used afterwards."""
     packages = [
         package
         for peer in roster.peers().values()
@@ -21,6 +21,16 @@ def main() -> int:
         installed = subprocess.run([APT_INSTALL, *packages], stdin=subprocess.DEVNULL, check=False)
         if installed.returncode != 0:
             return installed.returncode
+    if any(peer.npm is not None and peer.fault() is not None for peer in roster.peers().values()):
+        if roster.program_path("npm") is None:
+            subprocess.run([APT_INSTALL, "npm"], stdin=subprocess.DEVNULL, check=False)
+        # From the lock file, whose hashes npm checks; no package's own scripts are run.
+        subprocess.run(
+            ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
+            cwd=roster.NODE_MODULES.parent,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
     faults = [fault for peer in roster.peers().values() if (fault := peer.fault()) is not None]
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """What peers there are, and whether this machine has them."""
 
+import json
 import os
 import re
 import shutil
@@ -14,23 +15,27 @@ from pathlib import Path
 from packaging.version import Version
 
 ROSTER = Path(__file__).parent.parent / "peers.toml"
+NODE_MODULES = Path(__file__).parent / "npm" / "node_modules"
 # Where Debian keeps servers; not on everybody's PATH.
 SERVER_DIRECTORIES = ("usr/sbin", "sbin", "usr/lib/postgresql/*/bin")
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One entry of ``peers.toml``; exactly one of ``probe`` and ``distribution`` is set."""
+    """One entry of ``peers.toml``; one of ``probe``, ``distribution`` and ``npm`` is set."""
 
     name: str
     minimum: Version
     packages: Sequence[str] = ()
     probe: Sequence[str] = ()
     distribution: str | None = None
+    npm: str | None = None
 
     @property
     def remedy(self) -> str:
         """What to do when the peer is missing."""
+        if self.npm is not None:
+            return "make test PEERS=install"
         if self.packages:
             return f"apt-get install {' '.join(self.packages)}, or make test PEERS=install"
         return f"{self.distribution} belongs to requirements/dev.txt: run make test"
@@ -42,6 +47,9 @@ class Peer:
                 return Version(metadata.version(self.distribution))
             except metadata.PackageNotFoundError:
                 return None
+        if self.npm is not None:
+            about = NODE_MODULES / self.npm / "package.json"
+            return Version(json.loads(about.read_text())["version"]) if about.exists() else None
         program = program_path(self.probe[0])
         if program is None:
             return None
@@ -79,6 +87,7 @@ def peers() -> dict[str, Peer]:
             packages=tuple(entry.get("packages", ())),
             probe=tuple(entry.get("probe", ())),
             distribution=entry.get("distribution"),
+            npm=entry.get("npm"),
         )
         for entry in entries
     }
