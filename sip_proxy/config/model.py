@@ -15,6 +15,7 @@ from sip_proxy.config.flows import Flows
 from sip_proxy.config.gateways import Failover, GatewayOptions, ProbingOptions
 from sip_proxy.config.homes import HomeOptions
 from sip_proxy.config.hooks import HookOptions
+from sip_proxy.config.keys import Keys
 from sip_proxy.config.listeners import Listeners
 from sip_proxy.config.nat import Nat
 from sip_proxy.config.policy import Limits, Policy, Registrations, Timers
@@ -54,6 +55,7 @@ class Config(Table):
     probing: ProbingOptions = ProbingOptions()
     failover: Failover = Failover()
     hooks: HookOptions = HookOptions()
+    keys: Keys = Keys()
     admin: Admin = Admin()
     log: Log = Log()
 

@@ -10,7 +10,7 @@ from natkit.errors import ConfigError
 from natkit.server import log
 from natkit.server.event_loop import run_loop
 from sip_proxy.config import Config, Flag, load
-from sip_proxy.shell import operating
+from sip_proxy.shell import accounts, operating
 from sip_proxy.shell.hook_running import hook_runner
 from sip_proxy.shell.securing import Securing
 from sip_proxy.shell.serving import Server, serve
@@ -23,6 +23,7 @@ app = application(
     "A SIP proxy and registrar.",
     example="sip-proxy --domain example.org --listen udp:127.0.0.1:5060 --user alice:secret",
 )
+accounts.register(app)
 operating.register(app)
 
 
@@ -117,7 +118,7 @@ def main(
     if check_config:
         typer.echo(f"{config or 'the flags'}: good")
         return
-    keys = load_keys(data)
+    keys = load_keys(data, options.keys.main)
     logger = log.configure(options.log.level, as_json=options.log.as_json)
     run_loop(serve(options, keys, logger, data_dir=data, reread=read, on_ready=_announce))
 

@@ -5,12 +5,12 @@ __all__ = ["counts_at_once"]
 # What of these tables counts after a restart.
 _AFTER_A_RESTART = {
     "listeners": {"listen"},
-    "connections": {"connect_timeout", "websocket_origins"},
+    "connections": {"handshake_timeout", "websocket_origins"},
     "registrations": {"store", "addresses"},
     "log": {"json"},
 }
 # Tables and options that count after a restart as a whole.
-_TABLES_AFTER_A_RESTART = {"data_dir", "admin"}
+_TABLES_AFTER_A_RESTART = {"data_dir", "admin", "keys"}
 
 
 def counts_at_once(option: str) -> bool:

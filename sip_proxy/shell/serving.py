@@ -106,7 +106,8 @@ class Server:
 
     async def _apply(self, config: Config) -> None:
         """All of it or nothing: what can fail comes first."""
-        securing = Securing(config.streams().tls)
+        streams = config.streams()
+        securing = Securing(streams.tls)
         hooks = hook_runner(config.hooks.source, config.hooks.deadline)
         users = self.proxy.users
         if config.users != self.config.users or config.domains != self.config.domains:
@@ -114,7 +115,7 @@ class Server:
             await users.open()
         settings = machine_settings(config, self._bound, users)
         try:
-            self.proxy.streams.use(securing)
+            self.proxy.streams.configure(streams, securing)
             self.proxy.configure(settings, hooks)
         except BaseException:
             if users is not self.proxy.users:

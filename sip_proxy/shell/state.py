@@ -33,6 +33,10 @@ def default_data_dir() -> Path:
     return state.default_data_dir(PROGRAM)
 
 
-def load_keys(data_dir: Path) -> Keys:
-    """Read the keys of ``data_dir``, or make them; ConfigError when neither can be."""
-    return Keys(state.load_keys(data_dir, ("main",))["main"])
+def load_keys(data_dir: Path, main: bytes | None = None) -> Keys:
+    """The key of the configuration, or that of ``data_dir``, which is made where there is none.
+
+    ConfigError when nothing can be kept in ``data_dir``.
+    """
+    kept = state.load_keys(data_dir, ("main",))["main"]
+    return Keys(kept if main is None else main)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from natkit.aio.accepting import Admission, StreamListener
@@ -105,12 +105,18 @@ class Streams(SipStreams):
 
         ConfigError leaves those in use that were.
         """
-        self.use(Securing(tls))
+        self.configure(replace(self._settings, tls=tls))
 
-    def use(self, securing: Securing) -> None:
-        """Have handshakes that begin later use these certificates."""
+    def configure(self, settings: StreamSettings, securing: Securing | None = None) -> None:
+        """Go by other settings from now on, but for origins and handshakes of clients.
+
+        ``securing`` is what ``settings.tls`` comes to, where that has been read already.
+        """
+        if securing is None:
+            securing = Securing(settings.tls)
         if securing.tls is None and self._tls.server is not None:
             raise MisuseError("listeners of TLS need a certificate")
+        self._settings = settings
         self._secure_with(securing)
 
     def _secure_with(self, securing: Securing) -> None:

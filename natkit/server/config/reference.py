@@ -12,7 +12,7 @@ from typing import get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-__all__ = ["Reference", "undocumented"]
+__all__ = ["Reference", "options_of", "undocumented"]
 
 _INTRODUCTION = """\
 # {program}: every option
@@ -98,6 +98,15 @@ class Reference:
                 return str(value)
             case _:
                 return json.dumps(str(value))
+
+
+def options_of(model: type[BaseModel], path: str = "") -> list[str]:
+    """All options, those of the tables below included, as ``table.option``."""
+    below = _tables_of(model)
+    found = [f"{path}{key}" for key, _ in _fields(model) if key not in below]
+    for key, (_, kind) in below.items():
+        found += options_of(kind, f"{path}{key}.")
+    return found
 
 
 def undocumented(model: type[BaseModel], path: str = "") -> list[str]:

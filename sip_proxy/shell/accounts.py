@@ -1,0 +1,166 @@
+"""``sip-proxy user``: who is in the store of users.
+
+The commands open the same store as a proxy with the same options, and a running proxy sees the
+change.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from natkit.cli.entry import ExitStatus, JsonOption, print_json, report_error
+from natkit.errors import ConfigError, MisuseError
+from natkit.server.asking import read_hidden
+from natkit.server.stores.opening import store_at
+from natkit.server.stores.store import Store
+from natkit.sip.grammar import domain_name
+from natkit.stun.credentials import opaque_string
+from sip_proxy.config import Flag, load
+from sip_proxy.shell.state import default_data_dir
+from sip_proxy.shell.users import keys_of
+
+__all__ = ["register"]
+
+T = TypeVar("T")
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="The proxy's configuration.")
+]
+DomainOption = Annotated[
+    str | None,
+    typer.Option(
+        "--domain", metavar="DOMAIN", help="The domain. Default: the configuration's, if it is one."
+    ),
+]
+DataDirOption = Annotated[
+    Path | None, typer.Option("--data-dir", metavar="DIR", help="The proxy's data directory.")
+]
+
+user_app = typer.Typer(help="Add, remove and list the users in the store.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.add_typer(user_app, name="user")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The store of a proxy, and what of its configuration matters for it."""
+
+    domain: str
+    url: str
+    data_dir: Path
+    configured: frozenset[str]
+
+    @classmethod
+    def find(cls, config: Path | None, domain: str | None, data_dir: Path | None) -> "_Place":
+        flags = []
+        if data_dir is not None:
+            flags.append(Flag("--data-dir", ("data_dir",), data_dir))
+        if domain is not None and config is None:
+            flags.append(Flag("--domain", ("domains",), [domain]))
+        options = load(config, flags)
+        if domain is None:
+            if len(options.domains) != 1:
+                raise ConfigError("say of which domain: --domain example.org")
+            (domain,) = options.domains
+        elif domain_name(domain) not in options.domains:
+            raise ConfigError(f"--domain: {domain} is none of {', '.join(options.domains)}")
+        else:
+            domain = domain_name(domain)
+        accounts = options.users.accounts(options.domains)
+        return cls(
+            domain,
+            options.users.store,
+            options.data_dir or default_data_dir(),
+            frozenset(name for name, realm in accounts if realm == domain),
+        )
+
+    def run(self, work: Callable[[Store], Awaitable[T]]) -> T:
+        """Do something with the store; ConfigError when there is none."""
+
+        async def main() -> T:
+            store = store_at(self.url, self.data_dir)
+            if store is None:
+                raise ConfigError("users.store: the configuration says that there is no store")
+            try:
+                await store.open()
+                return await work(store)
+            finally:
+                await store.aclose()
+
+        return asyncio.run(main())
+
+
+@user_app.command("add")
+def add_user(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The part before the @.")],
+    *,
+    config: ConfigOption = None,
+    domain: DomainOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Add a user, or change its password.
+
+    The password is asked for, or read from the standard input: one line.
+    """
+    place = _Place.find(config, domain, data_dir)
+    if name in place.configured:
+        raise ConfigError(f"user {name!r}: stands in {config}, and what stands there counts first")
+    if "@" in name or ":" in name:
+        raise ConfigError(f"user {name!r}: a name has neither @ nor :, the domain goes to --domain")
+    user = keys_of(name, place.domain, read_hidden("Password", "it by `[users.passwords]`"))
+    is_new = place.run(lambda store: store.put(place.domain, user))
+    typer.echo(f"{user.username}@{place.domain}: {'added' if is_new else 'changed'}")
+
+
+@user_app.command("remove")
+def remove_user(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The part before the @.")],
+    *,
+    config: ConfigOption = None,
+    domain: DomainOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Remove a user; where it is registered it stays so until that expires."""
+    place = _Place.find(config, domain, data_dir)
+    try:
+        prepared = opaque_string(name)
+    except MisuseError as error:
+        raise ConfigError(f"user {name!r}: {error}") from error
+    if not place.run(lambda store: store.remove(place.domain, prepared)):
+        report_error(f"user {name!r}: not of {place.domain} in the store")
+        raise typer.Exit(ExitStatus.WRONG_USE)
+    typer.echo(f"{prepared}@{place.domain}: removed")
+
+
+@user_app.command("list")
+def list_users(
+    *,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    domain: DomainOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """List the users in the store, one a line."""
+    place = _Place.find(config, domain, data_dir)
+    users = place.run(lambda store: store.users(place.domain))
+    if as_json:
+        listed = [
+            {
+                "username": user.username,
+                "md5": user.md5 is not None,
+                "sha256": user.sha256 is not None,
+                "sha512_256": user.sha512_256 is not None,
+            }
+            for user in users
+        ]
+        print_json({"domain": place.domain, "users": listed})
+        return
+    for user in users:
+        typer.echo(user.username)
