@@ -8,6 +8,7 @@ from natkit.sip import SipUri
 from natkit.sip.grammar import domain_name
 from natkit.sip.kinds import CALL_ID, ROUTE
 from sip_proxy.admission import Admitted
+from sip_proxy.asserted import Asserted
 from sip_proxy.contact_rewriting import seen_at
 from sip_proxy.desk import Desk
 from sip_proxy.edge import Edge
@@ -50,6 +51,7 @@ class Destinations:
         visitors: Visitors,
         edge: Edge,
         stateless: Stateless,
+        asserted: Asserted,
     ) -> None:
         self._desk = desk
         self._edge = edge
@@ -59,6 +61,7 @@ class Destinations:
         self._policies = policies
         self._visitors = visitors
         self._stateless = stateless
+        self._asserted = asserted
 
     def forward(self, one: Admitted, now: float) -> None:
         """Forward a request to wherever it is to go, or answer it."""
@@ -80,6 +83,7 @@ class Destinations:
         if self._desk.settings.nat.rewrite_contacts and comes_from_phone(one.incoming):
             headers = seen_at(one.request.headers, one.incoming.path.remote)
             one = replace(one, request=with_headers(one.request, headers))
+        one = self._asserted.admitted(one)
         request = one.request
         if request.method == "BYE":
             self._gateways.hung_up(request.headers.get(CALL_ID) or "")

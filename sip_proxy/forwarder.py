@@ -15,6 +15,7 @@ from natkit.sip.flows import Flows
 from natkit.sip.kinds import CONTACT, MAX_BREADTH, REASON, RETRY_AFTER, VIA, RetryAfter
 from natkit.sip.transactions import TransactionId
 from natkit.timers import TimerQueue
+from sip_proxy.asserted import Asserted
 from sip_proxy.branch_failures import BranchFailures
 from sip_proxy.contact_rewriting import seen_at
 from sip_proxy.desk import Desk, Incoming
@@ -56,9 +57,11 @@ class Forwarder:
         gateways: Gateways,
         policies: Policies,
         visitors: Visitors,
+        asserted: Asserted,
     ) -> None:
         self._desk = desk
         self._visitors = visitors
+        self._asserted = asserted
         self._hops = Hops(desk, flows, lost, gateways, self._send, self._end)
         self._returning = Returning(desk, policies)
         self._failures = BranchFailures(desk, policies, self._ended)
@@ -133,6 +136,8 @@ class Forwarder:
         upstream = Response(
             response.status, response.reason, headers, response.body, response.version
         )
+        came_by = branch.path if branch.transaction == transaction else None
+        upstream = self._asserted.returning(upstream, branch.contact, came_by)
         if self._desk.settings.nat.rewrite_contacts and response.status < 300:
             upstream = _outside(branch, upstream)
         if branch.transaction != transaction:
@@ -337,7 +342,7 @@ class Forwarder:
         if listener is None or inbound is None:
             self._end(branch, self._hops.stands_for(branch, 503), now)
             return
-        request = branch.request
+        request = self._asserted.leaving(branch.request, branch.contact, path)
         if desk.settings.record_route or must_be_recorded(request, branch.contact):
             request = recorded(
                 request,

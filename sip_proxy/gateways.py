@@ -148,6 +148,15 @@ class Gateways:
         """Whether a gateway's requests come from there."""
         return any(remote.ip in network for network in self._networks)
 
+    def are_trusted_at(self, remote: Address) -> bool:
+        """Whether a gateway's requests come from there, and it is one that is trusted."""
+        return any(
+            remote.ip in network
+            for known in self._known.values()
+            if known.gateway.is_trusted
+            for network in known.gateway.networks
+        )
+
     def state(self, name: str) -> GatewayState:
         """What is known of one."""
         known = self._known[name]

@@ -31,6 +31,7 @@ from natkit.sip.transactions import (
 from natkit.sip.via import ResponseAddress, SentBy
 from sip_proxy import draining, events
 from sip_proxy.admission import Admission, Admitted
+from sip_proxy.asserted import Asserted
 from sip_proxy.authentication import Authentication, Role
 from sip_proxy.callees import Callees
 from sip_proxy.calls import Calls
@@ -108,13 +109,23 @@ class Proxy:
         self._far_end = FarEnd(self._desk, self._lost, unix_offset)
         self._visitors = Visitors(self._desk, self._edge, self._watch, self._far_end, unix_offset)
         self._policies = Policies(self._desk)
+        self._authentication = Authentication(
+            settings, Nonces(key, random, unix_offset=unix_offset), self._flows
+        )
+        asserted = Asserted(self._desk, self._authentication, self.gateways)
         self._forwarder = Forwarder(
-            self._desk, self._flows, self._lost, self.gateways, self._policies, self._visitors
+            self._desk,
+            self._flows,
+            self._lost,
+            self.gateways,
+            self._policies,
+            self._visitors,
+            asserted,
         )
         gruus = Gruus(key, random)
         self._callees = Callees(self._desk, self._edge, gruus)
         self._targets = TargetSet(self._desk, self.gateways, Rules(settings.routes), self._callees)
-        self._stateless = Stateless(self._desk, self._flows, key)
+        self._stateless = Stateless(self._desk, self._flows, asserted, key)
         self._destinations = Destinations(
             self._desk,
             self._forwarder,
@@ -124,12 +135,10 @@ class Proxy:
             self._visitors,
             self._edge,
             self._stateless,
+            asserted,
         )
         self._probes = Probes(self._desk, self._flows, self.gateways, settings.gateways.probing)
         self._one_way = OneWay(self._desk, self._flows)
-        self._authentication = Authentication(
-            settings, Nonces(key, random, unix_offset=unix_offset), self._flows
-        )
         self._admission = Admission(settings, self._authentication, self.gateways)
         self._size = 0
         self.recorder = FlightRecorder(settings.recorder)

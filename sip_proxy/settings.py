@@ -80,6 +80,8 @@ class Settings:
     record_route: bool = True
     redirect: bool = False
     """Answer by 302 with the contacts in place of forwarding."""
+    assert_identity: bool = False
+    """Say who a user is, once that was proved (RFC 3325)."""
     stateless: bool = False
     """Forward without transactions: no forking, no failover (§16.11)."""
     recurse: bool = False

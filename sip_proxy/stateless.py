@@ -21,6 +21,7 @@ from natkit.sip.kinds import CALL_ID, CSEQ, FROM, MAX_BREADTH, ROUTE, VIA
 from natkit.sip.registry import BRANCH_COOKIE
 from natkit.sip.via import ResponseAddress, response_destination
 from sip_proxy.admission import Admitted
+from sip_proxy.asserted import Asserted
 from sip_proxy.desk import Desk
 from sip_proxy.events import FindServers, ProxyResult
 from sip_proxy.first_path import FirstPath
@@ -42,11 +43,12 @@ PROOF_SIZE: Final = 8
 class Stateless:
     """``key`` proves the branches."""
 
-    def __init__(self, desk: Desk, flows: Flows, key: bytes) -> None:
+    def __init__(self, desk: Desk, flows: Flows, asserted: Asserted, key: bytes) -> None:
         self._desk = desk
         self._flows = flows
         self._key = key
         self._first_path = FirstPath(desk, flows)
+        self._asserted = asserted
         self.configure()
 
     def configure(self) -> None:
@@ -107,6 +109,7 @@ class Stateless:
         outbound, inbound = identity.listener_of(path), identity.listener_of(one.incoming.path)
         if outbound is None or inbound is None:
             return
+        copy = self._asserted.leaving(copy, contact, path)
         if self._desk.settings.record_route:
             copy = recorded(
                 copy,

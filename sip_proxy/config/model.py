@@ -113,6 +113,7 @@ class Config(Table):
             keep_alive=self.connections.keep_alives(),
             record_route=self.policy.record_route,
             redirect=self.policy.redirect,
+            assert_identity=self.policy.assert_identity,
             stateless=self.policy.stateless,
             recurse=self.policy.recurse,
             timer_c=self.timers.timer_c,

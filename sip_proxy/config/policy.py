@@ -32,6 +32,9 @@ class Policy(Table):
     redirect: Switch = DEFAULT.redirect
     """Whether callers are answered with the contacts of who is called (302) in place of being put
     through."""
+    assert_identity: Switch = DEFAULT.assert_identity
+    """Whether a user who proved it is named in P-Asserted-Identity (RFC 3325); what others say
+    there without being trusted is taken off always."""
     stateless: Switch = DEFAULT.stateless
     """Whether requests are forwarded without keeping anything of them: to one target, without
     failover, and a CANCEL or ACK without credentials (RFC 3261 §16.11). Registrations stay as they

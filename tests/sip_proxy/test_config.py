@@ -71,6 +71,7 @@ algorithms = ["md5", "SHA-256"]
 trusted = ["192.0.2.0/24", "2001:db8::/32"]
 record_route = false
 redirect = true
+assert_identity = true
 stateless = true
 recurse = true
 
@@ -158,6 +159,7 @@ def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
         keep_alive=KeepAliveSettings(60, 0),
         record_route=False,
         redirect=True,
+        assert_identity=True,
         stateless=True,
         recurse=True,
         timer_c=200,
