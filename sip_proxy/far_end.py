@@ -116,7 +116,8 @@ class FarEnd:
         """Time has passed."""
         for flow in self._timers.pop_due(now):
             kept = self._flows[flow]
-            if kept.until <= now + self._offset:
+            is_over = kept.until <= now + self._offset
+            if is_over or self._settings.keep_alive is Ask.NOTHING:
                 del self._flows[flow]
                 continue
             self._timers.set(flow, now + spread(self._interval(flow), self._desk.random))

@@ -1,4 +1,7 @@
-"""What Kamailio does in tests with the proxy: it is the next hop, or the edge before the proxy."""
+"""What Kamailio does in tests with the proxy.
+
+It is the next hop, the edge before the proxy, or the registrar that the proxy is an edge of.
+"""
 
 _MODULES = """
 loadmodule "tm.so"
@@ -49,6 +52,30 @@ request_route {{{_WITHIN}
         record_route();
     }}
     $du = "{proxy}";
+    t_relay();
+}}
+"""
+
+
+def registrar() -> str:
+    """A registrar and proxy with outbound, Path and GRUUs, whose phones come through an edge."""
+    return f"""{_MODULES}
+loadmodule "usrloc.so"
+loadmodule "registrar.so"
+modparam("usrloc", "db_mode", 0)
+modparam("registrar", "use_path", 1)
+modparam("registrar", "path_mode", 1)
+modparam("registrar", "outbound_mode", 1)
+request_route {{{_WITHIN}
+    if (is_method("REGISTER")) {{
+        save("location");
+        exit;
+    }}
+    if (is_method("INVITE")) record_route();
+    if (!lookup("location")) {{
+        sl_send_reply("404", "Not Found");
+        exit;
+    }}
     t_relay();
 }}
 """

@@ -271,3 +271,14 @@ def test_connections_of_before_a_restart_are_not(network: Network) -> None:
     proxy.start()
     proxy.shell.call(lambda now: proxy.machine.resume(BOB, bindings, now))
     assert len(proxy.machine._far_end) == 0
+
+
+def test_it_ends_when_the_configuration_says_so(network: Network) -> None:
+    proxy = ProxyHost(network, settings())
+    bob_behind(network, Transport.TCP)
+    assert len(proxy.machine._far_end) == 1
+    without = settings(nat=kept(keep_alive=Ask.NOTHING))
+    proxy.shell.call(lambda now: proxy.machine.configure(without, now))
+    network.run_for(200.0)
+    assert len(proxy.machine._far_end) == 0
+    assert proxy.is_idle

@@ -111,6 +111,7 @@ async def serving(
     locator: Locator | None = None,
     users: Users | None = None,
     limits: Limits | None = None,
+    domains: frozenset[str] = frozenset({DOMAIN}),
     **changes: object,
 ) -> AsyncIterator[Served]:
     """A proxy for example.org that asks for no credentials, unless ``changes`` say so."""
@@ -118,7 +119,7 @@ async def serving(
     values: dict[str, object] = {"authenticate": False, **changes}
     settings = Settings(
         tuple(each.listener for each in bound),
-        frozenset({DOMAIN}),
+        domains,
         **values,  # type: ignore[arg-type]
     )
     known = Names()
