@@ -9,6 +9,7 @@ back through a NAT, whose inside its Contact names.
 import asyncio
 import contextlib
 import os
+import random
 import select
 import signal
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from redis import Redis
 from natkit.machine import Transport
 from natkit.sip import HeaderField, NameAddress, Response
 from natkit.sip.kinds import CONTACT, SUPPORTED
+from tests.conftest import Sized
 from tests.peering.databases import DATABASES, Database
 from tests.sip_proxy.process import LIMIT, SipProxyProcess
 from tests.sip_proxy.registering import lost, registering
@@ -165,3 +167,36 @@ async def test_a_database_that_is_killed_under_load_has_kept_all_that_was_acknow
         await load.more(60)
     assert load.statuses == {200, 500}
     assert await lost(pair.first.address, load.acknowledged) == []
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+async def test_whoever_is_killed_again_and_again_nothing_is_lost(
+    database: Database, pair: Pair, sized: Sized
+) -> None:
+    loop = asyncio.get_running_loop()
+    chance = random.Random(20)
+    acknowledged: list[str] = []
+    for turn in range(sized(quick=2, full=20)):
+        async with (
+            registering(pair.first.address, f"first-{turn}-") as first,
+            registering(pair.second.address, f"second-{turn}-") as second,
+        ):
+            await first.more(chance.randrange(1, 300))
+            match chance.choice(["database", "first", "second"]):
+                case "database":
+                    await loop.run_in_executor(None, kill, database)
+                    await loop.run_in_executor(None, database.start)
+                    await asyncio.gather(first.more(20), second.more(20))
+                case "first":
+                    pair.first.kill()
+                    await second.more(20)
+                    await loop.run_in_executor(None, pair.first.start)
+                case _:
+                    pair.second.kill()
+                    await first.more(20)
+                    await loop.run_in_executor(None, pair.second.start)
+        acknowledged += first.acknowledged + second.acknowledged
+        for proxy in (pair.first, pair.second):
+            assert await lost(proxy.address, acknowledged[-1000:]) == []
+    assert await lost(pair.first.address, acknowledged) == []

@@ -94,9 +94,14 @@ class SipProxyProcess:
             self._process.wait()
 
     def stop(self) -> int:
-        """End it by SIGTERM; its exit status."""
+        """End it by SIGINT, which waits for no transaction; its exit status."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        self._process.send_signal(signal.SIGINT)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Its exit status once it has ended."""
+        assert self._process is not None
         return self._process.wait(LIMIT)
 
 

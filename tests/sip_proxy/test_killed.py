@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.sip_proxy.process import sip_proxy
+from tests.sip_proxy.process import SipProxyProcess, sip_proxy
 from tests.sip_proxy.registering import lost, registering
 
 ANYBODY = "[users]\nauthenticate = false\n"
@@ -38,3 +38,20 @@ async def test_a_disk_that_is_full_refuses_registrations_and_loses_none(tmp_path
         async with registering(proxy.address, "later") as load:
             await load.more(20)
         assert load.statuses == {200}
+
+
+def test_registrations_that_cannot_be_read_are_named_before_anything_is_served(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "proxy").mkdir()
+    file = tmp_path / "proxy" / "bindings.sqlite3"
+    file.write_text("This is no database, and long enough to be taken for a damaged one." * 20)
+    proxy = SipProxyProcess(tmp_path / "proxy", ANYBODY)
+    proxy.begin()
+    try:
+        assert proxy.ended() == 2
+    finally:
+        proxy.kill()
+    (line,) = [line for line in proxy.log.splitlines() if line.startswith("error:")]
+    assert f"{file}: file is not a database; restore it, or remove it" in line
+    assert "Traceback" not in proxy.log
