@@ -72,6 +72,7 @@ class SipStreams:
         self._come = dict(come or {})
         self._made: dict[Path, Carrier] = {}
         self._on_pong = on_pong
+        self._opening: dict[Target, asyncio.Task[Path]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._inputs: Inputs | None = None
 
@@ -87,7 +88,18 @@ class SipStreams:
         return path
 
     async def open(self, target: Target) -> Path:
-        """Connect to ``target``; UnreachableError, TlsFailed and UpgradeRefused among it."""
+        """Connect to ``target``; UnreachableError, TlsFailed and UpgradeRefused among it.
+
+        Those who ask at once for the same target get the same connection.
+        """
+        opening = self._opening.get(target)
+        if opening is None:
+            opening = self._opening[target] = self._loop.create_task(self._open_once(target))
+            opening.add_done_callback(lambda _: self._opening.pop(target))
+        # Who gives up waiting leaves the attempt to the others.
+        return await asyncio.shield(opening)
+
+    async def _open_once(self, target: Target) -> Path:
         path, session = await self._open(target, None)
         if session is not None:
             self.opened(path, session)
@@ -157,6 +169,10 @@ class SipStreams:
 
     async def aclose(self) -> None:
         """Close every connection, and wait until they are gone."""
+        opening = tuple(self._opening.values())
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
         carriers = [*self._come.values(), *self._made.values()]
         await asyncio.gather(*[each.aclose() for each in carriers], *self._ending)
 

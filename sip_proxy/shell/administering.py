@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -63,6 +64,7 @@ class Parts:
     location: Location
     securing: Callable[[], Securing]
     events: EventLog
+    counts: Callable[[], Counter[str]]
     draining: Draining
     reload: Callable[[], Awaitable[Reload]]
 
@@ -103,7 +105,7 @@ class OneProcess:
             users=StoreStatus(users.store_name or "none", users.store_failure),
             location=StoreStatus(parts.location.name, parts.location.failure),
             dropped=parts.events.dropped,
-            counts=dict(parts.events.counts + users.counts()),
+            counts=dict(parts.counts()),
             certificates=tuple(
                 CertificateStatus(each.names, each.until.timestamp())
                 for each in parts.securing().certificates

@@ -7,6 +7,8 @@ import logging
 from collections import Counter
 from typing import Final, assert_never
 
+from natkit.errors import NatkitError, TlsFailed
+from natkit.locate import Target
 from natkit.machine import Path
 from natkit.server.log import Logger, level_now, printable
 from natkit.sip.registry import REASON_PHRASES
@@ -79,6 +81,18 @@ class EventLog:
         """Something that must not happen did."""
         self.counts["internal errors"] += 1
         self._logger.error("internal error", exc_info=error)
+
+    def unreachable(self, target: Target, error: NatkitError) -> None:
+        """A connection to a server was not made; of one that failed in TLS the operator hears."""
+        self.counts["failed connections"] += 1
+        tell = self._logger.warning if isinstance(error, TlsFailed) else self._logger.info
+        tell(
+            "cannot connect",
+            server=str(target.address),
+            transport=target.transport.value,
+            domain=printable(target.tls_name),
+            reason=printable(str(error)),
+        )
 
     def count(self, what: str) -> None:
         """Count something that has no line of its own."""

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, assert_never
@@ -134,6 +135,12 @@ class RunningProxy:
         await self.users.aclose()
         await self._driver.aclose()
 
+    def counts(self) -> Counter[str]:
+        """What happened, by name."""
+        counts = self.events.counts + self.users.counts() + self.streams.counts()
+        counts["declined connections"] = self.admission.declined
+        return +counts
+
     # ── what the machine asks for ───────────────────────────────────────────────────────────────
 
     def _on_event(self, event: ProxyEvent) -> None:
@@ -210,6 +217,7 @@ class RunningProxy:
         try:
             path = await self.streams.open(target)
         except NatkitError as error:
+            self.events.unreachable(target, error)
             self._driver.answer(number, Failure(str(error)))
             return
         self._driver.answer(number, path)

@@ -78,6 +78,7 @@ class Server:
                 location=proxy.location,
                 securing=lambda: proxy.streams.securing,
                 events=proxy.events,
+                counts=proxy.counts,
                 draining=self.draining,
                 reload=self.reloading.reload,
             )
@@ -138,7 +139,7 @@ class Server:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
         await self.reloading.aclose()
-        counts = self.proxy.events.counts
+        counts = self.proxy.counts()
         await self.proxy.aclose()
         self.logger.info(
             "stopped",

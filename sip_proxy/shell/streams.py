@@ -1,6 +1,7 @@
 """The connections of a proxy: whom it lets in, for how long, and by which certificate."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -63,6 +64,7 @@ class Streams(SipStreams):
         self._admission = admission
         self._settings = settings
         handshake = settings.handshake_timeout
+        self._tcp = StreamConnections(FROM_CLIENTS)
         self._tls = TlsConnections(
             FROM_CLIENTS, on_accepted=self._identify, connect_timeout=handshake
         )
@@ -70,7 +72,7 @@ class Streams(SipStreams):
         super().__init__(
             client=self._client_for,
             come={
-                Transport.TCP: StreamConnections(FROM_CLIENTS),
+                Transport.TCP: self._tcp,
                 Transport.TLS: self._tls,
                 Transport.WS: self._websockets(StreamConnections(Chunks), on_pong),
                 Transport.WSS: self._websockets(self._beneath_wss, on_pong),
@@ -137,7 +139,10 @@ class Streams(SipStreams):
 
     async def open(self, target: Target) -> Path:
         """Connect to ``target``; UnreachableError, TlsFailed and UpgradeRefused among it."""
-        if len(self) >= self._settings.largest_made:
+        if (
+            len(self) + len(self._opening) >= self._settings.largest_made
+            and target not in self._opening
+        ):
             self.crowded_out += 1
             raise UnreachableError(f"no connection to {target.address}: too many are open")
         return await super().open(target)
@@ -151,6 +156,15 @@ class Streams(SipStreams):
         domains = self._securing.domains_of(session)
         if domains:
             self._on_identified(path, domains)
+
+    def counts(self) -> Counter[str]:
+        """What became of connections that went wrong, by name."""
+        found = Counter[str]()
+        found["overdue connections"] = self.overdue
+        found["crowded out connections"] = self.crowded_out
+        found["refused connections"] = sum(each.refused for each in self._listeners)
+        found["unframeable connections"] = self._tcp.unframeable + self._tls.unframeable
+        return +found
 
     async def aclose(self) -> None:
         """Accept no more, close every connection, and wait until they are gone."""

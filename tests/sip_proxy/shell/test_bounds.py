@@ -4,10 +4,13 @@ import asyncio
 from pathlib import Path as FilePath
 
 import pytest
+from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from natkit.address import Address
+from natkit.aio.tls import server_context
+from natkit.locate import Target
 from natkit.machine import Path, Transport
 from natkit.server.certificates import CertificateFiles
 from sip_proxy.config.policy import Limits
@@ -133,6 +136,39 @@ async def test_a_connection_of_ours_that_has_no_use_is_closed() -> None:
         await bob.cut()
         assert (await alice.send("OPTIONS", uri).final()).status == 200
         assert not served.proxy.streams.crowded_out
+
+
+async def test_requests_that_come_at_once_share_a_connection_to_a_new_server() -> None:
+    async with (
+        server("bob", Transport.TCP) as bob,
+        serving("tcp:127.0.0.1:0", "udp:127.0.0.1:0") as served,
+        agent("alice", Transport.UDP, served.addresses[Transport.UDP]) as alice,
+    ):
+        uri = f"sip:bob@{bob.path.local};transport=tcp"
+        asked = [alice.send("OPTIONS", uri) for _ in range(20)]
+        assert [(await each.final()).status for each in asked] == [200] * 20
+        assert len({each.path for each in bob.received}) == 1
+
+
+async def test_a_connection_that_fails_in_tls_is_told_to_the_operator(tmp_path: FilePath) -> None:
+    authority = Authority(tmp_path)
+    issued = authority.issue(DOMAIN)
+    tls = TlsSettings((CertificateFiles(issued.chain, issued.key),), trust=authority.file)
+    context = server_context(authority.issue("other.example", file="peer").files)
+    with capture_logs() as log:
+        async with (
+            server("bob", Transport.TLS, context=context) as bob,
+            serving("tls:127.0.0.1:0", "udp:127.0.0.1:0", streams=StreamSettings(tls)) as served,
+            agent("alice", Transport.UDP, served.addresses[Transport.UDP]) as alice,
+        ):
+            served.names.known["peer.example"] = (
+                Target(Transport.TLS, bob.path.local, "host.example", "peer.example"),
+            )
+            assert (await alice.send("OPTIONS", "sip:bob@peer.example").final()).status == 500
+            assert served.proxy.counts()["failed connections"] == 1
+    (line,) = [line for line in log if line["event"] == "cannot connect"]
+    assert (line["log_level"], line["domain"]) == ("warning", "peer.example")
+    assert "not for peer.example" in str(line["reason"])
 
 
 async def test_no_more_connections_are_made_than_may_be() -> None:
