@@ -7,6 +7,7 @@ source be forged, so only there packets and bytes are limited by source
 
 from natkit.address import IPNetwork
 from natkit.machine import Path, RandomBytes, Transport
+from natkit.relay.source_memory import SourceMemory, State
 from natkit.server.limits import SourceLimits, SourceRates
 from natkit.server.networks import NetworkTable
 from stun_server.settings import Settings
@@ -49,6 +50,11 @@ class Strangers:
         """Go by other settings from now on."""
         self.limits.rates = _rates(settings)
         self._policy = _policy(settings)
+        self._tell_policy()
+
+    def _tell_policy(self) -> None:
+        """To who answers by the memory alone."""
+        self.limits.memory.state[State.IS_OPEN] = not self._policy
 
     def hears(self, path: Path, now: float) -> bool:
         """Whether a message that came on ``path`` is looked at."""
@@ -72,6 +78,11 @@ class Strangers:
             self.limits.earn(path.remote.packed, received, now)
 
     # For a plane.
+
+    def count_in(self, memory: SourceMemory) -> None:
+        """Count in memory that others count in who answer plain Binding requests."""
+        self.limits.keep_in(memory)
+        self._tell_policy()
 
     def pass_all(self, count: int, now: float, *, answers_fit: bool) -> bool:
         """Whether ``count`` packets may be answered without a look at each.

@@ -17,6 +17,7 @@ from natkit.relay.plane import (
     AllocationId,
     BindingPolicy,
     Counters,
+    CountingGate,
     Ports,
     Unhandled,
 )
@@ -41,6 +42,7 @@ class KernelPlane:
         on_full: Callable[[], None] = lambda: None,
     ) -> None:
         self._behind = behind
+        self._tables = tables
         self._mirror = Mirror(tables, on_full)
 
     @property
@@ -56,7 +58,12 @@ class KernelPlane:
         """Serve clients on ``sock``; MisuseError when it is bound to a wildcard address."""
         self._behind.listen(sock, policy)
         listener = self._behind.listener(Address(*sock.getsockname()[:2]))
-        self._mirror.listen(listener, answers_binding=policy.answer and policy.gate is None)
+        gate = policy.gate
+        is_counted = isinstance(gate, CountingGate)
+        if isinstance(gate, CountingGate):
+            gate.count_in(self._tables.sources)
+        answers = policy.answer and (gate is None or is_counted)
+        self._mirror.listen(listener, answers_binding=answers, is_counted=is_counted)
 
     def open(
         self,
@@ -164,6 +171,10 @@ class KernelPlane:
     def totals(self) -> Counters:
         """What became of all packets since the start."""
         return _sum(self._behind.totals(), self._mirror.totals())
+
+    def refused_bindings(self) -> tuple[int, int]:
+        """Binding requests over the limit of their source, and answers too large for theirs."""
+        return self._tables.refused_bindings()
 
     def stop(self) -> None:
         """Close every socket and forget everything."""

@@ -9,11 +9,14 @@ from enum import IntEnum, IntFlag
 
 from natkit.net import sockaddr
 from natkit.relay.plane import Counters, Ports
+from natkit.relay.source_memory import State
 
 __all__ = [
     "COUNTERS_STRIDE",
     "HALF_SIZE",
     "PORT_RANGES",
+    "REFUSED",
+    "REFUSED_AT",
     "SIZES",
     "WORKERS",
     "DeviceFlag",
@@ -66,6 +69,7 @@ class LocalKind(IntEnum):
 
 
 ANSWERS_BINDING = 1
+COUNTS_SOURCES = 2
 PORT_RANGES = 4
 """How many ranges of ports a permission has room for; with more, user space sees to it."""
 
@@ -74,6 +78,10 @@ _BUCKETS = 2
 _ENDPOINT = struct.Struct("=16s2sH")
 _HALF = struct.Struct("=Q20s20s20sIII2I2II28x")
 _COUNTERS = struct.Struct("=10Q48x")
+REFUSED = struct.Struct("=2Q")
+REFUSED_AT = 80
+"""Where in ``struct counters`` the Binding requests stand that were not answered."""
+_SOURCE = struct.Struct("=2Q")
 _LOCAL = struct.Struct("=III")
 _CLIENT_KEY = struct.Struct("=20s20s")
 _CLIENT = struct.Struct("=II")
@@ -105,6 +113,8 @@ SIZES: dict[str, tuple[int, int]] = {
     "channels": (_CHANNEL_KEY.size, _CHANNEL.size),
     "peers": (_PEER_KEY.size, _PEER.size),
     "external": (_ENDPOINT.size, _NUMBER.size),
+    "sources": (_NUMBER.size, _SOURCE.size),
+    "sources_state": (_NUMBER.size, 8 * len(State)),
 }
 """By the name of a table, the bytes of a key and of a value."""
 
@@ -172,9 +182,12 @@ def half_of_key(key: bytes) -> int:
     return half
 
 
-def local_value(kind: LocalKind, half: int = 0, *, answers_binding: bool = False) -> bytes:
+def local_value(
+    kind: LocalKind, half: int = 0, *, answers_binding: bool = False, is_counted: bool = False
+) -> bytes:
     """``struct local``."""
-    return _LOCAL.pack(kind, ANSWERS_BINDING if answers_binding else 0, half)
+    flags = (ANSWERS_BINDING if answers_binding else 0) | (COUNTS_SOURCES if is_counted else 0)
+    return _LOCAL.pack(kind, flags, half)
 
 
 def client_key(client: bytes, listener: bytes) -> bytes:

@@ -14,6 +14,7 @@ from importlib.resources import files
 from natkit.relay import kernel_layout as layout
 from natkit.relay.libbpf import BpfError, Program, Table, load
 from natkit.relay.plane import Counters
+from natkit.relay.source_memory import SLOTS, SourceMemory
 
 __all__ = [
     "FLAGS_AT",
@@ -65,6 +66,8 @@ class TableSizes:
             "channels": self.channels,
             "peers": self.channels,
             "external": _MOST_EXTERNAL,
+            "sources": SLOTS,
+            "sources_state": 1,
         }
 
 
@@ -134,6 +137,10 @@ class KernelTables:
         self._settings = tables["settings"].memory()
         self._halves = tables["halves"].memory()
         self._counters = tables["counters"].memory()
+        state = tables["sources_state"].memory()
+        places = memoryview(tables["sources"].memory()).cast("Q")
+        self.sources = SourceMemory(memoryview(state).cast("Q"), places[::2], places[1::2])
+        """What the program counts of those whose Binding requests it answers."""
         numbers = share.numbers(tables["halves"].capacity)
         self.own = numbers.start
         """Where this worker counts what belongs to no allocation."""
@@ -232,6 +239,12 @@ class KernelTables:
         counters = _difference(self._read(self.own), self._before)
         counters.add(self._closed)
         return counters
+
+    def refused_bindings(self) -> tuple[int, int]:
+        """Binding requests over the limit of their source, and answers too large for theirs."""
+        start = self.own * layout.COUNTERS_STRIDE + layout.REFUSED_AT
+        packets, answers = layout.REFUSED.unpack_from(self._counters, start)
+        return packets, answers
 
     def close(self) -> None:
         """Let go of them."""

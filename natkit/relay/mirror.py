@@ -60,10 +60,14 @@ class Mirror:
         self._clients: dict[bytes, int] = {}
         self._expected: set[bytes] = set()
 
-    def listen(self, listener: Listener, *, answers_binding: bool) -> None:
-        """Have the program serve the clients of a listener."""
+    def listen(
+        self, listener: Listener, *, answers_binding: bool, is_counted: bool = False
+    ) -> None:
+        """Have the program serve the clients of a listener; its answers may be counted."""
         key = layout.endpoint(sockaddr.pack(listener.local))
-        value = layout.local_value(LocalKind.LISTENER, answers_binding=answers_binding)
+        value = layout.local_value(
+            LocalKind.LISTENER, answers_binding=answers_binding, is_counted=is_counted
+        )
         if not self._tables.locals.put(key, value):
             self._on_full()
 

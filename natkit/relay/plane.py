@@ -14,17 +14,19 @@ Everything else goes up, to ``on_unhandled``.
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from natkit.address import Address, Family, IPNetwork
 from natkit.machine import Path
 from natkit.net.icmp import IcmpError
 from natkit.relay.rates import Rates
+from natkit.relay.source_memory import SourceMemory
 
 __all__ = [
     "AllocationId",
     "BindingPolicy",
     "Counters",
+    "CountingGate",
     "Gate",
     "Greeter",
     "IcmpHandler",
@@ -58,6 +60,15 @@ class Gate(Protocol):
 
     def passes(self, host: bytes, received: int, sent: int, now: float) -> bool:
         """Whether one of those just counted may be, from ``host``, by sizes in bytes."""
+        ...
+
+
+@runtime_checkable
+class CountingGate(Gate, Protocol):
+    """One that tells sources apart in memory which others may count in."""
+
+    def count_in(self, memory: SourceMemory) -> None:
+        """Count there; whoever answers by that memory does what the gate would have done."""
         ...
 
 

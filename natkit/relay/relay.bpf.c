@@ -73,6 +73,12 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 #define IS_RELAYED 2
 
 #define ANSWERS_BINDING (1u << 0)
+#define COUNTS_SOURCES (1u << 1)
+
+// natkit/server/limits.py: a source is a network, one of so many places; what is sent to it must
+// stay below so many times what came from it, and a burst.
+#define SOURCE_BITS 16
+#define AMPLIFICATION 2
 
 // The loopback interface, in every network namespace.
 #define LOOPBACK 1
@@ -118,7 +124,9 @@ struct counters {
 	__u64 dropped_no_permission;
 	__u64 dropped_over_rate;
 	__u64 bindings_answered;
-	__u64 unused[6];
+	__u64 packets_over_limit; // Binding requests of sources that send too many
+	__u64 answers_over_limit; // and of those that would have more answered than they pay for
+	__u64 unused[4];
 };
 
 struct local {
@@ -199,6 +207,25 @@ struct settings {
 	__u64 unmirrored[WORKERS / 8];
 };
 
+// natkit/relay/source_memory.py has the same words.
+struct source {
+	__u64 count;  // the second, and packets in it
+	__u64 credit; // the window, and bytes
+};
+
+struct sources {
+	__u64 second;
+	__u64 in_second;
+	__u64 untold;
+	__u64 each;
+	__u64 packets;
+	__u64 renewed_at;
+	__u64 window;
+	__u64 burst;
+	__u64 factor;
+	__u64 is_open;
+};
+
 #define TABLE(name, kind, key_type, value_type, flags)                                             \
 	struct {                                                                                       \
 		__uint(type, kind);                                                                        \
@@ -218,6 +245,8 @@ TABLE(permissions, BPF_MAP_TYPE_HASH, struct permission_key, struct permission, 
 TABLE(channels, BPF_MAP_TYPE_HASH, struct channel_key, struct channel, BPF_F_NO_PREALLOC);
 TABLE(peers, BPF_MAP_TYPE_HASH, struct peer_key, struct peer, BPF_F_NO_PREALLOC);
 // Local hosts, and those that stand for them outside of a one-to-one NAT.
+TABLE(sources, BPF_MAP_TYPE_ARRAY, __u32, struct source, BPF_F_MMAPABLE);
+TABLE(sources_state, BPF_MAP_TYPE_ARRAY, __u32, struct sources, BPF_F_MMAPABLE);
 TABLE(external, BPF_MAP_TYPE_HASH, struct endpoint, __u32, BPF_F_NO_PREALLOC);
 
 // --------------------------------------------------------------------------------------- datagram
@@ -769,6 +798,65 @@ static __always_inline enum verdict from_client(struct xdp_md *ctx, struct datag
 	return PASS;
 }
 
+// The place of a source: an IPv4 /24 or an IPv6 /56.
+static __always_inline struct source *source_of(const struct endpoint *client, __u64 factor)
+{
+	__u64 prefix = bpf_ntohl(client->host[0]);
+
+	if (client->family == FAMILY_IPV4)
+		prefix >>= 8;
+	else
+		prefix = prefix << 24 | bpf_ntohl(client->host[1]) >> 8;
+
+	__u32 place = prefix * factor >> (64 - SOURCE_BITS);
+
+	return bpf_map_lookup_elem(&sources, &place);
+}
+
+// Whether a request of ``client`` may be answered by ``cost`` bytes more than it pays for: what
+// natkit/server/limits.py says, of the same memory.  A new window of credits is user space's.
+static __always_inline enum verdict may_answer(const struct endpoint *client, int cost, __u64 now)
+{
+	__u32 only = 0, second = now / 1000000000;
+	struct sources *all = bpf_map_lookup_elem(&sources_state, &only);
+
+	if (!all || !all->is_open || (cost > 0 && now >= all->renewed_at))
+		return PASS;
+
+	struct source *source = source_of(client, all->factor);
+	struct counters *counted = counters_of(0);
+
+	if (!source || !counted)
+		return PASS;
+	if (all->second != second) {
+		all->untold = all->packets / 2;
+		all->each = all->packets - all->packets / 2;
+		all->second = second;
+		all->in_second = 0;
+	}
+	if (__sync_fetch_and_add(&all->in_second, 1) >= all->untold) {
+		__u32 count = source->count >> 32 == second ? source->count : 0;
+
+		if (count >= all->each) {
+			COUNT(counted->packets_over_limit, 1);
+			return DROP;
+		}
+		source->count = (__u64)second << 32 | (count + 1);
+	}
+	if (cost <= 0)
+		return GO_ON;
+
+	__u64 credit = source->credit >> 32 == all->window ? (__u32)source->credit : all->burst;
+
+	if (credit < cost) {
+		source->credit = all->window << 32 | (credit + AMPLIFICATION * STUN_HEADER);
+		COUNT(counted->answers_over_limit, 1);
+		return DROP;
+	}
+	source->credit = all->window << 32 | (credit - cost);
+	return GO_ON;
+}
+
 //      +---------------------------------------------------------------+
 //      |  0x0101  |  length  |  magic cookie  |  transaction id (12)   |    RFC 8489 §6.3.1.1
 //      +---------------------------------------------------------------+
@@ -777,7 +865,7 @@ static __always_inline enum verdict from_client(struct xdp_md *ctx, struct datag
 //
 // The answer to a plain Binding request, a header alone.
 static __always_inline enum verdict binding(struct xdp_md *ctx, struct datagram *d,
-                                            const struct local *listener)
+                                            const struct local *listener, __u64 now)
 {
 	__u32 *word = first_words(ctx, d, STUN_HEADER);
 	bool is_ipv4 = d->source.family == FAMILY_IPV4;
@@ -787,13 +875,20 @@ static __always_inline enum verdict binding(struct xdp_md *ctx, struct datagram 
 		return PASS;
 	for (int i = 1; i < 5; i++)
 		d->prefix[i] = word[i];
+	d->words = is_ipv4 ? 8 : 11;
+	if (listener->flags & COUNTS_SOURCES) {
+		int cost = (int)d->words * 4 - AMPLIFICATION * STUN_HEADER;
+		enum verdict verdict = may_answer(&client, cost, now);
+
+		if (verdict != GO_ON)
+			return verdict;
+	}
 	d->prefix[0] = bpf_htonl(BINDING_SUCCESS << 16 | (is_ipv4 ? 12 : 24));
 	d->prefix[5] = bpf_htonl(XOR_MAPPED_ADDRESS << 16 | (is_ipv4 ? 8 : 20));
 	d->prefix[6] = bpf_htonl((is_ipv4 ? 1 : 2) << 16 |
 	                         (bpf_ntohs(client.port) ^ MAGIC_COOKIE >> 16));
 	for (int i = 0; i < 4; i++)
 		d->prefix[7 + i] = client.host[i] ^ d->prefix[1 + i];
-	d->words = is_ipv4 ? 8 : 11;
 	d->length = d->sum = 0;
 	d->source = d->destination;
 	d->destination = client;
@@ -807,7 +902,7 @@ static __always_inline enum verdict to_listener(struct xdp_md *ctx, struct datag
                                                 const struct settings *settings, __u64 now)
 {
 	if (d->length == STUN_HEADER && d->head == BINDING_REQUEST << 16)
-		return binding(ctx, d, listener);
+		return binding(ctx, d, listener, now);
 
 
 	struct client_key key = { .client = d->source, .listener = d->destination };

@@ -8,17 +8,15 @@ keyed at the start, so nobody can fill it, or choose whom to share a place with.
 Everything here is a machine: no clock, no randomness of its own.
 """
 
-from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from natkit.relay.source_memory import NEVER, SLOTS, WORD, SourceMemory, State
+
 __all__ = ["AMPLIFICATION", "MEMORY", "RENEWAL", "SLOTS", "SourceLimits", "SourceRates"]
 
-SLOTS = 1 << 16
-"""Places in the table.  A flood from every source there is spends 1/65,536 of itself on each."""
-
-MEMORY = SLOTS * (4 + 8)
-"""Bytes that the tables have, from the start and for ever: 768 KiB."""
+MEMORY = SLOTS * (8 + 8)
+"""Bytes that the tables have, from the start and for ever: 1 MiB."""
 
 AMPLIFICATION = 2
 """Bytes that may be sent to a source for each byte that came from it."""
@@ -27,7 +25,9 @@ RENEWAL = 60.0
 """Seconds after which every source has its burst of bytes again, and no other credit."""
 
 _SLOT_BITS = SLOTS.bit_length() - 1
-_WORD = (1 << 64) - 1
+_LOW = (1 << 32) - 1
+_NANOSECONDS = 1_000_000_000
+_SECOND, _IN_SECOND, _UNTOLD = int(State.SECOND), int(State.IN_SECOND), int(State.UNTOLD)
 _IPV4_PREFIX = 3
 _IPV6_PREFIX = 7
 
@@ -51,40 +51,66 @@ class SourceLimits:
     def __init__(self, rates: SourceRates, random: Callable[[int], bytes]) -> None:
         self.packets_dropped = 0
         self.answers_dropped = 0
-        self.rates = rates
+        self._rates = rates
         # Multiply-shift hashing: with a random odd factor two sources meet with 2 / SLOTS at most.
         self._factor = int.from_bytes(random(8), "big") | 1
-        self._second = -1
-        self._in_second = 0
-        # As long as all sources together stay below half the limit of one, none need be told apart;
-        # the other half is for each by itself, so that no source ever has more than the limit.
-        self._untold = self._each = 0
-        self._counts = array("I", [0]) * SLOTS
-        self._counted = False
-        self._renewed_at = float("-inf")
-        self._credits = array("q", [0]) * SLOTS
+        self.memory = SourceMemory.own()
+        """Where it counts."""
+        self._begin()
+
+    @property
+    def rates(self) -> SourceRates:
+        """What one source may do."""
+        return self._rates
+
+    @rates.setter
+    def rates(self, rates: SourceRates) -> None:
+        self._rates = rates
+        self.memory.state[State.PACKETS] = rates.packets
+
+    def keep_in(self, memory: SourceMemory) -> None:
+        """Count there from now on, with all others who do; the first of them begins."""
+        self.memory = memory
+        self._begin()
+
+    def _begin(self) -> None:
+        state = self.memory.state
+        if not state[State.FACTOR]:
+            state[State.FACTOR] = self._factor
+            state[State.SECOND] = NEVER
+        self._factor = state[State.FACTOR]
+        state[State.PACKETS] = self._rates.packets
 
     def admits_all(self, count: int, now: float) -> bool:
         """Whether ``count`` more packets pass, whatever sources they are from; they are counted.
 
         If not, :meth:`admits_counted` is to be asked about each.
         """
-        if int(now) != self._second:
-            self._begin_second(int(now))
-        self._in_second += count
-        return self._in_second <= self._untold
+        # As long as all sources together stay below half the limit of one, none need be told apart;
+        # the other half is for each by itself, so that no source ever has more than the limit.
+        state = self.memory.state
+        if int(now) != state[_SECOND]:
+            packets = state[State.PACKETS]
+            state[State.UNTOLD] = packets // 2
+            state[State.EACH] = packets - packets // 2
+            state[_SECOND] = int(now)
+            state[_IN_SECOND] = 0
+        state[_IN_SECOND] += count
+        return state[_IN_SECOND] <= state[_UNTOLD]
 
     def admits_counted(self, host: bytes) -> bool:
         """Whether one of the packets that :meth:`admits_all` just counted passes by itself."""
-        if self._in_second <= self._untold:
+        state, counts = self.memory.state, self.memory.counts
+        if state[_IN_SECOND] <= state[_UNTOLD]:
             return True
-        slot = self._slot(host)
-        count = self._counts[slot]
-        self._counted = True
-        if count >= self._each:
+        slot, second = self._slot(host), state[_SECOND] & _LOW
+        count = counts[slot]
+        if count >> 32 != second:
+            count = second << 32
+        if count & _LOW >= state[State.EACH]:
             self.packets_dropped += 1
             return False
-        self._counts[slot] = count + 1
+        counts[slot] = count + 1
         return True
 
     def admits(self, host: bytes, now: float) -> bool:
@@ -100,34 +126,35 @@ class SourceLimits:
         cost = sent - AMPLIFICATION * received
         if cost <= 0:
             return True
-        slot = self._account(host, now)
-        credit = self._credits[slot]
+        slot, credit = self._account(host, now)
         if credit < cost:
-            self._credits[slot] = credit + AMPLIFICATION * received
+            self._owe(slot, credit + AMPLIFICATION * received)
             self.answers_dropped += 1
             return False
-        self._credits[slot] = credit - cost
+        self._owe(slot, credit - cost)
         return True
 
     def earn(self, host: bytes, received: int, now: float) -> None:
         """These bytes came from a source that has proven itself: they pay for other answers."""
-        self._credits[self._account(host, now)] += AMPLIFICATION * received
+        slot, credit = self._account(host, now)
+        self._owe(slot, credit + AMPLIFICATION * received)
 
-    def _begin_second(self, second: int) -> None:
-        self._second = second
-        self._in_second = 0
-        self._untold = self.rates.packets // 2
-        self._each = self.rates.packets - self._untold
-        if self._counted:
-            self._counts = array("I", [0]) * SLOTS
-            self._counted = False
+    def _account(self, host: bytes, now: float) -> tuple[int, int]:
+        """A source's place, and what it is owed."""
+        state = self.memory.state
+        if now * _NANOSECONDS >= state[State.RENEWED_AT]:
+            state[State.BURST] = self._rates.burst
+            state[State.WINDOW] = state[State.WINDOW] + 1 & _LOW
+            state[State.RENEWED_AT] = int((now + RENEWAL) * _NANOSECONDS)
+        slot = self._slot(host)
+        credit = self.memory.credits[slot]
+        if credit >> 32 != state[State.WINDOW]:
+            return slot, state[State.BURST]
+        return slot, credit & _LOW
 
-    def _account(self, host: bytes, now: float) -> int:
-        if now >= self._renewed_at:
-            self._renewed_at = now + RENEWAL
-            self._credits = array("q", [self.rates.burst]) * SLOTS
-        return self._slot(host)
+    def _owe(self, slot: int, credit: int) -> None:
+        self.memory.credits[slot] = self.memory.state[State.WINDOW] << 32 | min(credit, _LOW)
 
     def _slot(self, host: bytes) -> int:
         prefix = host[:_IPV4_PREFIX] if len(host) == 4 else host[:_IPV6_PREFIX]
-        return (int.from_bytes(prefix, "big") * self._factor & _WORD) >> (64 - _SLOT_BITS)
+        return (int.from_bytes(prefix, "big") * self._factor & WORD) >> (64 - _SLOT_BITS)

@@ -285,8 +285,11 @@ class RunningServer:
         counts["unfragmented datagrams"] = self._sockets.unfragmented
         strangers = self._machine.strangers
         counts["messages of denied clients"] = strangers.denied
-        counts["packets over the limit of a source"] = strangers.limits.packets_dropped
-        counts["answers over the limit of a source"] = strangers.limits.answers_dropped
+        packets, answers = (
+            self._plane.refused_bindings() if isinstance(self._plane, KernelPlane) else (0, 0)
+        )
+        counts["packets over the limit of a source"] = strangers.limits.packets_dropped + packets
+        counts["answers over the limit of a source"] = strangers.limits.answers_dropped + answers
         counts["connections of denied clients"] = self.admission.denied
         counts["unframeable connections"] = self._streams.unframeable
         counts["declined connections"] = self.admission.declined

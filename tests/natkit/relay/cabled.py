@@ -17,7 +17,7 @@ from natkit.relay.attaching import Attachment, Mode, allow_routes, attach, defau
 from natkit.relay.kernel import KernelPlane
 from natkit.relay.kernel_tables import KernelRelay, KernelTables, TableSizes
 from natkit.relay.libbpf import Link
-from natkit.relay.plane import BindingPolicy
+from natkit.relay.plane import BindingPolicy, Gate
 from natkit.relay.userspace import UserspacePlane
 from tests.natkit.relay.rig import HandReactor, address_of
 from tests.netlab.namespaces import Host, Lab
@@ -107,12 +107,12 @@ class Cabled:
         return sock
 
     def listen(
-        self, family: socket.AddressFamily, port: int = 0, *, answer_binding: bool = True
+        self, family: socket.AddressFamily, port: int = 0, gate: Gate | None = None
     ) -> Address:
         """Let the plane listen for clients."""
         sock = self.socket_on(self.server, LISTENERS[family], port)
         sock.setblocking(False)
-        self.plane.listen(sock, BindingPolicy(answer_binding))
+        self.plane.listen(sock, BindingPolicy(gate=gate))
         return address_of(sock)
 
     def relay_socket(self, family: socket.AddressFamily, port: int = 0) -> socket.socket:

@@ -1,16 +1,27 @@
 """The plane in the kernel does what the one in user space does, whatever happens."""
 
+from functools import partial
+from random import Random
+
 import pytest
 
 from natkit.relay.attaching import Mode
+from natkit.relay.kernel import KernelPlane
+from natkit.stun.message import Message
+from natkit.stun.registry import Method
+from stun_server.settings import Settings
+from stun_server.strangers import Strangers
 from tests.conftest import Sized
+from tests.natkit.relay.cabled import CLIENTS, IPV4, IPV6, LISTENERS, NOW, Cabled
+from tests.natkit.relay.frames import Frame
 from tests.natkit.relay.twin_story import Story
-from tests.natkit.relay.twins import twins
+from tests.natkit.relay.twins import FAR, NEAR, twins
 from tests.netlab.namespaces import Lab
 
 pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf")]
 
 FRAMES_AT_ONCE = 6
+BINDING = Message.request(Method.BINDING, b"0123456789ab").encode()
 
 
 @pytest.mark.parametrize("mode", list(Mode))
@@ -35,3 +46,49 @@ def test_no_frame_tells_the_planes_apart(lab: Lab, mode: Mode, seed: int, sized:
         assert behind.packets_to_clients < counted.packets_to_clients / 2
         assert behind.bindings_answered < counted.bindings_answered / 2
         assert behind.dropped_no_permission < counted.dropped_no_permission / 2
+
+
+def _set_clock(now: float, world: Cabled) -> None:
+    world.set_clock(now)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_source_has_more_bindings_answered_by_one_plane_than_by_the_other(
+    lab: Lab, seed: int, sized: Sized
+) -> None:
+    print("seed", seed)
+    draw = Random(seed)
+    with twins(lab, Mode.NATIVE) as both:
+        strangers = []
+        for world in (both.user.cabled, both.kernel.cabled):
+            settings = Settings(
+                "example.org",
+                bytes(32),
+                (),
+                relay_ipv4="10.2.0.1",
+                packets_per_source=8,
+                answer_burst=20,
+            )
+            strangers.append(Strangers(settings, Random(7).randbytes))
+            for family in (IPV4, IPV6):
+                world.listen(family, 3478, strangers[-1])
+        now = NOW
+        for _ in range(sized(quick=250, full=5_000)):
+            # One at a time: user space counts what comes at once together.
+            family = draw.choice((IPV4, IPV6))
+            source, listener = (CLIENTS[family][0], 50_000), (LISTENERS[family], 3478)
+            both.put("left", Frame(NEAR["left"], FAR["left"], source, listener, BINDING).encode())
+            both.compare()
+            both.compare_totals()
+            if draw.random() < 0.1:
+                now += draw.choice((0.1, 0.9, 1.0, 61.0))
+                both.both(partial(_set_clock, now))
+        limits = [each.limits for each in strangers]
+        plane = both.kernel.cabled.plane
+        assert isinstance(plane, KernelPlane)
+        packets, answers = plane.refused_bindings()
+        assert limits[0].packets_dropped == limits[1].packets_dropped + packets > 0
+        assert limits[0].answers_dropped == limits[1].answers_dropped + answers > 0
+        assert packets > limits[1].packets_dropped
+        answered = both.compare_totals().bindings_answered
+        assert 0 < both.counted_behind().bindings_answered < answered / 10

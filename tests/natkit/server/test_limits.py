@@ -6,6 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from natkit.relay.source_memory import SourceMemory
 from natkit.server.limits import MEMORY, RENEWAL, SLOTS, SourceLimits, SourceRates
 
 PACKETS, BURST = 100, 1_000
@@ -130,7 +131,20 @@ def test_no_number_of_sources_takes_memory() -> None:
         after, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    # Tables are made anew, old and new for a moment beside each other.
-    assert after - before <= MEMORY + 4_096
-    assert peak - before <= 2 * MEMORY + 4_096
-    assert MEMORY == SLOTS * 12
+    assert after - before <= 4_096
+    assert peak - before <= 4_096
+    assert MEMORY == SLOTS * 16
+
+
+def test_who_count_in_the_same_memory_have_one_limit_together() -> None:
+    one, other = limits(1), limits(2)
+    memory = SourceMemory.own()
+    one.keep_in(memory)
+    other.keep_in(memory)
+    source = host("192.0.2.7")
+    passed = sum(each.admits(source, 1.0) for _ in range(PACKETS) for each in (one, other))
+    assert passed == PACKETS
+    assert one.may_answer(source, 0, BURST, 1.0)
+    assert not other.may_answer(source, 0, 1, 1.0)
+    other.rates = SourceRates(2 * PACKETS, BURST)
+    assert sum(one.admits(source, 2.0) for _ in range(3 * PACKETS)) == 2 * PACKETS
