@@ -14,9 +14,9 @@ import typer
 
 from natkit.cli.entry import ExitStatus, JsonOption, print_json, report_error
 from natkit.errors import ConfigError, MisuseError
-from natkit.server.asking import read_hidden
+from natkit.server.asking import read_hidden, read_key
 from natkit.server.stores.opening import store_at
-from natkit.server.stores.store import Store
+from natkit.server.stores.store import Store, UserKeys
 from natkit.sip.grammar import domain_name
 from natkit.stun.credentials import opaque_string
 from sip_proxy.config import Flag, load
@@ -101,20 +101,40 @@ class _Place:
 def add_user(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The part before the @.")],
     *,
+    md5: Annotated[
+        str | None,
+        typer.Option(metavar="HEX", help="HA1 by MD5, as other proxies keep it."),
+    ] = None,
+    sha256: Annotated[
+        str | None, typer.Option("--sha256", metavar="HEX", help="HA1 by SHA-256.")
+    ] = None,
+    sha512_256: Annotated[
+        str | None, typer.Option("--sha512-256", metavar="HEX", help="HA1 by SHA-512/256.")
+    ] = None,
     config: ConfigOption = None,
     domain: DomainOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Add a user, or change its password.
 
-    The password is asked for, or read from the standard input: one line.
+    The password is asked for, or read from the standard input: one line. In its place stand the
+    hashes of NAME:DOMAIN:PASSWORD that another proxy has; challenges offer what all users have.
     """
     place = _Place.find(config, domain, data_dir)
     if name in place.configured:
         raise ConfigError(f"user {name!r}: stands in {config}, and what stands there counts first")
     if "@" in name or ":" in name:
         raise ConfigError(f"user {name!r}: a name has neither @ nor :, the domain goes to --domain")
-    user = keys_of(name, place.domain, read_hidden("Password", "it by `[users.passwords]`"))
+    if md5 is None and sha256 is None and sha512_256 is None:
+        given = "--md5, --sha256 or --sha512-256"
+        user = keys_of(name, place.domain, read_hidden("Password", given))
+    else:
+        user = UserKeys(
+            _prepared(name),
+            read_key("--md5", md5, 16),
+            read_key("--sha256", sha256, 32),
+            read_key("--sha512-256", sha512_256, 32),
+        )
     is_new = place.run(lambda store: store.put(place.domain, user))
     typer.echo(f"{user.username}@{place.domain}: {'added' if is_new else 'changed'}")
 
@@ -129,10 +149,7 @@ def remove_user(
 ) -> None:
     """Remove a user; where it is registered it stays so until that expires."""
     place = _Place.find(config, domain, data_dir)
-    try:
-        prepared = opaque_string(name)
-    except MisuseError as error:
-        raise ConfigError(f"user {name!r}: {error}") from error
+    prepared = _prepared(name)
     if not place.run(lambda store: store.remove(place.domain, prepared)):
         report_error(f"user {name!r}: not of {place.domain} in the store")
         raise typer.Exit(ExitStatus.WRONG_USE)
@@ -164,3 +181,10 @@ def list_users(
         return
     for user in users:
         typer.echo(user.username)
+
+
+def _prepared(name: str) -> str:
+    try:
+        return opaque_string(name)
+    except MisuseError as error:
+        raise ConfigError(f"user {name!r}: {error}") from error

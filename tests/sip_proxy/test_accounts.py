@@ -73,6 +73,23 @@ def test_a_user_is_added_changed_listed_and_removed(command: Command, tmp_path: 
     assert stored(tmp_path) == []
 
 
+def test_hashes_of_another_proxy_stand_in_place_of_the_password(
+    command: Command, tmp_path: Path
+) -> None:
+    ann = keys_of("ann", DOMAIN, "secret")
+    assert ann.md5 is not None
+    assert ann.sha256 is not None
+    assert ann.sha512_256 is not None
+    command("add", "old", "--md5", ann.md5.hex())
+    command("add", "new", "--sha256", ann.sha256.hex(), "--sha512-256", ann.sha512_256.hex())
+    assert stored(tmp_path) == [
+        UserKeys("new", None, ann.sha256, ann.sha512_256),
+        UserKeys("old", ann.md5, None),
+    ]
+    listed = json.loads(command("list", "--json").output)["users"]
+    assert listed[1] == {"username": "old", "md5": True, "sha256": False, "sha512_256": False}
+
+
 def test_no_command_shows_a_key(command: Command) -> None:
     command("add", "ann", typed="secret\n")
     shown = command("list", "--json").output
@@ -85,6 +102,8 @@ def test_no_command_shows_a_key(command: Command) -> None:
     ("arguments", "domain", "said"),
     [
         (("add", "ann"), DOMAIN, "password: the standard input has none"),
+        (("add", "ann", "--md5", "ab"), DOMAIN, "--md5: a key has 32 hexadecimal digits"),
+        (("add", "a\x07", "--md5", "0" * 32), DOMAIN, "user 'a\\x07': text that OpaqueString"),
         (("add", "ann@example.net"), DOMAIN, "user 'ann@example.net': a name has neither @ nor :"),
         (("remove", "nobody"), DOMAIN, "user 'nobody': not of example.org in the store"),
         (("list",), None, "say of which domain: --domain example.org"),
