@@ -1,5 +1,6 @@
 """A proxy, and the sipps that call each other through it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from natkit.address import Address
@@ -21,10 +22,21 @@ ALGORITHMS = (Algorithm.MD5,)
 CALLS = 20
 
 
+def _unchanged(settings: Settings) -> Settings:
+    return settings
+
+
 class Served:
     """A proxy on a free port of loopback, and sipps that use it."""
 
-    def __init__(self, directory: Path, *, authenticate: bool, redirect: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        authenticate: bool,
+        redirect: bool = False,
+        change: Callable[[Settings], Settings] = _unchanged,
+    ) -> None:
         bound = open_listeners([ListenAddress.parse(f"{LOOPBACK}:0")])
         self.address = bound[0].listener.address
         self._directory = directory
@@ -37,7 +49,7 @@ class Served:
             algorithms=ALGORITHMS,
         )
         self._proxy = RunningProxy(
-            settings,
+            change(settings),
             bound,
             Users.of_passwords({"alice": "secret", "bob": "secret"}, [DOMAIN]),
             Locator(transports=(Transport.UDP, Transport.TCP)),

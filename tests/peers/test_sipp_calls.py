@@ -288,10 +288,12 @@ class LosesEverythingOnce(asyncio.DatagramProtocol):
 
 
 @asynccontextmanager
-async def lossy(target: Address, back: Address) -> AsyncIterator[LosesEverythingOnce]:
+async def lossy(
+    target: Address, back: Address, *, port: int = 0
+) -> AsyncIterator[LosesEverythingOnce]:
     loop = asyncio.get_running_loop()
     transport, made = await loop.create_datagram_endpoint(
-        lambda: LosesEverythingOnce(target, back), local_addr=(LOOPBACK, 0)
+        lambda: LosesEverythingOnce(target, back), local_addr=(LOOPBACK, port)
     )
     try:
         yield made
