@@ -52,8 +52,9 @@ class TimerQueue(Generic[K]):
         """The earliest deadline, or None when nothing is armed."""
         heap = self._heap
         while heap:
-            if self._armed.get(heap[0][2]) is heap[0]:
-                return heap[0][0]
+            first = heap[0]
+            if self._armed.get(first[2]) is first:
+                return first[0]
             heappop(heap)
         return None
 

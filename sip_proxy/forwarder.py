@@ -186,9 +186,10 @@ class Forwarder:
 
     def next_deadline(self) -> float | None:
         """When the first of these timers fires."""
-        queues = (self._timer_c, self._patience)
-        deadlines = [queue.next_deadline() for queue in queues]
-        return min((each for each in deadlines if each is not None), default=None)
+        one, other = self._timer_c.next_deadline(), self._patience.next_deadline()
+        if one is None or other is None:
+            return other if one is None else one
+        return min(one, other)
 
     # ── responses by their class (§16.7) ────────────────────────────────────────────────────────
 

@@ -135,9 +135,7 @@ class Locator:
         MisuseError when ``uri`` is none.
         """
         now = time.monotonic()
-        self._look_around(now)
-        user = _USER.fullmatch(uri)
-        key = (user[1] + user[2] if user else uri, self._profile)
+        key = self._key(uri, now)
         plan = self._cache.plan(key, now)
         if plan is not None:
             return self._arranged(plan)
@@ -145,6 +143,30 @@ class Locator:
         ended = self._known(search) or await self._under_way.join(
             key, lambda: self._ask_for(search)
         )
+        return self._targets_of(ended, key, now)
+
+    def locate_known(self, uri: str) -> Sequence[RankedTarget] | None:
+        """The same where nobody has to be asked, or None: for those who would not wait in vain.
+
+        The errors are those of :meth:`locate`.
+        """
+        now = time.monotonic()
+        key = self._key(uri, now)
+        plan = self._cache.plan(key, now)
+        if plan is not None:
+            return self._arranged(plan)
+        ended = self._known(read_uri(key[0], self._transports))
+        return None if ended is None else self._targets_of(ended, key, now)
+
+    def _key(self, uri: str, now: float) -> tuple[str, str]:
+        """What a plan is kept by."""
+        self._look_around(now)
+        user = _USER.fullmatch(uri)
+        return user[1] + user[2] if user else uri, self._profile
+
+    def _targets_of(
+        self, ended: Resolved, key: tuple[str, str], now: float
+    ) -> Sequence[RankedTarget]:
         if ended.outcome.error is not None:
             # An exception of its own for each of those who share the lookup.
             raise type(ended.outcome.error)(*ended.outcome.error.args)

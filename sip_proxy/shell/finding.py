@@ -16,3 +16,7 @@ class Locator(locate.Locator, Protocol):
     async def locate_response(self, sent_by: SentBy) -> Sequence[Target]:
         """Where to send a response whose connection is gone (RFC 3263 §5); raises LocateError."""
         ...
+
+    def locate_known(self, uri: str) -> Sequence[Target] | None:
+        """What :meth:`locate` would give, where nobody has to be asked for it; else None."""
+        ...

@@ -160,7 +160,7 @@ class RunningProxy:
                     lambda outcome: driver.answer(number, outcome),
                 )
             case FindServers(number, uri):
-                self._spawn(self._find(number, uri))
+                self._find_at_once(number, uri)
             case FindSender(number, sent_by):
                 self._spawn(self._find_sender(number, sent_by))
             case SendPing(path, payload):
@@ -188,6 +188,17 @@ class RunningProxy:
 
     def _on_defect(self, error: Exception) -> None:
         self.events.defect(error)
+
+    def _find_at_once(self, number: int, uri: str) -> None:
+        """Without a task where the DNS need not be asked, as for most requests."""
+        try:
+            known: Sequence[Target] | Failure | None = self._locator.locate_known(uri)
+        except NatkitError as error:
+            known = Failure(str(error))
+        if known is None:
+            self._spawn(self._find(number, uri))
+        else:
+            self._driver.answer(number, known if isinstance(known, Failure) else tuple(known))
 
     async def _find(self, number: int, uri: str) -> None:
         try:

@@ -99,6 +99,20 @@ async def test_a_second_lookup_asks_nothing_and_starts_no_task(dns: Dns) -> None
     assert locator.cache.statistics.plans_used == 1
 
 
+async def test_what_nobody_has_to_be_asked_for_is_known_without_waiting(dns: Dns) -> None:
+    locator = Locator(dns=dns, usable=tuple(Family))
+    assert locator.locate_known("sip:example.org") is None
+    (numeric,) = locator.locate_known("sip:alice@192.0.2.9:5070;transport=tcp") or ()
+    assert (numeric.transport, numeric.address) == (Transport.TCP, Address("192.0.2.9", 5070))
+    assert dns.asked == []
+    found = await locator.locate("sip:example.org")
+    known = locator.locate_known("sip:bob@example.org")
+    assert known is not None
+    assert {one.address for one in known} == {one.address for one in found}
+    with pytest.raises(MisuseError):
+        locator.locate_known("sip:")
+
+
 async def test_chance_is_drawn_anew_each_time(dns: Dns) -> None:
     locator = Locator(dns=dns)
     firsts = Counter([(await locator.locate("sip:example.org"))[0].host for _ in range(400)])

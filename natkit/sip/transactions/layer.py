@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from typing import Final
 
 from natkit.errors import MalformedMessage, MisuseError
@@ -32,7 +32,7 @@ from natkit.sip.transactions.matching import (
     server_key,
 )
 from natkit.sip.transactions.server import InviteServer, NonInviteServer, ServerTransaction
-from natkit.sip.transactions.timing import DEFAULT_TIMING, SipTiming, Timer
+from natkit.sip.transactions.timing import DEFAULT_TIMING, LINGERING, SipTiming, Timer
 from natkit.sip.via import ResponseAddress, SentBy, Via, response_destination
 from natkit.timers import TimerQueue
 
@@ -40,6 +40,9 @@ __all__ = ["TransactionSettings", "Transactions"]
 
 AnyTransaction = InviteClient | NonInviteClient | InviteServer | NonInviteServer
 
+
+LINGER_SLACK: Final = 0.5
+"""Seconds for which a transaction that only waits to be forgotten may wait longer."""
 
 SLACK: Final = 64
 """Bytes; a NAT may give a request that is sent again a port with fewer digits."""
@@ -70,6 +73,7 @@ class Transactions:
         self._live: dict[TransactionId, AnyTransaction] = {}
         self._on_path: dict[Path, dict[TransactionId, None]] = {}
         self._timers: TimerQueue[tuple[TransactionId, Timer]] = TimerQueue()
+        self._lingering: TimerQueue[tuple[TransactionId, Timer]] = TimerQueue()
         self._transmits: list[Transmit] = []
         self._events: deque[TransactionEvent] = deque()
         self._tokens = count(1)
@@ -190,14 +194,19 @@ class Transactions:
 
     def handle_timer(self, now: float) -> None:
         """Time has passed."""
-        for token, timer in self._timers.pop_due(now):
+        for token, timer in chain(self._timers.pop_due(now), self._lingering.pop_due(now)):
             found = self._live.get(token)
             if found is not None:
                 found.handle_timer(timer, now)
 
     def next_deadline(self) -> float | None:
         """When to call ``handle_timer``."""
-        return self._timers.next_deadline()
+        soonest, end = self._timers.next_deadline(), self._lingering.next_deadline()
+        if end is None:
+            return soonest
+        # Many end at one waking: each may stay a little longer than it must.
+        end += LINGER_SLACK
+        return end if soonest is None or end < soonest else soonest
 
     def transmits(self) -> Sequence[Transmit]:
         """Take what is to be sent."""
@@ -216,7 +225,8 @@ class Transactions:
 
     def set_timer(self, transaction: TransactionId, timer: Timer, deadline: float) -> None:
         """See :class:`~natkit.sip.transactions.outlet.Outlet`."""
-        self._timers.set((transaction, timer), deadline)
+        timers = self._lingering if timer in LINGERING else self._timers
+        timers.set((transaction, timer), deadline)
 
     def cancel_timer(self, transaction: TransactionId, timer: Timer) -> None:
         """See :class:`~natkit.sip.transactions.outlet.Outlet`."""
@@ -232,7 +242,8 @@ class Transactions:
         if found is None:
             return
         for timer in found.timers:
-            self._timers.cancel((transaction, timer))
+            timers = self._lingering if timer in LINGERING else self._timers
+            timers.cancel((transaction, timer))
         if isinstance(found, ServerTransaction):
             del self._servers[found.key]
         else:

@@ -7,7 +7,7 @@ from typing import Final
 from natkit.errors import MisuseError
 from natkit.sip.registry import T1, T2, T4
 
-__all__ = ["DEFAULT_TIMING", "SipTiming", "Timer"]
+__all__ = ["DEFAULT_TIMING", "LINGERING", "SipTiming", "Timer"]
 
 
 class Timer(Enum):
@@ -39,6 +39,10 @@ class Timer(Enum):
     """No other fork's 2xx is to come."""
     TRYING = auto()
     """The user of the transaction is slow: 100 is due."""
+
+
+LINGERING: Final = frozenset({Timer.D, Timer.I, Timer.J, Timer.K, Timer.L, Timer.M})
+"""Those that end a transaction which has done its work, and takes in what comes again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,10 @@ class Names:
         port = parsed.port or DEFAULT_PORTS[transport]
         return (Target(transport, Address.of(str(parsed.address), port), parsed.host, parsed.host),)
 
+    def locate_known(self, uri: str) -> Sequence[Target] | None:
+        del uri
+        return None
+
     async def locate_response(self, sent_by: SentBy) -> Sequence[Target]:
         port = "" if sent_by.port is None else f":{sent_by.port}"
         return await self.locate(f"sip:{sent_by.host}{port};transport={sent_by.transport}")
