@@ -1,7 +1,8 @@
 """A telephone of PJSUA2 without a sound card, steered by lines of JSON.
 
-In come ``{"do": "call", "uri": …}`` and ``{"do": "report"}``; out go ``{"event": …}``.  A call
-that comes in is answered.  It speaks PCMA alone, and uses ICE, on the address ``host``.
+In come ``{"do": "call", "uri": …}``, ``{"do": "report"}`` and ``{"do": "hangup"}``; out go
+``{"event": …}``.  A call that comes in is answered.  It speaks PCMA alone, on the address ``host``,
+and uses ICE, unless it has an ``account``: then it registers that at the account's ``proxy``.
 """
 
 import json
@@ -16,6 +17,9 @@ OUT = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 
 
+TRANSPORTS = {"udp": pjsua2.PJSIP_TRANSPORT_UDP, "tcp": pjsua2.PJSIP_TRANSPORT_TCP}
+
+
 def tell(event: str, **values: object) -> None:
     OUT.write(json.dumps({"event": event, **values}) + "\n")
     OUT.flush()
@@ -23,7 +27,8 @@ def tell(event: str, **values: object) -> None:
 
 class Call(pjsua2.Call):  # type: ignore[misc]
     def onCallState(self, _: object) -> None:  # noqa: N802 - PJSUA2's name
-        tell("call", state=self.getInfo().stateText)
+        told = self.getInfo()
+        tell("call", state=told.stateText, status=int(told.lastStatusCode))
 
     def onCallMediaState(self, _: object) -> None:  # noqa: N802
         endpoint = pjsua2.Endpoint.instance()
@@ -42,6 +47,9 @@ class Account(pjsua2.Account):  # type: ignore[misc]
         super().__init__()
         self.calls: list[Call] = []
 
+    def onRegState(self, told: pjsua2.OnRegStateParam) -> None:  # noqa: N802
+        tell("registration", status=int(told.code))
+
     def onIncomingCall(self, told: pjsua2.OnIncomingCallParam) -> None:  # noqa: N802
         call = Call(self, told.callId)
         self.calls.append(call)
@@ -55,9 +63,35 @@ def obey(phone: Account, command: dict[str, str]) -> None:
         call = Call(phone)
         phone.calls.append(call)
         call.makeCall(command["uri"], pjsua2.CallOpParam(True))
+    elif command["do"] == "hangup":
+        phone.calls[-1].hangup(pjsua2.CallOpParam())
     else:
         statistics = phone.calls[-1].getStreamStat(0).rtcp
         tell("report", received=int(statistics.rxStat.pkt), lost=int(statistics.rxStat.loss))
+
+
+def configured(uri: str, host: str, account: dict[str, str]) -> "pjsua2.AccountConfig":
+    configuration = pjsua2.AccountConfig()
+    configuration.mediaConfig.transportConfig.boundAddress = host
+    configuration.mediaConfig.srtpUse = pjsua2.PJMEDIA_SRTP_DISABLED
+    if not account:
+        configuration.idUri = uri
+        configuration.natConfig.iceEnabled = True
+        configuration.natConfig.iceAggressiveNomination = False
+        configuration.natConfig.iceAlwaysUpdate = False
+        return configuration
+    user, domain = account["user"], account["domain"]
+    parameter = f";transport={account['transport']}"
+    configuration.idUri = f"sip:{user}@{domain}"
+    configuration.regConfig.registrarUri = f"sip:{domain}{parameter}"
+    configuration.sipConfig.proxies.append(f"sip:{account['proxy']}{parameter};lr")
+    configuration.sipConfig.authCreds.append(
+        pjsua2.AuthCredInfo("digest", "*", user, 0, account["password"])
+    )
+    # RFC 5626, on connections: it says nothing of it over UDP.
+    configuration.natConfig.sipOutboundUse = 1
+    configuration.natConfig.sipOutboundInstanceId = account["instance"]
+    return configuration
 
 
 def main() -> None:
@@ -74,21 +108,16 @@ def main() -> None:
     endpoint.libInit(configuration)
     transport = pjsua2.TransportConfig()
     transport.boundAddress = options["host"]
-    identifier = endpoint.transportCreate(pjsua2.PJSIP_TRANSPORT_UDP, transport)
+    account = options.get("account", {})
+    kind = TRANSPORTS[account.get("transport", "udp")]
+    identifier = endpoint.transportCreate(kind, transport)
     endpoint.libStart()
     endpoint.audDevManager().setNullDev()
     for codec in endpoint.codecEnum2():
         endpoint.codecSetPriority(codec.codecId, 255 if codec.codecId.startswith("PCMA") else 0)
-    account = pjsua2.AccountConfig()
     local = endpoint.transportGetInfo(identifier).localName
-    account.idUri = f"sip:phone@{local}"
-    account.natConfig.iceEnabled = True
-    account.natConfig.iceAggressiveNomination = False
-    account.natConfig.iceAlwaysUpdate = False
-    account.mediaConfig.transportConfig.boundAddress = options["host"]
-    account.mediaConfig.srtpUse = pjsua2.PJMEDIA_SRTP_DISABLED
     phone = Account()
-    phone.create(account)
+    phone.create(configured(f"sip:phone@{local}", options["host"], account))
     tell("ready", address=local)
 
     with selectors.DefaultSelector() as selector:
