@@ -14,7 +14,7 @@ from natkit.sip.framing import PING, PONG, Expect, SipFraming
 from natkit.sip.kinds import VIA
 from sip_proxy.keeping import KeepAliveSettings
 from tests.simnet.network import Network
-from tests.sip_proxy.world import PROXY, Phone, ProxyHost, Ringing, settings
+from tests.sip_proxy.world import DOMAIN, PROXY, Phone, ProxyHost, Ringing, settings
 
 TCP = Transport.TCP
 KEPT = KeepAliveSettings(connections=100.0, websockets=20.0)
@@ -193,3 +193,23 @@ class TestKeepAlive:
         network.run_for(11.0)
         assert path not in proxy.machine._flows
         assert now() > 80
+
+
+class TestMaddr:
+    """RFC 3261 §18.2.2."""
+
+    def test_an_answer_over_udp_goes_to_the_maddr_of_the_via(self, network: Network) -> None:
+        ProxyHost(network, settings())
+        alice = Phone(network, "alice", "192.0.2.10")
+        other = Phone(network, "other", "192.0.2.14")
+        heard: list[bytes] = []
+        other.layer.receive = collects(heard)  # type: ignore[assignment]
+        asked = alice.send("OPTIONS", f"sip:{DOMAIN}")
+        network.run_for(1.0)
+        assert asked.statuses == [200]
+        via = Via.parse("SIP/2.0/UDP 192.0.2.10:5060;maddr=192.0.2.14;branch=z9hG4bKmaddr")
+        headers = asked.request.headers.replace_first(VIA, via)
+        redirected = alice.submit(type(asked.request)("OPTIONS", f"sip:{DOMAIN}", headers))
+        network.run_for(1.0)
+        assert redirected.statuses == []
+        assert heard[0].startswith(b"SIP/2.0 200 ")
