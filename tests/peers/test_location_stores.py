@@ -32,9 +32,21 @@ LIMIT = 60.0
     params=[pytest.param(name, marks=pytest.mark.peer(name)) for name in ("postgresql", "redis")],
 )
 def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """PostgreSQL with the isolation that is worst for who waits for a lock."""
     running = DATABASES[request.param]()
+    if running.name == "postgresql":
+        asyncio.run(
+            execute(running, "ALTER ROLE natkit SET default_transaction_isolation = serializable")
+        )
     yield running
     running.remove()
+
+
+async def execute(database: Database, statement: str) -> None:
+    """Run a statement in PostgreSQL."""
+    connection = await asyncpg.connect(database.url)
+    await connection.execute(statement)
+    await connection.close()
 
 
 class Clock:
@@ -58,9 +70,7 @@ async def empty(database: Database) -> None:
         async with Redis.from_url(database.url) as redis:
             await redis.flushdb()
         return
-    connection = await asyncpg.connect(database.url)
-    await connection.execute("TRUNCATE natkit_bindings")
-    await connection.close()
+    await execute(database, "TRUNCATE natkit_bindings")
 
 
 @pytest.fixture
@@ -179,11 +189,8 @@ async def test_what_another_software_wrote_fails_those_whom_it_is_of_and_nobody_
         async with Redis.from_url(database.url) as redis:
             await redis.set(f"natkit:bindings:{ALICE}", "nonsense")
     else:
-        connection = await asyncpg.connect(database.url)
-        await connection.execute(
-            f"UPDATE natkit_bindings SET bindings = 'x' WHERE address_of_record = '{ALICE}'"
-        )
-        await connection.close()
+        broken = f"UPDATE natkit_bindings SET bindings = 'x' WHERE address_of_record = '{ALICE}'"
+        await execute(database, broken)
     outcomes = await all_updated(location, [(ALICE, registration(2)), (BOB, registration(2))])
     assert isinstance(outcomes[0], Failure)
     assert isinstance(outcomes[1], Accepted)
@@ -237,4 +244,24 @@ async def test_redis_that_forgets_is_noticed() -> None:
         "Redis may drop registrations",
     ]
     await location.aclose()
+    server.remove()
+
+
+@pytest.mark.peer("postgresql")
+async def test_postgresql_that_forgets_is_noticed_and_who_was_there_is_counted() -> None:
+    server = DATABASES["postgresql"]()
+    await execute(server, "ALTER ROLE natkit SET synchronous_commit = off")
+    location = connect(server)
+    await location.open()
+    assert [line.partition(":")[2] for line in location.advice] == [
+        " set synchronous_commit on",
+        " set fsync on",
+    ]
+    names = [f"sip:{number}@example.org" for number in range(1000)]
+    await all_updated(location, [(name, registration()) for name in names])
+    await location.aclose()
+    again = connect(server)
+    await again.open()
+    assert isinstance(await updated(again, ALICE, registration()), Refused)
+    await again.aclose()
     server.remove()

@@ -30,7 +30,7 @@ class Session(Protocol):
 
 
 class _Connection(Session, Protocol):
-    def transaction(self) -> AbstractAsyncContextManager[object]: ...
+    def transaction(self, *, isolation: str) -> AbstractAsyncContextManager[object]: ...
 
 
 class _Pool(Protocol):
@@ -57,7 +57,11 @@ class PostgresqlConnections:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
-        """A transaction that commits at the end; raises what asyncpg does."""
+        """A transaction that commits at the end; raises what asyncpg does.
+
+        Each of its statements sees what others had committed before it, whatever the database's
+        own default: who waits for a lock must see what was done by who had it.
+        """
         if self._pool is None:
             # Without connections to begin with, this waits for nothing.
             self._pool = cast(
@@ -70,7 +74,10 @@ class PostgresqlConnections:
                     **self._arguments,
                 ),
             )
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="read_committed"),
+        ):
             yield connection
 
     async def aclose(self) -> None:

@@ -49,6 +49,7 @@ DO UPDATE SET bindings = excluded.bindings, expires_at = excluded.expires_at
 _DELETE: Final = "DELETE FROM natkit_bindings WHERE address_of_record = ANY($1::text[])"
 
 
+_DURABLE: Final = ("synchronous_commit", "fsync")
 _IS_THERE: Final = "SELECT to_regclass('natkit_bindings') IS NOT NULL"
 _FORGET: Final = "DELETE FROM natkit_bindings WHERE expires_at <= $1"
 _COUNT: Final = "SELECT count(*) FROM natkit_bindings"
@@ -65,6 +66,7 @@ class PostgresqlBindings:
         self._connections = PostgresqlConnections(url, CONNECTIONS)
         self._has_table = False
         self._count = 0
+        self._advice: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -73,13 +75,15 @@ class PostgresqlBindings:
 
     @property
     def advice(self) -> Sequence[str]:
-        """Nothing: PostgreSQL keeps what it commits, unless its operator wants it otherwise."""
-        return ()
+        """What of its configuration loses what it has committed."""
+        return self._advice
 
     async def open(self) -> None:
-        """Make the table, if it is not there."""
-        async with self._transaction():
-            pass
+        """Make the table, if it is not there, and look how the database is configured."""
+        async with self._transaction() as session:
+            await self._count_rows(session)
+            off = [name for name in _DURABLE if await session.fetchval(f"SHOW {name}") == "off"]
+        self._advice = tuple([f"registrations end with PostgreSQL: set {name} on" for name in off])
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -109,15 +113,18 @@ class PostgresqlBindings:
         """Delete what has expired; how many are left."""
         async with self._transaction() as session:
             await session.execute(_FORGET, unix_now)
-            # Counted each time, for other proxies add theirs.
-            count = await session.fetchval(_COUNT)
-        self._count = count if isinstance(count, int) else 0
+            await self._count_rows(session)
         return self._count
 
     async def listed(self, limit: int) -> Sequence[str]:
         """Some of them."""
         async with self._transaction() as session:
             return [str(name) for (name,) in await session.fetch(_LISTED, limit)]
+
+    async def _count_rows(self, session: Session) -> None:
+        # Now and then, for other proxies add theirs.
+        count = await session.fetchval(_COUNT)
+        self._count = count if isinstance(count, int) else 0
 
     async def _held(self, session: Session, names: Sequence[str]) -> dict[str, Held]:
         rows = await session.fetch(_SELECT, names)
