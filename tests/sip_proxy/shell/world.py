@@ -56,6 +56,7 @@ from sip_proxy.shell.listening import ListenAddress, open_listeners
 from sip_proxy.shell.running import RunningProxy
 from sip_proxy.shell.streams import StreamSettings
 from sip_proxy.shell.users import Users
+from sipdns.locator import Dns
 
 DOMAIN = "example.org"
 LIMIT = 20.0
@@ -116,6 +117,7 @@ async def serving(
     users: Users | None = None,
     limits: Limits | None = None,
     domains: frozenset[str] = frozenset({DOMAIN}),
+    numbers: Dns | None = None,
     **changes: object,
 ) -> AsyncIterator[Served]:
     """A proxy for example.org that asks for no credentials, unless ``changes`` say so."""
@@ -128,7 +130,13 @@ async def serving(
     )
     known = Names()
     proxy = RunningProxy(
-        settings, bound, users or Users(), locator or known, streams=streams, limits=limits
+        settings,
+        bound,
+        users or Users(),
+        locator or known,
+        streams=streams,
+        limits=limits,
+        numbers=numbers,
     )
     try:
         addresses = {each.listener.transport: each.listener.address for each in bound}
