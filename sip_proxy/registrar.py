@@ -3,6 +3,7 @@
 RFC 3261 §10.3, RFC 5626 §6, RFC 3327 §5.3.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from natkit.machine import Path
@@ -32,6 +33,12 @@ __all__ = ["address_of_record", "read_registration"]
 
 LARGEST_REG_ID: Final = 2**31 - 1
 """RFC 5626 §4.2."""
+
+LARGEST_BINDING: Final = 2048
+"""Bytes of text that one contact may make us keep: a few proxies in its path, and room."""
+
+LONGEST_USER_AGENT: Final = 128
+"""Characters; what is cut is for people to read."""
 
 
 def address_of_record(request: Request) -> SipUri | None:
@@ -73,16 +80,21 @@ def read_registration(
         return Rejection(400, "One contact at a time has a reg-id")  # RFC 5626 §6
     if wants_flow and not is_direct and not _has_outbound_edge(request):
         return Rejection(439)
-    keeps_flow = is_direct and all(_needs_flow(change, flow) for change in changes)
-    if keeps_flow and (entry := edge.entry(flow)) is not None:
+    changes = [replace(change, by_flow=_needs_flow(change, flow)) for change in changes]
+    keeps_flow = is_direct and any(change.by_flow for change in changes)
+    entry = edge.entry(flow) if keeps_flow else None
+    if entry is not None:
         paths = (str(entry), *paths)
+    longest = max([len(one.contact) + len(one.instance or "") for one in changes], default=0)
+    if longest + len(call_id) + sum(map(len, paths)) > LARGEST_BINDING:
+        return Rejection(403, f"A contact with more than {LARGEST_BINDING} bytes to keep")
     return Registration(
         tuple(changes),
         call_id,
         number,
         paths,
-        flow if keeps_flow else None,
-        headers.get(USER_AGENT) or "",
+        None if entry is None else flow,
+        (headers.get(USER_AGENT) or "")[:LONGEST_USER_AGENT],
         limits.contacts,
     )
 

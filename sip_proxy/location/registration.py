@@ -47,13 +47,17 @@ class RegistrationLimits:
 
 @dataclass(frozen=True, slots=True)
 class ContactChange:
-    """A Contact of a REGISTER; ``expires`` 0 takes the binding away."""
+    """A Contact of a REGISTER; ``expires`` 0 takes the binding away.
+
+    ``by_flow``: it is reached by the flow of the registration, where that has one.
+    """
 
     contact: str
     expires: int
     q: int
     instance: str | None = None
     reg_id: int | None = None
+    by_flow: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,8 @@ _OUT_OF_ORDER: Final = Refused(500, "A later registration was processed before")
 class Registration:
     """A REGISTER whose sender may change the bindings; ``changes`` None is ``Contact: *``.
 
-    Without changes it only asks.  ``lost`` is none that anybody sent: what it took goes.
+    With ``flow`` the first of ``path`` is the entry that leads along it.  Without changes it only
+    asks.  ``lost`` is none that anybody sent: what it took goes.
     """
 
     changes: tuple[ContactChange, ...] | None
@@ -137,6 +142,9 @@ class Registration:
 
     def _bound(self, change: ContactChange, found: Sequence[Binding], unix_now: float) -> Binding:
         renewed = [each.since for each in found if each.call_id == self.call_id]
+        path, flow = self.path, self.flow
+        if flow is not None and not change.by_flow:
+            path, flow = path[1:], None
         return Binding(
             change.contact,
             unix_now + change.expires,
@@ -144,8 +152,8 @@ class Registration:
             self.call_id,
             self.cseq,
             unix_now,
-            self.path,
-            self.flow,
+            path,
+            flow,
             change.instance,
             change.reg_id,
             self.user_agent,

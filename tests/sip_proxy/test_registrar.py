@@ -19,6 +19,7 @@ from natkit.sip.kinds import (
     SERVICE_ROUTE,
     SUPPORTED,
     UNSUPPORTED,
+    USER_AGENT,
     VIA,
 )
 from natkit.sip.via import Via
@@ -211,6 +212,43 @@ def retry_after(call: Call) -> int:
     asked = call.responses[-1].headers.get(RETRY_AFTER)
     assert asked is not None
     return asked.seconds
+
+
+def test_of_several_contacts_each_has_the_way_that_it_needs(office: Office) -> None:
+    """One names the host that it comes from, by another port; the other stands behind a NAT."""
+    office.register("<sip:alice@192.0.2.10:5070>", "<sip:alice@10.0.0.2>")
+    direct, hidden = office.bindings
+    assert (direct.flow, direct.path) == (None, ())
+    assert hidden.flow is not None
+    assert len(hidden.path) == 1
+
+
+@pytest.mark.parametrize(
+    ("contact", "fields"),
+    [
+        (f"<sip:{'a' * 2100}@192.0.2.10>", ()),
+        (f'<sip:a@192.0.2.10>;+sip.instance="<urn:x:{"1" * 2100}>"', ()),
+        (
+            "<sip:a@192.0.2.10>",
+            tuple(
+                HeaderField.of_text("Path", f"<sip:edge{number}.{'x' * 50}.example;lr>")
+                for number in range(40)
+            ),
+        ),
+    ],
+    ids=["contact", "instance", "path"],
+)
+def test_what_one_contact_makes_us_keep_is_bounded(
+    office: Office, contact: str, fields: tuple[HeaderField, ...]
+) -> None:
+    assert office.register(contact, fields=fields).statuses == [403]
+    assert office.bindings == ()
+
+
+def test_of_a_long_user_agent_the_beginning_is_kept(office: Office) -> None:
+    office.register("<sip:a@192.0.2.10>", fields=(HeaderField.of(USER_AGENT, "x" * 1000),))
+    (binding,) = office.bindings
+    assert binding.user_agent == "x" * 128
 
 
 def test_while_the_location_service_is_down_phones_come_back_later_and_not_at_once(
