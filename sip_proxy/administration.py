@@ -20,10 +20,8 @@ from natkit.server.reports import (
     Reload,
     StoreStatus,
 )
-from sip_proxy.calls import RunningCall
 
 __all__ = [
-    "CALLS",
     "DRAIN",
     "REGISTRATIONS",
     "RELOAD",
@@ -146,10 +144,6 @@ class Administration(Protocol):
         """
         ...
 
-    async def calls(self, limit: int) -> tuple[RunningCall, ...]:
-        """The calls that ring or go on, the oldest first, ``limit`` at most."""
-        ...
-
     async def unregister(self, address_of_record: str) -> bool:
         """Forget an address of record's bindings; False where it has none.  Raises StoreFailure."""
         ...
@@ -168,7 +162,6 @@ class Administration(Protocol):
 
 # How these turn into JSON and back: ``dump_json``, ``dump_python(mode="json")``, ``validate_json``.
 STATUS = TypeAdapter(Status)
-CALLS = TypeAdapter(tuple[RunningCall, ...])
 REGISTRATIONS = TypeAdapter(tuple[Registration, ...])
 DRAIN = TypeAdapter(Drain)
 RELOAD = TypeAdapter(Reload)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from natkit.errors import MalformedMessage, MisuseError
-from natkit.machine import Failure, Path, RandomBytes, RequestId
+from natkit.machine import Failure, Path, RandomBytes, RequestId, Transport
 from natkit.sip import HeaderField, Request, Response
 from natkit.sip.kinds import CALL_ID
 from natkit.sip.transactions import TransactionId, Transactions
@@ -15,12 +15,16 @@ from sip_proxy.calls import Calls
 from sip_proxy.events import Answered, CallEnded, Overloaded, ProxyEvent, ProxyResult
 from sip_proxy.flow_tokens import FlowTokens
 from sip_proxy.identity import Identity
+from sip_proxy.rejection import Rejection
 from sip_proxy.settings import Settings
 
-__all__ = ["Desk", "Incoming"]
+__all__ = ["STATELESS_TAG", "Desk", "Incoming", "stateless_response"]
 
 ANSWER_LIMIT: Final = 10.0
 """Seconds in which the shell answers a question, or the request that waits for it gets a 500."""
+
+STATELESS_TAG: Final = "stateless-"
+"""What tags of such responses begin with: an ACK that bears one is for nobody but us."""
 
 Then = Callable[[ProxyResult | Failure, float], None]
 
@@ -37,6 +41,14 @@ class Incoming:
     path: Path
     fingerprint: str
     size: int = 0
+
+
+def stateless_response(incoming: Incoming, fault: Rejection) -> Response:
+    """A response without a transaction; its tag is the same each time (RFC 3261 §8.2.7)."""
+    tag = f"{STATELESS_TAG}{incoming.fingerprint}"
+    return Response.to(
+        incoming.request, fault.status, reason=fault.reason, tag=tag, fields=fault.fields
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +177,22 @@ class Desk:
         return Response.to(
             incoming.request, status, reason=reason, tag=self.new_tag(), fields=fields
         )
+
+    def refuse(self, incoming: Incoming, fault: Rejection, now: float) -> None:
+        """Answer somebody who has proven nothing.
+
+        Over UDP nothing is kept of them, and no answer is sent again by itself: a forged source
+        gets one for each request, and whoever misses it asks again (RFC 3261 §8.2.7, §26.3.2.4).
+        """
+        if incoming.path.transport is not Transport.UDP:
+            self.reject(incoming, fault.status, now, reason=fault.reason, fields=fault.fields)
+            return
+        request, transactions = incoming.request, self.transactions
+        response = stateless_response(incoming, fault)
+        self.calls.responded(incoming.transaction, request, response, now, by_us=True)
+        transactions.abandon(incoming.transaction)
+        transactions.respond_to(request, response, incoming.path)
+        self.tell_answered(incoming, response.status, by_us=True, reason=response.reason)
 
     def respond(
         self, incoming: Incoming, response: Response, now: float, *, by_us: bool = False

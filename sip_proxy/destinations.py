@@ -28,6 +28,7 @@ from sip_proxy.hooks import (
 from sip_proxy.policies import Policies
 from sip_proxy.rejection import Rejection
 from sip_proxy.routing import with_headers
+from sip_proxy.standing import Standing
 from sip_proxy.stateless import Stateless
 from sip_proxy.target_set import TargetSet, Then
 from sip_proxy.targets import Contact, contact_along, in_order
@@ -148,6 +149,7 @@ class Destinations:
         if isinstance(found, Rejection):
             self._reject(one, found, now)
         elif self._stateless.takes(found):
+            self._desk.calls.forget(one.incoming.transaction)
             self._stateless.forward(one, in_order(found)[0][0], now)
         else:
             self._fork(one, in_order(found), now)
@@ -157,7 +159,11 @@ class Destinations:
         self._forwarder.forward(one.incoming, one.request, groups, find, now)
 
     def _reject(self, one: Admitted, fault: Rejection, now: float) -> None:
-        self._desk.reject(one.incoming, fault.status, now, reason=fault.reason, fields=fault.fields)
+        incoming = one.incoming
+        if one.standing is Standing.STRANGER:
+            self._desk.refuse(incoming, fault, now)
+        else:
+            self._desk.reject(incoming, fault.status, now, reason=fault.reason, fields=fault.fields)
 
 
 def _name_of(user: SipUri | None) -> str:

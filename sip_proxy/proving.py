@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from natkit.machine import Failure, Transport
-from natkit.sip import Response, SipUri
+from natkit.sip import SipUri
 from natkit.sip.digest import Credentials
 from sip_proxy.authentication import Authentication, Role
-from sip_proxy.desk import Desk, Incoming
+from sip_proxy.desk import Desk, Incoming, stateless_response
 from sip_proxy.events import FindCredential, GuessesStopped, ProxyResult
 from sip_proxy.guesses import Guesses
+from sip_proxy.rejection import Rejection
 from sip_proxy.sources import Sources
 from sip_proxy.unavailable import unavailable
 
@@ -51,7 +52,8 @@ class Prover:
             return
         host = incoming.path.remote.packed
         if self._guesses.wait(host, credentials.username, now) > 0:
-            self._desk.reject(incoming, _FORBIDDEN, now, reason="Too many wrong passwords; wait")
+            fault = Rejection(_FORBIDDEN, "Too many wrong passwords; wait")
+            self._desk.refuse(incoming, fault, now)
             return
         found = credentials
 
@@ -96,18 +98,11 @@ class Prover:
     def _challenge(
         self, incoming: Incoming, realm: str, role: Role, now: float, *, stale: bool = False
     ) -> None:
-        asked = self._authentication.challenge(realm, role, incoming.path, now, stale=stale)
-        if incoming.path.transport is not Transport.UDP:
-            self._desk.reject(incoming, asked.status, now, fields=asked.fields)
-            return
-        # RFC 3261 §8.2.7, §26.3.2.4: whoever this is, nothing is kept for them, and their request
-        # sent again is a new one.  The tag is the same then, and the ACK goes nowhere.
-        response = Response.to(
-            incoming.request, asked.status, tag=incoming.fingerprint, fields=asked.fields
-        )
-        transactions = self._desk.transactions
-        transactions.abandon(incoming.transaction)
-        sent = len(bytes(response))
-        if self._sources.may_challenge(incoming.path, incoming.size, sent, now):
-            transactions.respond_to(incoming.request, response, incoming.path)
-            self._desk.tell_answered(incoming, asked.status, by_us=True)
+        path = incoming.path
+        asked = self._authentication.challenge(realm, role, path, now, stale=stale)
+        if path.transport is Transport.UDP:
+            sent = len(bytes(stateless_response(incoming, asked)))
+            if not self._sources.may_challenge(path, incoming.size, sent, now):
+                self._desk.transactions.abandon(incoming.transaction)
+                return
+        self._desk.refuse(incoming, asked, now)

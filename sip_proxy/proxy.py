@@ -28,6 +28,7 @@ from natkit.sip.transactions import (
     Transactions,
     TransactionSettings,
 )
+from natkit.sip.transactions.matching import to_tag
 from natkit.sip.via import ResponseAddress, SentBy
 from sip_proxy import draining, events
 from sip_proxy.admission import Admission, Admitted
@@ -35,7 +36,7 @@ from sip_proxy.asserted import Asserted
 from sip_proxy.authentication import Authentication, Role
 from sip_proxy.callees import Callees
 from sip_proxy.calls import Calls
-from sip_proxy.desk import Desk, Incoming
+from sip_proxy.desk import STATELESS_TAG, Desk, Incoming
 from sip_proxy.destinations import Destinations
 from sip_proxy.edge import Edge
 from sip_proxy.events import (
@@ -142,7 +143,7 @@ class Proxy:
         self._admission = Admission(settings, self._authentication, self.gateways)
         self._size = 0
         self.recorder = FlightRecorder(settings.recorder)
-        self.sources = Sources(settings.sources, random)
+        self.sources = Sources(settings.sources, random, settings.trusted)
         self._guesses = Guesses(settings.guesses)
         self._prover = Prover(self._desk, self._authentication, self.sources, self._guesses)
         self._grant = Grant(settings.outbound, gruus, unix_offset)
@@ -298,7 +299,7 @@ class Proxy:
         self._authentication.configure(settings)
         self._admission.configure(settings)
         self.recorder.configure(settings.recorder)
-        self.sources.configure(settings.sources)
+        self.sources.configure(settings.sources, settings.trusted)
         self._guesses.configure(settings.guesses)
         self._grant.configure(settings.outbound)
         self.handle_timer(now)
@@ -327,7 +328,8 @@ class Proxy:
         match event:
             case RequestReceived():
                 self._receive_request(event, now)
-            case ResponseReceived(transaction, response, _):
+            case ResponseReceived(transaction, response, path):
+                self.sources.meet(path, now)
                 self._sender_of(transaction).receive(transaction, response, now)
             case AckReceived(request, path):
                 self._receive_ack(request, path, now)
@@ -391,6 +393,8 @@ class Proxy:
             routed = preprocess(request, self._desk.identity, self._desk.tokens)
         except MalformedMessage as error:
             self._desk.events.append(events.Dropped(path, str(error)))
+            return
+        if (to_tag(request) or "").startswith(STATELESS_TAG):
             return
         if routed.is_forged or (routed.token is None and self._authentication.is_needed(path)):
             # An ACK cannot be challenged (§22.1): it goes where its INVITE was let.
@@ -488,7 +492,7 @@ class Proxy:
         request = routed.request
         uri = request.uri
         if routed.is_forged:
-            self._desk.reject(incoming, 403, now, reason="This Route is not one of ours")
+            self._reject(incoming, Rejection(403, "This Route is not one of ours"), now)
             return
         if isinstance(uri, SipUri) and not routed.request.headers.has("Route"):
             if request.method == "REGISTER" and self._settings.serves(uri.host):
@@ -522,7 +526,7 @@ class Proxy:
     def _answer_for_ourselves(self, incoming: Incoming, now: float) -> None:
         """A request that is for the proxy itself (§16.3 step 3, §11.2)."""
         if incoming.request.method != "OPTIONS":
-            self._desk.reject(incoming, 404, now)
+            self._reject(incoming, Rejection(404), now)
             return
         fault = unsupported(incoming.request)
         if fault is not None:
@@ -535,7 +539,7 @@ class Proxy:
         self._desk.reject(incoming, 200, now, fields=fields)
 
     def _reject(self, incoming: Incoming, fault: Rejection, now: float) -> None:
-        self._desk.reject(incoming, fault.status, now, reason=fault.reason, fields=fault.fields)
+        self._desk.refuse(incoming, fault, now)
 
 
 def _transaction_settings(settings: Settings) -> TransactionSettings:

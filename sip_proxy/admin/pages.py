@@ -10,6 +10,7 @@ from natkit.server.admin.answers import body, json_answer
 from natkit.server.admin.entrance import Entrance
 from natkit.server.admin.guard import problem
 from natkit.server.admin.metrics import exposition
+from sip_proxy.admin.call_pages import CallPages
 from sip_proxy.admin.metrics import FAMILIES
 from sip_proxy.administration import DRAIN, REGISTRATIONS, RELOAD, STATUS, Administration
 
@@ -26,12 +27,14 @@ class OperatorPages:
 
     administration: Administration
     entrance: Entrance
+    calls: CallPages
     unix_time: Callable[[], float]
 
     def application(self) -> web.Application:
         """All of it, behind the guard."""
         application = self.entrance.application()
         add = application.router
+        add.add_get("/", self.entrance.page("proxy.html"))
         add.add_get("/readyz", self._ready)
         add.add_get("/metrics", self._metrics)
         add.add_get("/api/status", self._status)
@@ -39,6 +42,7 @@ class OperatorPages:
         add.add_post("/api/unregister", self._unregister)
         add.add_post("/api/drain", self._drain)
         add.add_post("/api/reload", self._reload)
+        self.calls.register(application)
         return application
 
     async def _ready(self, request: web.Request) -> web.Response:

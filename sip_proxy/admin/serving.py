@@ -18,12 +18,15 @@ from natkit.server.admin.rules import Rules
 from natkit.server.admin.sessions import Sessions
 from natkit.server.config.operating import Admin
 from natkit.server.log import Logger
+from sip_proxy.admin.call_pages import CallPages
 from sip_proxy.admin.pages import OperatorPages
 from sip_proxy.administration import Administration
 from sip_proxy.config import Config
+from sip_proxy.watching import Watching
 
 __all__ = ["AdminHttp"]
 
+OWN_FILES = ("sip_proxy.admin", "static")
 SESSION_KEY_LENGTH = 32
 RENEWAL_INTERVAL = 10.0
 """Seconds between two looks whether a reload brought another certificate."""
@@ -33,12 +36,18 @@ class AdminHttp:
     """Made by :meth:`open`."""
 
     def __init__(
-        self, config: Config, administration: Administration, address: Address, logger: Logger
+        self,
+        config: Config,
+        administration: Administration,
+        watching: Watching,
+        address: Address,
+        logger: Logger,
     ) -> None:
         self.address = address
         """Where it listens; the port is the one in use where 0 was asked for."""
         self._config = config
         self._administration = administration
+        self._watching = watching
         self._logger = logger
         self._listener: HttpListener | None = None
         self._context: ssl.SSLContext | None = None
@@ -46,10 +55,15 @@ class AdminHttp:
 
     @classmethod
     async def open(
-        cls, config: Config, administration: Administration, address: Address, logger: Logger
+        cls,
+        config: Config,
+        administration: Administration,
+        watching: Watching,
+        address: Address,
+        logger: Logger,
     ) -> Self:
         """Listen at ``address``; ConfigError where that can't be."""
-        made = cls(config, administration, address, logger)
+        made = cls(config, administration, watching, address, logger)
         await made._start()
         return made
 
@@ -89,8 +103,9 @@ class AdminHttp:
         rules = Rules(admin.token, frozenset(admin.hosts), secure=admin.tls)
         sessions = Sessions(os.urandom(SESSION_KEY_LENGTH))
         guard = Guard(rules, Access(OPEN_PATHS, frozenset(), SIGN_IN), sessions, time.time)
-        entrance = Entrance(guard, Files(SHARED_FILES), time.time)
-        return OperatorPages(self._administration, entrance, time.time)
+        entrance = Entrance(guard, Files(SHARED_FILES, OWN_FILES), time.time)
+        calls = CallPages(self._watching, time.time)
+        return OperatorPages(self._administration, entrance, calls, time.time)
 
     async def _follow(self, context: ssl.SSLContext, files: tuple[Path, Path]) -> None:
         """Show the certificate that the phones are shown."""

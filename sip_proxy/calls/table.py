@@ -29,6 +29,7 @@ from natkit.timers import TimerQueue
 from sip_proxy.calls.record import BranchRecord, CallRecord, Release
 from sip_proxy.calls.settings import CallSettings
 from sip_proxy.calls.users import UserCalls
+from sip_proxy.printable import printable
 from sip_proxy.rejection import Rejection
 
 __all__ = ["Calls", "RunningCall"]
@@ -165,9 +166,9 @@ class Calls:
         call = _Call(
             *key,
             transaction,
-            str(sender.uri),
-            str(receiver.uri),
-            request.uri_text,
+            printable(str(sender.uri)),
+            printable(str(receiver.uri)),
+            printable(request.uri_text),
             user,
             path,
             now,
@@ -175,6 +176,12 @@ class Calls:
         self._running[key] = self._invites[transaction] = call
         call.transactions.append(transaction)
         return None
+
+    def forget(self, transaction: TransactionId) -> None:
+        """What came in ``transaction`` is forwarded without state: nothing more is seen of it."""
+        call = self._invites.get(transaction)
+        if call is not None and call.transaction == transaction:
+            self._take_away(call)
 
     def tried(
         self,
@@ -192,7 +199,7 @@ class Calls:
         if call is not None and len(call.branches) < MOST_BRANCHES:
             self._branches[transaction] = call, len(call.branches)
             call.transactions.append(transaction)
-            call.branches.append(BranchRecord(request.uri_text, _place(path), 0))
+            call.branches.append(BranchRecord(printable(request.uri_text), _place(path), 0))
 
     def observe(self, event: TransactionEvent, now: float) -> None:
         """Take from what transactions tell what is of a call."""
@@ -233,7 +240,8 @@ class Calls:
         if status < 200:
             call.ringing = now if call.ringing is None else call.ringing
             return
-        call.status, call.reason, call.is_by_us = status, response.reason, by_us
+        call.status, call.is_by_us = status, by_us
+        call.reason = printable(response.reason)
         if status >= 300:
             self._end(call, now, self._refused_by(call))
             return
@@ -332,16 +340,19 @@ class Calls:
         return Release.CALLEE if was_theirs else Release.PROXY
 
     def _end(self, call: _Call, now: float, side: Release) -> None:
+        if self._take_away(call) and call.status not in _CHALLENGES:
+            self._tell(self._record(call, now, side))
+
+    def _take_away(self, call: _Call) -> bool:
         key = call.call_id, call.caller_tag
         if self._running.pop(key, None) is None:
-            return
+            return False
         self._deadlines.cancel(key)
         self._users.end(call.user)
         for transaction in call.transactions:
             self._invites.pop(transaction, None)
             self._branches.pop(transaction, None)
-        if call.status not in _CHALLENGES:
-            self._tell(self._record(call, now, side))
+        return True
 
     def _record(self, call: _Call, now: float, side: Release) -> CallRecord:
         chosen = None if call.answering is None else call.branches[call.answering]

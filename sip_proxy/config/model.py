@@ -10,6 +10,7 @@ from pydantic import model_validator
 from natkit.errors import MisuseError
 from natkit.server.config.operating import Admin, Log
 from natkit.server.config.tables import Table
+from sip_proxy.config.calls import Calls, Trace
 from sip_proxy.config.connections import Connections
 from sip_proxy.config.flows import Flows
 from sip_proxy.config.gateways import Failover, GatewayOptions, ProbingOptions
@@ -20,6 +21,7 @@ from sip_proxy.config.listeners import Listeners
 from sip_proxy.config.nat import Nat
 from sip_proxy.config.policy import Limits, Policy, Registrations, Timers
 from sip_proxy.config.routes import Route
+from sip_proxy.config.sources import Guesses, Sources
 from sip_proxy.config.tables import DEFAULT
 from sip_proxy.config.tls import Tls
 from sip_proxy.config.users import Users
@@ -50,6 +52,10 @@ class Config(Table):
     homes: tuple[HomeOptions, ...] = ()
     timers: Timers = Timers()
     limits: Limits = Limits()
+    sources: Sources = Sources()
+    guesses: Guesses = Guesses()
+    calls: Calls = Calls()
+    trace: Trace = Trace()
     routes: tuple[Route, ...] = ()
     gateways: tuple[GatewayOptions, ...] = ()
     probing: ProbingOptions = ProbingOptions()
@@ -122,6 +128,11 @@ class Config(Table):
             routes=tuple(each.rule() for each in self.routes),
             gateways=self._gateways(),
             max_breadth=self.limits.branches,
+            sources=self.sources.settings(),
+            guesses=self.guesses.settings(),
+            calls=self.calls.settings(),
+            recorder=self.trace.settings(),
+            bounds=self.limits.bounds(),
             largest_transactions=self.limits.transactions,
             largest_pending=self.limits.pending,
         )

@@ -13,6 +13,7 @@ from sip_proxy.config.tables import DEFAULT
 from sip_proxy.config.values import LocationUrl
 from sip_proxy.location import RegistrationLimits
 from sip_proxy.location.table import LARGEST_COUNT
+from sip_proxy.message_bounds import MessageBounds
 
 __all__ = ["Limits", "Policy", "Registrations", "Timers"]
 
@@ -112,7 +113,19 @@ class Limits(Table):
     """Branches at once of one request, with all that they fork into (RFC 5393 §5.3.3)."""
     drain: Annotated[int, Field(ge=0, strict=True)] = 60
     """Seconds that transactions are given to end by themselves when the proxy is to stop."""
+    message_size: Count = DEFAULT.bounds.message
+    """Bytes of a request; a longer one is refused by 513."""
+    body_size: Annotated[int, Field(ge=0, le=65_535, strict=True)] = DEFAULT.bounds.body
+    """Bytes of a request's body; a longer one is refused by 413."""
+    field_size: Count = DEFAULT.bounds.field
+    """Bytes of one header field; a longer one is refused by 400."""
+    fields: Count = DEFAULT.bounds.fields
+    """Header fields of a request; one with more is refused by 400."""
     connections: Count = 10_000
     """Connections at once that others have made."""
     connections_per_source: Count = 256
     """Such connections at once from one IP address: a site behind one NAT has as many phones."""
+
+    def bounds(self) -> MessageBounds:
+        """What the machine is told of long requests."""
+        return MessageBounds(self.message_size, self.body_size, self.field_size, self.fields)

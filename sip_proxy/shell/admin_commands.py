@@ -8,7 +8,6 @@ from natkit.server.admin_socket import Handler, ask, ask_for
 from natkit.server.attending import SOCKET
 from natkit.server.reports import Drain, Reload
 from sip_proxy.administration import (
-    CALLS,
     DRAIN,
     REGISTRATIONS,
     RELOAD,
@@ -17,7 +16,6 @@ from sip_proxy.administration import (
     Registration,
     Status,
 )
-from sip_proxy.calls import RunningCall
 
 __all__ = ["SocketAdministration", "handlers"]
 
@@ -38,12 +36,6 @@ def handlers(administration: Administration) -> Mapping[str, Handler]:
             await administration.registrations(limit, user), mode="json"
         )
 
-    async def calls(arguments: Mapping[str, object]) -> object:
-        limit = arguments.get("limit")
-        if not isinstance(limit, int) or limit < 1:
-            raise MisuseError("limit is the number of calls to list, 1 or more")
-        return CALLS.dump_python(await administration.calls(limit), mode="json")
-
     async def unregister(arguments: Mapping[str, object]) -> object:
         return await administration.unregister(str(arguments.get("user")))
 
@@ -59,7 +51,6 @@ def handlers(administration: Administration) -> Mapping[str, Handler]:
     return {
         "status": status,
         "registrations": registrations,
-        "calls": calls,
         "unregister": unregister,
         "drain": drain,
         "reload": reload,
@@ -82,10 +73,6 @@ class SocketAdministration:
     async def registrations(self, limit: int, user: str | None = None) -> tuple[Registration, ...]:
         """Who is registered."""
         return await ask_for(REGISTRATIONS, self._path, "registrations", limit=limit, user=user)
-
-    async def calls(self, limit: int) -> tuple[RunningCall, ...]:
-        """The calls that ring or go on, the oldest first."""
-        return await ask_for(CALLS, self._path, "calls", limit=limit)
 
     async def unregister(self, address_of_record: str) -> bool:
         """Forget an address of record's bindings."""

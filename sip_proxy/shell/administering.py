@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TypeVar
 
 import natkit
@@ -31,7 +30,6 @@ from sip_proxy.administration import (
     Registration,
     Status,
 )
-from sip_proxy.calls import RunningCall
 from sip_proxy.gateways import GatewayState
 from sip_proxy.gruu import canonical
 from sip_proxy.location import Binding, Outcome
@@ -105,7 +103,7 @@ class OneProcess:
             users=StoreStatus(users.store_name or "none", users.store_failure),
             location=StoreStatus(parts.location.name, parts.location.failure),
             dropped=parts.events.dropped,
-            counts=dict(parts.counts()),
+            counts=dict(parts.counts() + _kept_out(parts.machine)),
             certificates=tuple(
                 CertificateStatus(each.names, each.until.timestamp())
                 for each in parts.securing().certificates
@@ -121,10 +119,6 @@ class OneProcess:
             names = await self._parts.location.listed(limit)
         found = [Registration(name, await self._contacts(name)) for name in names]
         return tuple(each for each in found if each.contacts)[:limit]
-
-    async def calls(self, limit: int) -> tuple[RunningCall, ...]:
-        """The calls that ring or go on, the oldest first."""
-        return tuple(islice(self._parts.machine.calls, limit))
 
     async def unregister(self, address_of_record: str) -> bool:
         """Forget an address of record's bindings."""
@@ -182,6 +176,19 @@ def _connections(
 ) -> tuple[ConnectionCount, ...]:
     return tuple(
         ConnectionCount(each, accepted.get(each, 0), made.get(each, 0)) for each in _CONNECTED
+    )
+
+
+def _kept_out(machine: Proxy) -> Counter[str]:
+    sources = machine.sources
+    return Counter(
+        {
+            "messages of floods": sources.flooded,
+            "messages of strangers crowded out": sources.crowded_out,
+            "messages of scanners": sources.scanned,
+            "challenges withheld": sources.unchallenged,
+            "calls not followed": machine.calls.unfollowed,
+        }
     )
 
 

@@ -11,6 +11,8 @@ from natkit.server import log
 from natkit.server.event_loop import run_loop
 from sip_proxy.config import Config, Flag, load
 from sip_proxy.shell import accounts, operating
+from sip_proxy.shell.call_commands import register as register_call_commands
+from sip_proxy.shell.call_records import recording_at
 from sip_proxy.shell.hook_running import hook_runner
 from sip_proxy.shell.securing import Securing
 from sip_proxy.shell.serving import Server, serve
@@ -25,6 +27,7 @@ app = application(
 )
 accounts.register(app)
 operating.register(app)
+register_call_commands(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -127,6 +130,7 @@ def _check(options: Config, data_dir: Path) -> None:
     """What reading alone does not show; nothing is opened that lasts."""
     configured_users(options, data_dir)
     configured_location(options, data_dir)
+    recording_at(options.calls.records)
     Securing(options.streams().tls)
     hook_runner(options.hooks.source, options.hooks.deadline)
 

@@ -7,6 +7,7 @@ _AFTER_A_RESTART = {
     "listeners": {"listen"},
     "connections": {"handshake_timeout", "websocket_origins"},
     "registrations": {"store", "addresses"},
+    "calls": {"records"},
     "log": {"json"},
 }
 # Tables and options that count after a restart as a whole.

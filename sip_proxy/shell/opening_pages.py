@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from natkit.server.log import Logger
 from sip_proxy.administration import Administration
 from sip_proxy.config import Config
+from sip_proxy.watching import Watching
 
 if TYPE_CHECKING:
     from sip_proxy.admin.serving import AdminHttp
@@ -13,7 +14,7 @@ __all__ = ["open_pages"]
 
 
 async def open_pages(
-    config: Config, administration: Administration, logger: Logger
+    config: Config, administration: Administration, watching: Watching, logger: Logger
 ) -> "AdminHttp | None":
     """Listen where the configuration says, None if nowhere; ConfigError where that can't be."""
     address = config.admin.listen
@@ -21,4 +22,4 @@ async def open_pages(
         return None
     from sip_proxy.admin.serving import AdminHttp  # noqa: PLC0415
 
-    return await AdminHttp.open(config, administration, address, logger)
+    return await AdminHttp.open(config, administration, watching, address, logger)

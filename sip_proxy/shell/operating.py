@@ -1,4 +1,4 @@
-"""``sip-proxy status``, ``registrations``, ``calls``, ``drain`` and ``reload``.
+"""``sip-proxy status``, ``registrations``, ``drain`` and ``reload``.
 
 They ask the running proxy of a data directory, through the socket that it keeps there.
 """
@@ -15,13 +15,13 @@ from natkit.cli.entry import ExitStatus, JsonOption, console, print_json, report
 from natkit.errors import ConfigError
 from natkit.server.amounts import count, duration
 from natkit.server.attending import SOCKET
-from sip_proxy.administration import CALLS, DRAIN, REGISTRATIONS, RELOAD, STATUS
+from sip_proxy.administration import DRAIN, REGISTRATIONS, RELOAD, STATUS
 from sip_proxy.config import data_dir_of
 from sip_proxy.shell.admin_commands import SocketAdministration
-from sip_proxy.shell.showing import show_calls, show_registrations, show_status
+from sip_proxy.shell.showing import show_registrations, show_status
 from sip_proxy.shell.state import SYSTEM_DATA_DIR, default_data_dir
 
-__all__ = ["register"]
+__all__ = ["ConfigOption", "DataDirOption", "place_of", "register"]
 
 T = TypeVar("T")
 
@@ -48,7 +48,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command("status")(status)
     app.add_typer(registrations_app, name="registrations")
-    app.command("calls")(calls)
     app.command("drain")(drain)
     app.command("reload")(reload)
 
@@ -106,21 +105,6 @@ def remove_registration(
         raise typer.Exit(ExitStatus.FAULT)
 
 
-def calls(
-    *,
-    limit: LimitOption = 100,
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-) -> None:
-    """List the calls that ring or go on, the oldest first."""
-    found = _ask(config, data_dir, lambda proxy: proxy.calls(limit))
-    if as_json:
-        print_json({"calls": CALLS.dump_python(found, mode="json")})
-        return
-    show_calls(console(), found, time.time(), limit)
-
-
 def drain(
     *,
     limit: Annotated[
@@ -167,7 +151,7 @@ def _ask(
     data_dir: Path | None,
     question: Callable[[SocketAdministration], Awaitable[T]],
 ) -> T:
-    proxy = SocketAdministration(_place(config, data_dir))
+    proxy = SocketAdministration(place_of(config, data_dir))
 
     async def main() -> T:
         return await question(proxy)
@@ -175,7 +159,7 @@ def _ask(
     return asyncio.run(main())
 
 
-def _place(config: Path | None, data_dir: Path | None) -> Path:
+def place_of(config: Path | None, data_dir: Path | None) -> Path:
     """The data directory of the proxy that is meant."""
     if data_dir is None and config is not None:
         data_dir = data_dir_of(config)

@@ -42,10 +42,12 @@ from sip_proxy.location import Binding
 from sip_proxy.proxy import Proxy
 from sip_proxy.settings import Settings
 from sip_proxy.shell.admitting import Admitted
+from sip_proxy.shell.call_records import Recording
+from sip_proxy.shell.call_watch import CallWatch
 from sip_proxy.shell.finding import Locator
 from sip_proxy.shell.hook_running import HookRunner
 from sip_proxy.shell.listening import Bound
-from sip_proxy.shell.log import EventLog
+from sip_proxy.shell.log import EventLog, Fact
 from sip_proxy.shell.numbers import find_number
 from sip_proxy.shell.resuming import tell_bindings
 from sip_proxy.shell.stores import Location, MemoryLocation
@@ -78,6 +80,7 @@ class RunningProxy:
         numbers: Dns | None = None,
         hooks: HookRunner | None = None,
         events: EventLog | None = None,
+        recording: Recording | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._offset = time.time() - loop.time()
@@ -107,6 +110,9 @@ class RunningProxy:
             random=os.urandom,
             unix_offset=self._offset,
         )
+        self.watch = CallWatch(machine, self._offset, recording)
+        """The calls of now and of lately, for operators."""
+        self._recording = recording
         self._driver = Driver[ProxyEvent, ProxyResult](
             machine,
             self._on_event,
@@ -134,6 +140,8 @@ class RunningProxy:
         await self.location.aclose()
         await self.users.aclose()
         await self._driver.aclose()
+        if self._recording is not None:
+            await self._recording.aclose()
 
     def counts(self) -> Counter[str]:
         """What happened, by name."""
@@ -182,9 +190,14 @@ class RunningProxy:
                 | Dropped()
                 | GuessesStopped()
             ):
-                self.events.write(event)
+                self._note(event)
             case _:
                 assert_never(event)
+
+    def _note(self, event: Fact) -> None:
+        self.events.write(event)
+        if isinstance(event, CallEnded):
+            self.watch.ended(event.record)
 
     def _on_defect(self, error: Exception) -> None:
         self.events.defect(error)

@@ -19,6 +19,8 @@ from sip_proxy.config import Config
 from sip_proxy.settings import Settings
 from sip_proxy.shell.admin_commands import handlers
 from sip_proxy.shell.administering import OneProcess, Parts
+from sip_proxy.shell.call_records import recording_at
+from sip_proxy.shell.call_watch_socket import watch_handlers
 from sip_proxy.shell.counting_at_once import counts_at_once
 from sip_proxy.shell.hook_running import hook_runner
 from sip_proxy.shell.listening import SERVED, Bound, everywhere, open_listeners
@@ -171,9 +173,12 @@ async def start(
     hooks = hook_runner(config.hooks.source, config.hooks.deadline)
     users = configured_users(config, data_dir, _teller(logger, "users"))
     location = configured_location(config, data_dir, _teller(logger, "registrations"))
+    recording = recording_at(config.calls.records, _recording_teller(logger))
     try:
         await users.open()
         await location.open()
+        if recording is not None:
+            await recording.open()
         bound = open_listeners(config.listeners.listen or everywhere())
         listened = {each.listener.transport for each in bound}
         locator = Locator(transports=[each for each in SERVED if each in listened])
@@ -189,8 +194,11 @@ async def start(
             numbers=locator,
             hooks=hooks,
             events=EventLog(logger),
+            recording=recording,
         )
     except BaseException:
+        if recording is not None:
+            await recording.aclose()
         await location.aclose()
         await users.aclose()
         raise
@@ -228,10 +236,10 @@ async def serve(
             loop.add_signal_handler(signal.SIGHUP, server.reloading.soon)
             if early.is_set():
                 over.set()
-            http = await open_pages(config, server.administration, logger)
+            http = await open_pages(config, server.administration, server.proxy.watch, logger)
             on_ready(server)
             spare_the_collector(OBJECTS_PER_COLLECTION)
-            commands = handlers(server.administration)
+            commands = {**handlers(server.administration), **watch_handlers(server.proxy.watch)}
             async with attended(data_dir, commands, logger, noun="transaction") as attendants:
                 server.on_drain = attendants.draining
                 logger.info("ready", **server.introduction)
@@ -251,6 +259,16 @@ def _teller(logger: Logger, what: str) -> Callable[[StoreFailure | None], None]:
             logger.info("store up", of=what)
         else:
             logger.warning("store down", of=what, reason=str(failure))
+
+    return tell
+
+
+def _recording_teller(logger: Logger) -> Callable[[str | None], None]:
+    def tell(failure: str | None) -> None:
+        if failure is None:
+            logger.info("call records kept again")
+        else:
+            logger.warning("call records wait", reason=failure)
 
     return tell
 

@@ -1,4 +1,4 @@
-"""A proxy's status, its registrations and its calls for people, in 80 columns."""
+"""A proxy's status and its registrations for people, in 80 columns."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,9 +11,8 @@ from rich.text import Text
 from natkit.server.amounts import count, duration
 from natkit.server.reports import Phase, StoreStatus
 from sip_proxy.administration import GatewayStatus, Registration, Status
-from sip_proxy.calls import RunningCall
 
-__all__ = ["show_calls", "show_registrations", "show_status"]
+__all__ = ["show_registrations", "show_status"]
 
 SOON = 14 * 86_400
 """Seconds before its end when a certificate is shown as one to renew."""
@@ -56,23 +55,6 @@ def show_registrations(
             console.print(Text.assemble(f"  {contact.uri}", (f"{way}{q}  {left} left", "dim")))
     if len(registrations) == limit:
         console.print(Text(f"{count(limit)} of them; --limit shows more", style="dim"))
-
-
-def show_calls(console: Console, calls: Sequence[RunningCall], now: float, limit: int) -> None:
-    """Print the calls, each on two lines: who calls whom and how long, then by what Call-ID."""
-    if not calls:
-        console.print("no calls")
-        return
-    for each in calls:
-        if each.answered is not None:
-            state = f"for {duration(now - each.answered)}"
-        else:
-            state = f"{'rings' if each.ringing is not None else 'calls'} since "
-            state += duration(now - each.started)
-        console.print(Text.assemble((each.sender, "bold"), " → ", each.receiver, f"  {state}"))
-        console.print(Text(f"  {each.call_id}", "dim"))
-    if len(calls) == limit:
-        console.print(Text(f"the oldest {count(limit)}; --limit shows more", style="dim"))
 
 
 def _facts(status: Status, now: float) -> Iterator[tuple[str, Text]]:

@@ -8,6 +8,8 @@ All that is masked keeps its length, so that lengths which a message states stay
 import re
 from typing import Final
 
+from sip_proxy.printable import printable
+
 __all__ = ["masked", "shown"]
 
 _EMPTY_LINE: Final = b"\r\n\r\n"
@@ -24,8 +26,6 @@ _MEDIA_KEYS: Final = re.compile(
     rb"(inline:|\na=ice-pwd:|\na=key-mgmt:|\nk=)([^|\r\n]+)", re.IGNORECASE
 )
 _CONTENT_TYPE: Final = re.compile(rb"\r\n(?:content-type|c)[ \t]*:[ \t]*([^;\r\n]*)", re.IGNORECASE)
-_UNSHOWN: Final = "\N{REPLACEMENT CHARACTER}"
-"""Stands for what would steer a terminal."""
 _SIGNALLING: Final = frozenset({b"application/sdp", b"message/sipfrag"})
 
 
@@ -44,7 +44,7 @@ def shown(data: bytes) -> str:
         of = kind.decode("ascii", "replace") or "an unknown kind"
         whole = _head(head) + f"[{len(body)} bytes of {of}, not shown]\r\n".encode()
     text = whole.decode("utf-8", "replace").replace("\r\n", "\n")
-    return "".join([each if each.isprintable() or each == "\n" else _UNSHOWN for each in text])
+    return printable(text, kept="\n")
 
 
 def _apart(data: bytes) -> tuple[bytes, bytes, bytes]:

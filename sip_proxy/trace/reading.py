@@ -8,6 +8,7 @@ from natkit.errors import MalformedMessage
 from natkit.sip import Request, Response, SipUri, parse_message
 from natkit.sip.kinds import CSEQ, FROM, TO, VIA
 from natkit.sip.name_address import NameAddress
+from sip_proxy.printable import printable
 
 __all__ = ["Reading", "call_id_of", "read"]
 
@@ -55,7 +56,7 @@ def read(data: bytes) -> Reading:
         message = parse_message(data)
     except MalformedMessage:
         line = data.lstrip(b"\r\n").partition(b"\r\n")[0].decode("utf-8", "replace")
-        return Reading(_printable(line[:_FIRST_LINE]) or "(empty)")
+        return Reading(printable(line[:_FIRST_LINE]) or "(empty)")
     try:
         return _read(message)
     except MalformedMessage:
@@ -84,22 +85,13 @@ def _read(message: Request | Response) -> Reading:
 
 def _summary(message: Request | Response) -> str:
     if isinstance(message, Request):
-        return _printable(f"{message.method} {message.uri_text}"[:_FIRST_LINE])
-    return _printable(f"{message.status} {message.reason}"[:_FIRST_LINE].rstrip())
+        return printable(f"{message.method} {message.uri_text}"[:_FIRST_LINE])
+    return printable(f"{message.status} {message.reason}"[:_FIRST_LINE].rstrip())
 
 
 def _party(party: NameAddress | None) -> str:
-    return "" if party is None else _printable(str(party.uri))
+    return "" if party is None else printable(str(party.uri))
 
 
 def _user(uri: object) -> str:
-    return _printable(uri.user_text or "") if isinstance(uri, SipUri) else ""
-
-
-def _printable(text: str) -> str:
-    """Text of others that does not steer the terminal, or the page, that shows it."""
-    return (
-        text
-        if text.isprintable()
-        else "".join([each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text])
-    )
+    return printable(uri.user_text or "") if isinstance(uri, SipUri) else ""

@@ -14,19 +14,25 @@ from natkit.sip import SipUri
 from natkit.sip.digest import Algorithm, ha1
 from natkit.sip.flows import ConnectionReuse
 from natkit.sip.transactions import SipTiming
+from sip_proxy.calls import CallSettings
 from sip_proxy.config import Config, Flag, load
+from sip_proxy.guesses import GuessSettings
 from sip_proxy.homes import Home
 from sip_proxy.keeping import KeepAliveSettings
 from sip_proxy.location import RegistrationLimits
+from sip_proxy.message_bounds import MessageBounds
 from sip_proxy.nat import Ask, NatSettings
 from sip_proxy.outbound import OutboundSettings
 from sip_proxy.settings import Listener, Settings
+from sip_proxy.shell.call_records import recording_at
 from sip_proxy.shell.listening import ListenAddress
 from sip_proxy.shell.securing import TlsSettings
 from sip_proxy.shell.stores import MemoryLocation
 from sip_proxy.shell.stores.configured import configured_location, configured_users
 from sip_proxy.shell.streams import StreamSettings
 from sip_proxy.shell.users import keys_of
+from sip_proxy.sources import SourceSettings
+from sip_proxy.trace import RecorderSettings
 
 WHOLE = """
 data_dir = "/var/lib/sip"
@@ -114,6 +120,33 @@ pending = 2
 branches = 3
 connections = 4
 connections_per_source = 5
+message_size = 4000
+body_size = 2000
+field_size = 1000
+fields = 50
+
+[sources]
+messages = 6
+strangers = 60
+unlimited = ["198.51.100.0/24"]
+challenge_burst = 7
+scanners = ["SIPVicious"]
+
+[guesses]
+per_user = 8
+per_source = 9
+window = 10
+blocked_for = 11
+
+[calls]
+records = {env = "NATKIT_TEST_RECORDS"}
+longest = 12
+per_user = 13
+per_user_minute = 14
+followed = 15
+
+[trace]
+memory = 16
 """
 
 
@@ -131,6 +164,7 @@ def read(file: Path, text: str, *flags: Flag) -> Config:
 def secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NATKIT_TEST_SECRET", "from the environment")
     monkeypatch.setenv("NATKIT_TEST_STORE", "redis://:secret@db:6379/1")
+    monkeypatch.setenv("NATKIT_TEST_RECORDS", "postgresql://natkit:secret@db/calls")
 
 
 def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
@@ -164,6 +198,11 @@ def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
         recurse=True,
         timer_c=200,
         max_breadth=3,
+        sources=SourceSettings(6, 60, (ip_network("198.51.100.0/24"),), 7, ("SIPVicious",)),
+        guesses=GuessSettings(8, 9, 10, 11),
+        calls=CallSettings(12, 13, 14, 15),
+        bounds=MessageBounds(4000, 2000, 1000, 50),
+        recorder=RecorderSettings(16 << 20),
         largest_transactions=1,
         largest_pending=2,
     )
@@ -195,6 +234,9 @@ def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
     users = config.users
     assert (users.cache_fresh, users.cache_lifetime) == (2, 20)
     assert configured_users(config, None).store_name == "mysql://natkit:***@db/natkit"
+    recording = recording_at(config.calls.records)
+    assert recording is not None
+    assert recording.name == "postgresql://natkit:***@db/calls"
     assert config.registrations.addresses == 70
     assert configured_location(config, None).name == "redis://db:6379/1"
     assert (config.limits.connections, config.limits.connections_per_source) == (4, 5)
@@ -295,6 +337,11 @@ def test_a_user_may_have_keys_in_place_of_a_password(file: Path) -> None:
         ('[users.passwords]\n"@a" = "x"', "'@a' is written NAME or NAME@DOMAIN"),
         ('[users.passwords]\n"a@b" = "x"', "'a@b' is of no domain that is served"),
         ('[policy]\ntrusted = ["10.0.0.1/8"]', "a network is written like"),
+        ('[calls]\nrecords = "mysql:hush"', "calls.records: call records are kept in file:"),
+        ('[sources]\nscanners = [" "]', "sources.scanners.0: the name of a scanner"),
+        ("[limits]\nfields = 0", "limits.fields: "),
+        ("[guesses]\nwindow = 0", "guesses.window: "),
+        ("[trace]\nmemory = -1", "trace.memory: "),
         ('[users]\nstore = "oracle:hush"', "users.store: a store is sqlite, "),
         (
             '[registrations]\nstore = "mysql:hush"',

@@ -9,7 +9,7 @@ from natkit.sip import HeaderField, Response, parse_message
 from natkit.sip.kinds import RETRY_AFTER
 from natkit.sip.transactions import SipTiming
 from natkit.sip.transactions.matching import to_tag
-from sip_proxy.sources import Sources, SourceSettings
+from sip_proxy.sources import KNOWN, MOST_KNOWN, Sources, SourceSettings
 from tests.simnet.network import Network
 from tests.sip_proxy.world import DOMAIN, PROXY, Phone, ProxyHost, settings
 
@@ -59,6 +59,65 @@ class TestFloods:
         assert heard(sources, path("198.51.100.1"), 100) == 10
         sources.configure(SourceSettings(messages=20))
         assert heard(sources, path("198.51.100.1"), 100, now=1.0) == 20
+
+
+class TestStrangers:
+    def forged(self, sources: Sources, count: int, now: float) -> int:
+        """How many of so many messages are heard, each from another network."""
+        return sum(
+            sources.hears(MESSAGE, path(f"198.{18 + (n >> 8)}.{n & 255}.1"), now)
+            for n in range(count)
+        )
+
+    def test_a_flood_from_everywhere_is_heard_so_often_and_those_who_are_known_meanwhile(
+        self,
+    ) -> None:
+        sources = Sources(SourceSettings(messages=100, strangers=30), random)
+        phone = path("203.0.113.1")
+        sources.has_proven_itself(phone, 100, 0.0)
+        for second in range(3):
+            assert self.forged(sources, 500, float(second)) == 50 + 30
+            assert heard(sources, phone, 40, now=float(second)) == 40
+        assert sources.crowded_out == 3 * 420
+
+    def test_where_little_comes_strangers_are_heard_like_others(self) -> None:
+        sources = Sources(SourceSettings(messages=100, strangers=0), random)
+        assert self.forged(sources, 50, 0.0) == 50
+        assert self.forged(sources, 60, 1.0) == 50
+
+    def test_whoever_was_silent_for_an_hour_is_a_stranger_again(self) -> None:
+        sources = Sources(SourceSettings(messages=100, strangers=0), random)
+        phone = path("203.0.113.1")
+        for met in range(0, 7_200, 1_800):
+            sources.meet(phone, float(met))
+        for now, expected in ((8_000.0, 40), (5_400.0 + KNOWN, 0)):
+            self.forged(sources, 100, now)
+            assert heard(sources, phone, 40, now) == expected
+
+    def test_those_who_are_known_are_bounded(self) -> None:
+        sources = Sources(SourceSettings(messages=100, strangers=0), random)
+        for number in range(MOST_KNOWN + 500):
+            host = Address.from_packed(((number << 8) | (1 << 28)).to_bytes(4, "big"), 5060)
+            sources.meet(path(host.host), 0.0)
+        assert len(sources._known) == MOST_KNOWN
+
+    def test_trusted_networks_are_not_counted(self) -> None:
+        sources = Sources(
+            SourceSettings(messages=10, strangers=0), random, (ip_network("198.51.100.0/24"),)
+        )
+        assert heard(sources, path("198.51.100.7"), 1_000) == 1_000
+
+    def test_next_hops_that_answer_are_known(self, network: Network) -> None:
+        proxy = ProxyHost(network, settings(sources=SourceSettings(messages=10, strangers=0)))
+        bob = Phone(network, "bob", "192.0.2.77", answers=lambda one, ring: one.respond(ring, 486))
+        alice = Phone(network, "alice", "192.0.3.10")
+        alice.invite(f"sip:bob@{bob.local}")
+        network.run_for(1.0)
+        sources = proxy.machine.sources
+        later = network.now + 1.0
+        self.forged(sources, 100, later)
+        assert heard(sources, path("192.0.2.77"), 5, later) == 5
+        assert heard(sources, path("192.0.3.10"), 5, later) == 0
 
 
 class TestScanners:
@@ -129,6 +188,41 @@ class TestChallenges:
             assert response.status == 407
             tags.add(to_tag(response))
         assert len(tags) == 1
+
+    @pytest.mark.parametrize(
+        ("uri", "status"),
+        [
+            (f"sip:nobody@{DOMAIN}", 480),
+            ("sip:nobody@elsewhere.example", 403),
+            ("sip:192.0.2.5", 404),
+        ],
+    )
+    def test_an_invite_of_a_stranger_is_refused_once_and_not_again_and_again(
+        self, network: Network, uri: str, status: int
+    ) -> None:
+        """Timer G would send the answer ten times more, to a source that may be forged."""
+        proxy = ProxyHost(network, settings(authenticate=True))
+        eve = Phone(network, "eve", "192.0.2.66")
+        eve.send("INVITE", uri, sender="<sip:eve@elsewhere.example>;tag=1")
+        recorder = proxy.machine.recorder
+        network.run_until(lambda: len(recorder) == 2, 1.0)
+        eve.shell.stop()
+        network.run_for(40.0)
+        request, response = recorder.messages()
+        answer = parse_message(response.data)
+        assert isinstance(answer, Response)
+        assert (request.is_sent, answer.status) == (False, status)
+        assert proxy.is_idle
+
+    def test_the_ack_of_such_an_answer_goes_nowhere(self, network: Network) -> None:
+        ProxyHost(network, settings())
+        eve = Phone(network, "eve", "192.0.2.66")
+        bob = Phone(network, "bob", "192.0.2.11")
+        gone = HeaderField.of_text("Proxy-Require", "unheard-of")
+        call = eve.invite(f"sip:bob@{bob.local}", gone)
+        network.run_for(1.0)
+        assert call.statuses == [420]
+        assert bob.acks == bob.received == []
 
     def test_challenges_are_no_longer_than_what_a_flood_pays_for(self, network: Network) -> None:
         burst = 2_000

@@ -2,7 +2,8 @@
 
 Records that come while others are being written go together next.  What cannot be written is tried
 again every second, in its order, so a full disk or a database that was restarted loses nothing as
-long as there is room for what waits.
+long as there is room for what waits.  A record whose database went away while it committed may be
+there twice; none is missing.
 """
 
 import asyncio

@@ -12,53 +12,13 @@ const CODES = {
   486: "quota reached", 500: "server error", 508: "no capacity", 300: "sent elsewhere", 487: "role conflict",
 };
 
-const $ = (id) => document.getElementById(id);
 let samples = [];
 let last = null;
 let sessions = [];
 
-const make = (name, properties = {}, ...children) => {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-};
-
-const whole = new Intl.NumberFormat("en", {maximumFractionDigits: 0});
-const count = (value) => value >= 1e6 ? scaled(value, ["", "k", "M", "G", "T"], 1000).join("") : whole.format(value);
-const scaled = (value, units, step) => {
-  let index = 0;
-  while (value >= step && index < units.length - 1) { value /= step; index += 1; }
-  const digits = index && value < 10 ? 2 : index && value < 100 ? 1 : 0;
-  return [value.toFixed(digits), units[index]];
-};
 const few = (value) => value > 0 && value < 10 ? value.toFixed(1) : count(value);
 const bits = (bytes) => scaled(bytes * 8, ["bit/s", "kbit/s", "Mbit/s", "Gbit/s"], 1000);
-const size = (bytes) => scaled(bytes, ["B", "kB", "MB", "GB", "TB"], 1000).join(" ");
-const span = (seconds) => {
-  const total = Math.max(0, Math.round(seconds));
-  const [days, hours, minutes] = [Math.floor(total / 86400), Math.floor(total / 3600) % 24, Math.floor(total / 60) % 60];
-  if (days) return `${days} d ${hours} h`;
-  if (hours) return `${hours} h ${minutes} min`;
-  if (minutes) return `${minutes} min ${total % 60} s`;
-  return `${total} s`;
-};
 const date = (unix) => new Date(unix * 1000).toISOString().slice(0, 10);
-
-const ask = async (path, content) => {
-  const options = content === undefined ? {} : {
-    method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(content),
-  };
-  const answer = await fetch(path, options);
-  if (answer.status === 401) location.replace("/sign-in");
-  if (!answer.ok) throw new Error((await answer.text()).trim());
-  return answer.status === 204 ? {} : answer.json();
-};
-
-const fact = (term, word, quality = "", note = "") => [
-  make("dt", {textContent: term}),
-  make("dd", {}, make("span", {className: quality ? `status-word ${quality}` : "", textContent: word}),
-    ...(note ? [make("span", {className: "soft small", textContent: ` ${note}`})] : [])),
-];
 
 /* Over ten seconds, so that the figures can be read before they change. */
 const rate = (field, seconds = 10) => {
@@ -244,21 +204,6 @@ const showSessions = (now) => {
   $("shown").textContent = all > sessions.length ? `the oldest ${count(sessions.length)} of ${count(all)}` : "";
 };
 
-const confirmed = (title, text, button) => new Promise((resolve) => {
-  const dialog = $("ask"), form = dialog.querySelector("form");
-  $("ask-title").textContent = title;
-  $("ask-text").textContent = text;
-  $("ask-yes").textContent = button;
-  const answer = (yes) => {
-    form.onsubmit = dialog.onclose = null;
-    resolve(yes);
-  };
-  form.onsubmit = ({submitter}) => answer(submitter?.value === "yes");
-  // It comes a moment after Escape; by then the next question may be open, which it does not answer.
-  dialog.onclose = () => { if (!dialog.open) answer(false); };
-  dialog.showModal();
-});
-
 const report = (text) => { $("report").textContent = text; };
 
 const disconnect = async (each) => {
@@ -332,12 +277,7 @@ const begin = async () => {
   } catch {
     // The first look says what is wrong.
   }
-  for (;;) {
-    await look();
-    await new Promise((resolve) => setTimeout(resolve, POLL));
-    // Nobody looks: ask no more until somebody does.
-    while (document.hidden) await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, {once: true}));
-  }
+  await keepLooking(look, POLL);
 };
 
 begin();
