@@ -1,5 +1,6 @@
 """OPTIONS that ask after gateways (RFC 3261 §11.1)."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from natkit.errors import MisuseError
@@ -14,6 +15,7 @@ from sip_proxy.desk import Desk
 from sip_proxy.first_path import FirstPath
 from sip_proxy.forwarding import signed
 from sip_proxy.gateways import Gateway, Gateways, Probing
+from sip_proxy.keeping import Keeping
 from sip_proxy.record_route import uri_of
 from sip_proxy.settings import Listener
 
@@ -25,6 +27,15 @@ JITTER: Final = 0.1
 UNAVAILABLE: Final = 503
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Of which gateway, by which path, and when."""
+
+    name: str
+    path: Path
+    at: float
+
+
 class Probes:
     """Sends them, each gateway's at its own times, and tells Gateways what comes back.
 
@@ -32,14 +43,20 @@ class Probes:
     """
 
     def __init__(
-        self, desk: Desk, flows: Flows, gateways: Gateways, probing: Probing | None
+        self,
+        desk: Desk,
+        flows: Flows,
+        keeping: Keeping,
+        gateways: Gateways,
+        probing: Probing | None,
     ) -> None:
         self._desk = desk
         self._first_path = FirstPath(desk, flows)
+        self._keeping = keeping
         self._gateways = gateways
         self._due: TimerQueue[str] = TimerQueue()
         self._overdue: TimerQueue[TransactionId] = TimerQueue()
-        self._asked: dict[TransactionId, str] = {}
+        self._asked: dict[TransactionId, _Asked] = {}
         self.configure(probing)
 
     def configure(self, probing: Probing | None) -> None:
@@ -58,9 +75,11 @@ class Probes:
             self._due.set(name, now + self._probing.interval * (1 + JITTER * self._draw(-1.0)))
             self._probe(self._gateways.state(name).gateway, now)
         for transaction in self._overdue.pop_due(now):
-            name = self._asked.pop(transaction, "")
+            asked = self._asked.pop(transaction)
             self._desk.transactions.abandon(transaction)
-            self._gateways.failed(name)
+            # The next one goes by another connection, if it is this one that is dead.
+            self._keeping.unanswered(asked.path, asked.at)
+            self._gateways.failed(asked.name)
         self._gateways.handle_timer(now)
 
     def next_deadline(self) -> float | None:
@@ -111,7 +130,7 @@ class Probes:
 
     def _end(self, transaction: TransactionId) -> str:
         self._overdue.cancel(transaction)
-        return self._asked.pop(transaction)
+        return self._asked.pop(transaction).name
 
     # ── sending ─────────────────────────────────────────────────────────────────────────────────
 
@@ -128,7 +147,7 @@ class Probes:
             transaction = self._desk.transactions.send(request, path, now)
         except MisuseError:
             return  # so busy that there is no room: that says nothing about the gateway
-        self._asked[transaction] = gateway.name
+        self._asked[transaction] = _Asked(gateway.name, path, now)
         self._overdue.set(transaction, now + self._probing.patience)
 
     def _options(self, gateway: Gateway, listener: Listener) -> Request:

@@ -138,7 +138,9 @@ class Proxy:
             self._stateless,
             asserted,
         )
-        self._probes = Probes(self._desk, self._flows, self.gateways, settings.gateways.probing)
+        self._probes = Probes(
+            self._desk, self._flows, self._keeping, self.gateways, settings.gateways.probing
+        )
         self._one_way = OneWay(self._desk, self._flows)
         self._admission = Admission(settings, self._authentication, self.gateways)
         self._size = 0

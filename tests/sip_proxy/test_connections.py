@@ -9,9 +9,11 @@ from natkit.address import Address
 from natkit.keepalive import SendPing
 from natkit.locate import Target
 from natkit.machine import Path, Transport
-from natkit.sip import Via
+from natkit.sip import SipUri, Via
 from natkit.sip.framing import PING, PONG, Expect, SipFraming
 from natkit.sip.kinds import VIA
+from sip_proxy.events import GatewayChanged
+from sip_proxy.gateways import Gateway, GatewaySettings, Probing
 from sip_proxy.keeping import KeepAliveSettings
 from tests.simnet.network import Network
 from tests.sip_proxy.world import DOMAIN, PROXY, Phone, ProxyHost, Ringing, settings
@@ -193,6 +195,43 @@ class TestKeepAlive:
         network.run_for(11.0)
         assert path not in proxy.machine._flows
         assert now() > 80
+
+
+class TestGateways:
+    def test_one_whose_connection_died_is_found_up_again_by_a_new_one(
+        self, network: Network
+    ) -> None:
+        uri = SipUri.parse("sip:192.0.2.11;transport=tcp")
+        probing = Probing(interval=10.0, patience=4.0)
+        proxy = ProxyHost(
+            network,
+            settings(
+                keep_alive=KEPT,
+                gateways=GatewaySettings((Gateway("gw", "carrier", uri),), probing),
+            ),
+        )
+        gateway = Phone(network, "gateway", "192.0.2.11")
+        gateway.shell.listen(Address("192.0.2.11", 5060), TCP)
+        network.run_for(30.0)
+        (first,) = proxy.shell.paths
+        (state,) = proxy.machine.gateways.states()
+        assert state.is_up
+        # As behind a firewall that forgot the connection: nothing comes through it any more.
+        receive = gateway.layer.receive
+
+        def lose(data: bytes, path: Path, now: float) -> None:
+            if path != Path(TCP, first.remote, first.local):
+                receive(data, path, now)
+
+        gateway.layer.receive = lose  # type: ignore[method-assign]
+        network.run_for(100.0)
+        (second,) = proxy.shell.paths
+        assert second != first
+        (state,) = proxy.machine.gateways.states()
+        assert state.is_up
+        changes = [fact for fact in proxy.facts if isinstance(fact, GatewayChanged)]
+        assert len(proxy.machine._keeping) == 1
+        assert all(change.is_up for change in changes[-1:])
 
 
 class TestMaddr:
