@@ -161,6 +161,7 @@ def test_every_option_is_known_to_count_at_once_or_after_a_restart() -> None:
         "connections.websocket_origins",
         "registrations.store",
         "registrations.addresses",
+        "calls.records",
         "keys.main",
         "admin.listen",
         "admin.token",
