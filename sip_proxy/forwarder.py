@@ -69,6 +69,7 @@ class Forwarder:
         self._branches: dict[TransactionId, Branch] = {}
         self._given_up: set[TransactionId] = set()
         self._timer_c: TimerQueue[TransactionId] = TimerQueue()
+        # With servers that say nothing, and that of whoever sent another request than an INVITE.
         self._patience: TimerQueue[TransactionId] = TimerQueue()
 
     def __len__(self) -> int:
@@ -104,6 +105,9 @@ class Forwarder:
         fork = Fork(incoming, request, breadth, gather)
         fork.groups.extend(list(group) for group in groups)
         self._forks[incoming.transaction] = fork
+        if not fork.is_invite:
+            settled_after = self._desk.settings.timing.settled_after
+            self._patience.set(incoming.transaction, now + settled_after)
         self._next_group(fork, now)
 
     def cancel(self, invite: TransactionId, why: Sequence[HeaderField], now: float) -> None:
@@ -173,16 +177,24 @@ class Forwarder:
             fork.groups.clear()
 
     def handle_timer(self, now: float) -> None:
-        """Timer C (§16.8), and the patience with a server that says nothing."""
+        """Timer C (§16.8), and what patience is over."""
         for transaction in self._timer_c.pop_due(now):
             branch = self._pending(transaction)
             if branch is not None:
                 self._overdue(transaction, branch, now)
         for transaction in self._patience.pop_due(now):
             branch = self._pending(transaction)
-            if branch is not None and branch.state is BranchState.CALLING:
+            if branch is None:
+                self._say_trying(transaction, now)
+            elif branch.state is BranchState.CALLING:
                 # Its transaction stays: what it is answered with yet belongs to a call.
                 self._hops.timed_out(branch, self._timeout(branch), now)
+
+    def _say_trying(self, transaction: TransactionId, now: float) -> None:
+        fork = self._forks.get(transaction)
+        if fork is not None and not fork.is_answered:
+            trying = Response.to(fork.incoming.request, 100)  # RFC 4320 §4.1
+            self._desk.respond(fork.incoming, trying, now)
 
     def next_deadline(self) -> float | None:
         """When the first of these timers fires."""
@@ -222,6 +234,7 @@ class Forwarder:
         if fork.is_invite or not fork.is_answered:
             fork.is_answered = True
             fork.groups.clear()
+            self._patience.cancel(fork.incoming.transaction)
             self._returning.back(fork, upstream, now)
         if fork.is_invite:
             for other in fork.pending:
@@ -295,6 +308,7 @@ class Forwarder:
 
     def _conclude(self, fork: Fork, now: float) -> None:
         fork.is_answered = True
+        self._patience.cancel(fork.incoming.transaction)
         best = fork.best()
         if fork.verdict is not None:
             self._returning.back(fork, fork.verdict, now)

@@ -197,6 +197,24 @@ def test_a_408_to_another_request_than_an_invite_is_not_passed_on(servers: Serve
     assert message.timed_out
 
 
+def test_another_request_that_takes_long_gets_a_100_once_its_sender_repeats_it_slowly(
+    servers: Servers,
+) -> None:
+    servers.first.otherwise = 0
+    servers.proxy.servers["servers.example"] = (to("192.0.2.11"),)
+    message = servers.alice.send("MESSAGE", SERVICE)
+    servers.network.run_for(3.4)
+    assert message.responses == []
+    servers.network.run_for(0.2)
+    # RFC 4320 §4.1.
+    assert {one.status for one in message.responses} == {100}
+    servers.first.respond(servers.first.ringing[0], 200)
+    servers.network.run_for(1.0)
+    assert message.statuses == [200]
+    servers.network.run_for(60.0)
+    assert servers.proxy.is_idle
+
+
 def test_a_2xx_that_comes_after_the_final_response_is_passed_on(
     servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

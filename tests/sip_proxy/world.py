@@ -265,7 +265,7 @@ class Phone:
         self.password = password
         self.answers = answers
         self.otherwise = 200
-        """What other requests than INVITE and CANCEL are answered with."""
+        """What other requests than INVITE and CANCEL are answered with; 0: nothing yet."""
         self.layer = Transactions(TransactionSettings(timing=NO_TRYING))
         self.local = Address(address, port)
         self.ringing: list[Ringing] = []
@@ -449,8 +449,10 @@ class Phone:
                     self.ringing.append(ringing)
                     if self.answers is not None:
                         self.answers(self, ringing)
-                else:
+                elif self.otherwise:
                     self.respond(ringing, self.otherwise)
+                else:
+                    self.ringing.append(ringing)
             case ResponseReceived(transaction, response, _) if transaction in self.calls:
                 self.calls[transaction].responses.append(response)
             case TimedOut(transaction) if transaction in self.calls:

@@ -71,6 +71,18 @@ class SipTiming:
         return 64 * self.t1
 
     @property
+    def settled_after(self) -> float:
+        """When timer E has come to T2: a request that has no answer by then gets a 100.
+
+        RFC 4320 §4.1; 3.5 s by default.
+        """
+        interval, passed = self.t1, 0.0
+        while interval < self.t2:
+            passed += interval
+            interval *= 2
+        return passed
+
+    @property
     def wait_for_repeated_finals(self) -> float:
         """Timer D on an unreliable transport: the 32 s that the server's timer H may last."""
         return max(32.0 * self.t1 / T1, self.timeout)
