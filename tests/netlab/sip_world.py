@@ -1,5 +1,6 @@
 """A SIP proxy on a router between two hosts, each with a telephone."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ key = "{{key}}"
 [users]
 passwords = {{{{ alice = "secret", bob = "secret" }}}}
 algorithms = [{{algorithms}}]
+authenticate = {{authenticate}}
 """
 _COMMAND = "import sys; from sip_proxy.cli import run; sys.exit(run())"
 
@@ -38,11 +40,16 @@ class Home:
     bob: Host
     proxy: Host
     trust: Path
+    process: PeerProcess
 
 
 @contextmanager
 def home(
-    lab: Lab, directory: Path, algorithms: str = '"SHA-512-256", "SHA-256", "MD5"'
+    lab: Lab,
+    directory: Path,
+    algorithms: str = '"SHA-512-256", "SHA-256", "MD5"',
+    *,
+    authenticate: bool = True,
 ) -> Iterator[Home]:
     """Make the hosts and run sip-proxy, with alice and bob for users, by all its transports."""
     alice, bob, proxy = lab.host("alice"), lab.host("bob"), lab.host("proxy")
@@ -55,12 +62,18 @@ def home(
     issued = authority.issue(DOMAIN, PROXY, PROXY_FOR_BOB)
     file = directory / "sip-proxy.toml"
     file.write_text(
-        CONFIGURATION.format(certificate=issued.chain, key=issued.key, algorithms=algorithms)
+        CONFIGURATION.format(
+            certificate=issued.chain,
+            key=issued.key,
+            algorithms=algorithms,
+            authenticate=str(authenticate).lower(),
+        )
     )
     command = [*proxy.prefix, sys.executable, "-c", _COMMAND, "--config", str(file)]
     process = PeerProcess("sip-proxy", command, directory)
     try:
         process.wait_until(lambda: "serving" in process.log())
-        yield Home(alice, bob, proxy, authority.file)
+        yield Home(alice, bob, proxy, authority.file, process)
     finally:
-        process.stop()
+        # It would wait for the calls that go on.
+        process.stop(signal.SIGKILL)
