@@ -1,6 +1,7 @@
 """A proxy from its start to its end: what it opens, whom it tells, and what signals do."""
 
 import asyncio
+import resource
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from natkit.server.process import raise_descriptor_limit, spare_the_collector
 from natkit.server.reloading import Reloading
 from natkit.server.reports import Drain
 from sip_proxy.config import Config
+from sip_proxy.desk import ANSWER_LIMIT
 from sip_proxy.settings import Settings
 from sip_proxy.shell.admin_commands import handlers
 from sip_proxy.shell.administering import OneProcess, Parts
@@ -38,6 +40,9 @@ __all__ = ["Server", "machine_settings", "serve", "start"]
 
 DRAIN_INTERVAL: Final = 0.1
 """Seconds between two looks whether the last transaction has ended."""
+
+SPARE_DESCRIPTORS: Final = 64
+"""Descriptors besides those of connections: listeners, stores, the event loop."""
 
 OBJECTS_PER_COLLECTION: Final = 20_000
 """Transactions and bindings are many and live long."""
@@ -86,6 +91,7 @@ class Server:
             )
         )
         self._watch: asyncio.Task[None] | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
 
     @property
     def introduction(self) -> dict[str, str | list[str]]:
@@ -115,9 +121,10 @@ class Server:
         users = self.proxy.users
         if config.users != self.config.users or config.domains != self.config.domains:
             users = configured_users(config, self._data_dir, _teller(self.logger, "users"))
-            await users.open()
-        settings = machine_settings(config, self._bound, users)
         try:
+            if users is not self.proxy.users:
+                await users.open()
+            settings = machine_settings(config, self._bound, users)
             self.proxy.streams.configure(streams, securing)
             self.proxy.configure(settings, hooks)
         except BaseException:
@@ -132,7 +139,9 @@ class Server:
             self.proxy.events.follow_level()
         self.config = config
         if retired is not users:
-            await retired.aclose()
+            task = asyncio.get_running_loop().create_task(_retire(retired))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
 
     async def aclose(self) -> None:
         """Stop serving and close everything; the log gets the totals."""
@@ -141,6 +150,9 @@ class Server:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
         await self.reloading.aclose()
+        for task in self._retiring:
+            task.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
         counts = self.proxy.counts()
         await self.proxy.aclose()
         self.logger.info(
@@ -253,6 +265,14 @@ async def serve(
             loop.remove_signal_handler(number)
 
 
+async def _retire(users: Users) -> None:
+    """Let go of a store once nobody can wait for its answer any more."""
+    try:
+        await asyncio.sleep(ANSWER_LIMIT)
+    finally:
+        await users.aclose()
+
+
 def _teller(logger: Logger, what: str) -> Callable[[StoreFailure | None], None]:
     def tell(failure: StoreFailure | None) -> None:
         if failure is None:
@@ -276,6 +296,16 @@ def _recording_teller(logger: Logger) -> Callable[[str | None], None]:
 def _log_start(server: Server, location: Location, bound: Sequence[Bound]) -> None:
     """What an operator wants to know of the start, and what to do about it."""
     logger = server.logger
+    allowed = raise_descriptor_limit()
+    config = server.config
+    wanted = config.limits.connections + config.connections.made + SPARE_DESCRIPTORS
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        logger.warning(
+            "few descriptors",
+            allowed=allowed,
+            wanted=wanted,
+            to_do="raise the limit on open files (ulimit -n, LimitNOFILE=) or lower [limits]",
+        )
     for each in server.proxy.streams.securing.certificates:
         logger.info("certificate", names=", ".join(each.names), until=each.until.isoformat())
     for advice in location.advice:

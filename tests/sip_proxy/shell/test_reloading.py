@@ -1,5 +1,6 @@
 """A configuration that is read again counts as a whole or not at all, and ends no call."""
 
+import asyncio
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from sip_proxy.config import Config, load
 from sip_proxy.shell.counting_at_once import counts_at_once
 from sip_proxy.shell.serving import Server, start
 from sip_proxy.shell.state import ephemeral_keys
-from tests.sip_proxy.shell.world import agent
+from tests.sip_proxy.shell.world import LIMIT, agent
 
 FIRST = """
 domains = ["example.org"]
@@ -150,6 +151,31 @@ async def test_users_of_a_store_that_goes_on_are_still_there(tmp_path: Path) -> 
         assert await proxy.reload(sqlite) is None
         assert (await proxy.server.administration.status()).users.failure is None
         assert proxy.server.proxy.users is not before
+
+
+async def test_a_store_that_cannot_be_opened_changes_nothing(tmp_path: Path) -> None:
+    async with reloadable(tmp_path, PASSWORD) as proxy:
+        (tmp_path / "no database").write_text("no database" * 100)
+        broken = PASSWORD.replace('store = "none"', f'store = "sqlite:{tmp_path}/no database"')
+        error = await proxy.reload(broken)
+        assert error is not None
+        assert "no database" in error
+        assert await proxy.register() == 401
+        assert proxy.server.config.users.store == "none"
+
+
+async def test_users_who_are_looked_up_meanwhile_are_still_found(tmp_path: Path) -> None:
+    sqlite = PASSWORD.replace('store = "none"', 'store = "sqlite"')
+    async with reloadable(tmp_path, sqlite) as proxy:
+        before = proxy.server.proxy.users
+        found: list[object] = []
+        before.find("somebody", "example.org", found.append)
+        assert await proxy.reload(PASSWORD) is None
+        assert proxy.server.proxy.users is not before
+        async with asyncio.timeout(LIMIT):
+            while not found:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
+        assert found == [{}]
 
 
 def test_every_option_is_known_to_count_at_once_or_after_a_restart() -> None:
