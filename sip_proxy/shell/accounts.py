@@ -19,9 +19,7 @@ from natkit.server.stores.opening import store_at
 from natkit.server.stores.store import Store, UserKeys
 from natkit.sip.grammar import domain_name
 from natkit.stun.credentials import opaque_string
-from sip_proxy.config import Flag, load
 from sip_proxy.shell.state import default_data_dir
-from sip_proxy.shell.users import keys_of
 
 __all__ = ["register"]
 
@@ -59,6 +57,9 @@ class _Place:
 
     @classmethod
     def find(cls, config: Path | None, domain: str | None, data_dir: Path | None) -> "_Place":
+        # Here, so that other commands need not load what a configuration is made of.
+        from sip_proxy.config import Flag, load  # noqa: PLC0415
+
         flags = []
         if data_dir is not None:
             flags.append(Flag("--data-dir", ("data_dir",), data_dir))
@@ -120,6 +121,8 @@ def add_user(
     The password is asked for, or read from the standard input: one line. In its place stand the
     hashes of NAME:DOMAIN:PASSWORD that another proxy has; challenges offer what all users have.
     """
+    from sip_proxy.shell.users import keys_of  # noqa: PLC0415 - as above
+
     place = _Place.find(config, domain, data_dir)
     if name in place.configured:
         raise ConfigError(f"user {name!r}: stands in {config}, and what stands there counts first")

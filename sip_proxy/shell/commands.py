@@ -7,17 +7,8 @@ import typer
 
 from natkit.cli.entry import VersionOption, application
 from natkit.errors import ConfigError
-from natkit.server import log
-from natkit.server.event_loop import run_loop
-from sip_proxy.config import Config, Flag, load
 from sip_proxy.shell import accounts, operating
 from sip_proxy.shell.call_commands import register as register_call_commands
-from sip_proxy.shell.call_records import recording_at
-from sip_proxy.shell.hook_running import hook_runner
-from sip_proxy.shell.securing import Securing
-from sip_proxy.shell.serving import Server, serve
-from sip_proxy.shell.state import default_data_dir, load_keys
-from sip_proxy.shell.stores.configured import configured_location, configured_users
 
 __all__ = ["app"]
 
@@ -102,47 +93,12 @@ def main(
         ("--log-json", ("log", "json"), log_json),
         ("--data-dir", ("data_dir",), data_dir),
     )
-    flags = [Flag(*each) for each in given if each[2] is not None]
-    flags += [_user_flag(each) for each in user or ()]
+    values = [each for each in given if each[2] is not None]
     if context.invoked_subcommand is not None:
-        if check_config or flags or config is not None:
+        if check_config or values or user or config is not None:
             raise ConfigError(f"{context.invoked_subcommand} takes only options that follow it")
         return
+    # Here, so that the commands that ask a running proxy need not load what serves.
+    from sip_proxy.shell.starting import serve_as_told  # noqa: PLC0415
 
-    def read() -> Config:
-        options = load(config, flags)
-        if not options.domains:
-            raise ConfigError("name the domain of the users: --domain example.org")
-        return options
-
-    options = read()
-    data = options.data_dir or default_data_dir()
-    _check(options, data)
-    if check_config:
-        typer.echo(f"{config or 'the flags'}: good")
-        return
-    keys = load_keys(data, options.keys.main)
-    logger = log.configure(options.log.level, as_json=options.log.as_json)
-    run_loop(serve(options, keys, logger, data_dir=data, reread=read, on_ready=_announce))
-
-
-def _check(options: Config, data_dir: Path) -> None:
-    """What reading alone does not show; nothing is opened that lasts."""
-    configured_users(options, data_dir)
-    configured_location(options, data_dir)
-    recording_at(options.calls.records)
-    Securing(options.streams().tls)
-    hook_runner(options.hooks.source, options.hooks.deadline)
-
-
-def _announce(server: Server) -> None:
-    names = [f"{each.transport}:{each.address}" for each in server.listeners]
-    typer.echo(f"serving {', '.join(sorted(server.config.domains))} on {', '.join(names)}")
-
-
-def _user_flag(text: str) -> Flag:
-    name, colon, password = text.partition(":")
-    if not (name and colon and password):
-        # The text may hold a password, so it is not repeated.
-        raise ConfigError("--user: a user is written NAME:PASSWORD")
-    return Flag("--user", ("users", "passwords", name), password)
+    serve_as_told(config, values, user or (), check_only=check_config)

@@ -15,8 +15,8 @@ from natkit.cli.entry import ExitStatus, JsonOption, console, print_json, report
 from natkit.errors import ConfigError
 from natkit.server.amounts import count, duration
 from natkit.server.attending import SOCKET
+from natkit.server.config.reading import data_dir_of
 from sip_proxy.administration import DRAIN, REGISTRATIONS, RELOAD, STATUS
-from sip_proxy.config import data_dir_of
 from sip_proxy.shell.admin_commands import SocketAdministration
 from sip_proxy.shell.showing import show_registrations, show_status
 from sip_proxy.shell.state import SYSTEM_DATA_DIR, default_data_dir
