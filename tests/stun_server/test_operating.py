@@ -92,11 +92,11 @@ def test_reload_says_what_it_changed_or_what_is_wrong(
     file = tmp_path / "server.toml"
     file.write_text("[limits]\nallocations = 10\n")
     with stun_server(tmp_path, "--config", str(file), *workers):
-        file.write_text("[limits]\nallocations = 11\n[listeners]\nrelay_plane = 'userspace'\n")
+        file.write_text("[limits]\nallocations = 11\n[listeners]\ndscp = 46\n")
         done = command("reload", *state(tmp_path))
         assert done.stdout == (
-            "reloaded; changed: listeners.relay_plane, limits.allocations\n"
-            "these count after a restart: listeners.relay_plane\n"
+            "reloaded; changed: listeners.dscp, limits.allocations\n"
+            "these count after a restart: listeners.dscp\n"
         )
         file.write_text("[limits]\nallocations = 0\n")
         wrong = command("reload", *state(tmp_path))
