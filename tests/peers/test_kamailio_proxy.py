@@ -117,7 +117,7 @@ async def test_calls_reach_kamailio_by_naptr_and_srv_and_go_on_when_one_of_two_d
         async with (
             Locator(nameservers=[named], transports=(UDP, TCP, TLS)) as locator,
             serving(
-                *listen, streams=secured(authority), locator=locator, failover_after=0.5
+                *listen, streams=secured(authority), locator=locator, failover_after=3.0
             ) as served,
             agent("alice", UDP, served.addresses[UDP]) as alice,
         ):
