@@ -19,13 +19,23 @@ with a 500 and is logged.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from natkit.errors import MisuseError
 from natkit.machine import Path
-from natkit.sip import HeaderField, Headers, Request, Response, parse_absolute_uri
+from natkit.sip import (
+    AbsoluteUri,
+    HeaderField,
+    Headers,
+    Request,
+    Response,
+    Scheme,
+    SipUri,
+    TelUri,
+    parse_absolute_uri,
+)
 from natkit.sip.headers import key_of
 from natkit.sip.kinds import FROM
 from sip_proxy.standing import Standing
@@ -45,6 +55,7 @@ __all__ = [
     "Target",
     "edited",
     "fields_of",
+    "plain",
     "unfit",
 ]
 
@@ -163,9 +174,14 @@ class AskedRequest:
 
     @property
     def caller(self) -> str:
-        """The URI of From, without parameters; empty where it cannot be read."""
+        """The URI of From in its one spelling (:func:`plain`); anybody may have written it."""
         sender = self.request.headers.get(FROM)
-        return "" if sender is None else str(sender.uri).partition(";")[0]
+        return "" if sender is None else plain(sender.uri)
+
+    @property
+    def called(self) -> str:
+        """The Request-URI in its one spelling: all that name a user of ours are the same here."""
+        return plain(self.request.uri)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +209,11 @@ class FailedBranch:
     target: str
     response: Response
 
+    @property
+    def called(self) -> str:
+        """The Request-URI as it came, in its one spelling (:func:`plain`)."""
+        return plain(self.request.uri)
+
 
 Subject = AskedRequest | ReturningResponse | AskedRegistration | FailedBranch
 
@@ -218,6 +239,17 @@ class Hooks:
 
         The targets of that ForkTo get the request as it is, so it names no header fields.
         """
+
+
+def plain(uri: SipUri | TelUri | AbsoluteUri) -> str:
+    """A URI as policies compare it.
+
+    ``sip:`` for ``sips:`` too, without parameters and needless escapes, the host in lower case;
+    numbers as ``tel:`` without separators.
+    """
+    if isinstance(uri, SipUri):
+        return str(replace(uri.address_of_record(), scheme=Scheme.SIP))
+    return f"tel:{uri.digits}" if isinstance(uri, TelUri) else str(uri)
 
 
 def unfit(subject: Subject, decision: Decision) -> str | None:

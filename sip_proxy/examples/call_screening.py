@@ -14,7 +14,7 @@ class CallScreening(Hooks):
     async def on_request(self, asked: AskedRequest) -> ForkTo | Proceed | None:
         """Strangers who call the boss reach the desk; the boss sees who is known."""
         request = asked.request
-        if request.method != "INVITE" or request.uri_text not in SCREENED:
+        if request.method != "INVITE" or asked.called not in SCREENED:
             return None
         if asked.sender is not Standing.STRANGER:
             return None

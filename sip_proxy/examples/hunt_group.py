@@ -15,13 +15,13 @@ class HuntGroup(Hooks):
 
     async def on_request(self, asked: AskedRequest) -> ForkTo | None:
         """The team in its order, and then the mailbox."""
-        if asked.request.method == "INVITE" and asked.request.uri_text == SUPPORT:
+        if asked.request.method == "INVITE" and asked.called == SUPPORT:
             return ForkTo((*TEAM, (Target(MAILBOX),)))
         return None
 
     async def on_branch_failure(self, failed: FailedBranch) -> Answer | None:
         """One of the team who declines for all (6xx) declines for one: the next is asked."""
-        if failed.request.uri_text == SUPPORT and failed.response.status >= 600:
+        if failed.called == SUPPORT and failed.response.status >= 600:
             return Answer(486)
         return None
 

@@ -23,7 +23,7 @@ class TimeOfDay(Hooks):
 
     async def on_request(self, asked: AskedRequest) -> ForkTo | None:
         """Who is on duty rings in place of the office."""
-        if asked.request.uri_text != OFFICE or self._is_open():
+        if asked.called != OFFICE or self._is_open():
             return None
         return ForkTo.at_once(AFTER_HOURS)
 

@@ -106,11 +106,14 @@ def test_call_screening_of_strangers(network: Network) -> None:
         phone.authorized(first)
         network.run_for(1.0)
     eve = Phone(network, "eve", "192.0.2.66")
-    for sender in ("<sip:eve@example.net>;tag=1", "<sip:partner@example.net>;tag=1"):
-        call = eve.send("INVITE", f"sip:boss@{DOMAIN}", sender=sender)
+    spellings = ("sip:boss@example.org", "sip:%62oss@EXAMPLE.org;x=y")
+    calls = [(uri, "<sip:eve@example.net>;tag=1") for uri in spellings]
+    calls.append((spellings[0], "<sip:partner@Example.net>;tag=1"))
+    for uri, sender in calls:
+        call = eve.send("INVITE", uri, sender=sender)
         network.run_for(1.0)
         assert call.statuses == [200]
-    assert [one.method for one in desk.received] == ["INVITE"]
+    assert [one.method for one in desk.received] == ["INVITE", "INVITE"]
     (invite,) = boss.received
     assert [field.text for field in invite.headers.fields("Subject")] == ["a partner"]
 

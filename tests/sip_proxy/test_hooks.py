@@ -6,7 +6,7 @@ import pytest
 
 from natkit.errors import MalformedMessage, MisuseError
 from natkit.machine import Failure
-from natkit.sip import HeaderField, NameAddress
+from natkit.sip import HeaderField, NameAddress, parse_absolute_uri
 from natkit.sip.kinds import CONTACT
 from sip_proxy.events import HookFailed
 from sip_proxy.hooks import (
@@ -21,6 +21,7 @@ from sip_proxy.hooks import (
     ReturningResponse,
     Subject,
     Target,
+    plain,
 )
 from sip_proxy.returning import MOST_WAITING
 from sip_proxy.standing import Standing
@@ -310,6 +311,18 @@ class TestFailures:
         network.run_for(30.0)
         assert call.statuses == [486]
         assert count < 100
+
+
+@pytest.mark.parametrize(
+    ("uri", "text"),
+    [
+        ("sips:%62ob:pw@EXAMPLE.org:5061;user=phone?a=b", "sip:bob@example.org:5061"),
+        ("tel:+49-30-(123);ext=1", "tel:+4930123"),
+        ("im:bob@example.org", "im:bob@example.org"),
+    ],
+)
+def test_policies_compare_one_spelling(uri: str, text: str) -> None:
+    assert plain(parse_absolute_uri(uri)) == text
 
 
 class TestDecisions:
