@@ -1,9 +1,11 @@
 """Bindings go with the flow that they were reached by (RFC 5626 §6)."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from natkit.machine import Failure, Path
 from natkit.sip import SipUri
+from natkit.sip.flows import Flows
 from sip_proxy.desk import Desk
 from sip_proxy.edge import Edge
 from sip_proxy.events import BindingsChanged, ProxyResult, UpdateBindings
@@ -22,24 +24,37 @@ Bindings of those beyond stay until a call finds the flow gone, or until they ex
 class LostFlows:
     """Knows which addresses of record are reached by a connection, and has its end recorded."""
 
-    def __init__(self, desk: Desk, edge: Edge) -> None:
+    def __init__(self, desk: Desk, edge: Edge, flows: Flows) -> None:
         self._desk = desk
         self._edge = edge
+        self._flows = flows
         self._bound: dict[Path, dict[str, None]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._bound.values()))
 
-    def registered(self, address_of_record: str, flow: Path, bindings: tuple[Binding, ...]) -> None:
-        """A REGISTER that came by ``flow`` left these bindings."""
+    def registered(
+        self, address_of_record: str, flow: Path, bindings: Sequence[Binding], now: float
+    ) -> bool:
+        """A REGISTER that came by ``flow`` left these bindings; whether the flow is still there.
+
+        It may have ended while the store was at work.
+        """
         if not flow.transport.is_reliable:
-            return
-        if any(binding.flow == flow for binding in bindings):
+            return True
+        is_bound = any(binding.flow == flow for binding in bindings)
+        if flow not in self._flows:
+            if is_bound:
+                self._bound[flow] = {address_of_record: None}
+            self.disconnected(flow, now)
+            return False
+        if is_bound:
             bound = self._bound.setdefault(flow, {})
             if len(bound) < MOST_ADDRESSES:
                 bound[address_of_record] = None
         elif flow in self._bound:
             self._bound[flow].pop(address_of_record, None)
+        return True
 
     def disconnected(self, flow: Path, now: float) -> None:
         """A connection ended: what was reached by it is not reached any more."""

@@ -103,12 +103,14 @@ class Proxy:
         self._flows = Flows(settings.reuse)
         self._keeping = Keeping(settings.keep_alive, random)
         self._way_back = WayBack(self._desk, self._flows)
-        self._lost = LostFlows(self._desk, self._edge)
+        self._lost = LostFlows(self._desk, self._edge, self._flows)
         self.gateways = Gateways(settings.gateways, random, self._gateway_changed)
         """Their states may be looked at."""
         self._watch = FlowWatch()
         self._far_end = FarEnd(self._desk, self._lost, unix_offset)
-        self._visitors = Visitors(self._desk, self._edge, self._watch, self._far_end, unix_offset)
+        self._visitors = Visitors(
+            self._desk, self._edge, self._flows, self._watch, self._far_end, unix_offset
+        )
         self._policies = Policies(self._desk)
         self._authentication = Authentication(
             settings, Nonces(key, random, unix_offset=unix_offset), self._flows

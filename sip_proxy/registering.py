@@ -104,10 +104,10 @@ class Registering:
             response = self._grant.answer(incoming, to, registration, outcome.bindings, now)
             self._desk.respond(incoming, response, now, by_us=True)
             address = canonical(to)
-            self._lost.registered(address, incoming.path, outcome.bindings)
-            self._far_end.registered(address, incoming.path, outcome.bindings, now)
-            self._watch_flow(incoming, registration, now)
             self._desk.events.append(BindingsChanged(address, outcome.bindings))
+            if self._lost.registered(address, incoming.path, outcome.bindings, now):
+                self._far_end.registered(address, incoming.path, outcome.bindings, now)
+                self._watch_flow(incoming, registration, now)
         elif isinstance(outcome, Refused):
             fields = [retry_later(self._desk.random)] if outcome.status == 503 else []
             self._desk.reject(incoming, outcome.status, now, reason=outcome.reason, fields=fields)

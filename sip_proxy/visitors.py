@@ -7,6 +7,7 @@ from natkit.keepalive import FlowWatch
 from natkit.keepalive.outbound import dead_after
 from natkit.machine import Path
 from natkit.sip import HeaderField, NameAddress, Request, Response
+from natkit.sip.flows import Flows
 from natkit.sip.kinds import CONTACT, EXPIRES, FLOW_TIMER, PATH, REQUIRE, ROUTE, VIA
 from sip_proxy.desk import Desk, Incoming
 from sip_proxy.edge import Edge
@@ -27,11 +28,18 @@ class Visitors:
     """Stays on the way to phones whose first proxy this is, and keeps their flows."""
 
     def __init__(
-        self, desk: Desk, edge: Edge, watch: FlowWatch, far_end: FarEnd, unix_offset: float
+        self,
+        desk: Desk,
+        edge: Edge,
+        flows: Flows,
+        watch: FlowWatch,
+        far_end: FarEnd,
+        unix_offset: float,
     ) -> None:
         self._desk = desk
         self.configure()
         self._edge = edge
+        self._flows = flows
         self._watch = watch
         self._far_end = far_end
         self._offset = unix_offset
@@ -63,12 +71,14 @@ class Visitors:
 
     def registered(self, incoming: Incoming, response: Response, now: float) -> Response:
         """A registrar accepted a REGISTER of a visitor: the 200 as the phone is to have it."""
-        if not comes_from_phone(incoming):
+        flow = incoming.path
+        is_gone = flow.transport.is_reliable and flow not in self._flows
+        if is_gone or not comes_from_phone(incoming):
             return response
         try:
             required = {option.lower() for option in response.headers.get_all(REQUIRE)}
             if "outbound" in required:
-                return self._with_flow_timer(response, incoming.path, now)
+                return self._with_flow_timer(response, flow, now)
             self._keep_open(incoming, response, now)
         except MalformedMessage:
             # Whatever the registrar wrote, it is for the phone to read.

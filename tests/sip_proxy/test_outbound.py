@@ -288,6 +288,23 @@ def test_instances_are_told_apart_by_what_they_call_themselves(network: Network)
     assert {binding.instance for binding in found} == {INSTANCE, OTHER_INSTANCE}
 
 
+def test_a_connection_that_ends_while_the_store_is_at_work_leaves_nothing(
+    network: Network,
+) -> None:
+    proxy = ProxyHost(network, settings())
+    proxy.update_takes = 2.0
+    bob = Phone(network, "bob", "192.0.2.11", transport=Transport.TCP)
+    bob.register_flow(1)
+    network.run_for(1.0)
+    assert count_of(proxy) == 1
+    bob.shell.stop()
+    network.run_for(5.0)
+    assert count_of(proxy) == 0
+    assert len(proxy.machine._lost) == 0
+    assert len(proxy.machine._watch) == 0
+    assert len(proxy.machine._far_end) == 0
+
+
 class TestWithoutRecordRoute:
     """A proxy that leaves dialogs stays in those that need it."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from natkit.address import Address
 from natkit.locate import Target
@@ -121,6 +122,8 @@ class ProxyHost:
         self.numbers: dict[str, tuple[str, ...]] = {}
         self.facts: list[ProxyEvent] = []
         self.location_is_down: bool | Failure = False
+        self.update_takes = 0.0
+        """Seconds until a change of bindings is kept."""
         self.held: list[FindBindings] | None = None
         """A list: questions for bindings wait here until the test answers."""
         self.configured = configured
@@ -163,8 +166,13 @@ class ProxyHost:
                 found = self.location.find(address, unix_now)
                 self.shell.answer(number, self._unless_down(found))
             case UpdateBindings(number, address, registration):
-                outcome = self.location.update(address, registration, unix_now)
-                self.shell.answer(number, self._unless_down(outcome))
+                outcome = self._unless_down(self.location.update(address, registration, unix_now))
+                if self.update_takes:
+                    self.network.after(
+                        self.update_takes, partial(self.shell.answer, number, outcome)
+                    )
+                else:
+                    self.shell.answer(number, outcome)
             case FindServers(number, uri):
                 self.shell.answer(number, self._find(uri))
             case FindSender(number, sent_by):
