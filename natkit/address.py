@@ -47,7 +47,7 @@ class Address(NamedTuple):
         if not 0 <= port <= 65535:
             raise MisuseError(f"port {port} is not between 0 and 65535")
         try:
-            packed = ipaddress.ip_address(host).packed
+            packed = _ip(host).packed
         except ValueError:
             raise MisuseError(f"{host!r} is not an IP address") from None
         # Not str(ip): the same text as from_packed gives, for IPv4-mapped addresses too.

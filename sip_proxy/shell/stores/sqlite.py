@@ -32,6 +32,9 @@ VERSION: Final = 1
 LARGEST_WAITING: Final = 10_000
 """REGISTERs that wait to be written, while the disk stalls; one more is answered 503."""
 
+LARGEST_GROUP: Final = 500
+"""REGISTERs of one transaction: to answer them all takes as long as others wait to be heard."""
+
 LOCK_LIMIT: Final = 5.0
 """Seconds for which another program, a backup say, may have the file locked."""
 
@@ -132,12 +135,11 @@ class SqliteLocation:
         loop = asyncio.get_running_loop()
         try:
             while self._gathering or self._expired:
-                group, self._gathering = self._gathering, []
-                rows = dict.fromkeys(self._expired, "")
+                group = self._gathering[:LARGEST_GROUP]
+                del self._gathering[:LARGEST_GROUP]
+                rows: dict[str, tuple[Binding, ...]] = dict.fromkeys(self._expired, ())
                 self._expired = set()
-                for each in group:
-                    bindings = each.outcome.bindings
-                    rows[each.address_of_record] = to_text(bindings) if bindings else ""
+                rows.update({each.address_of_record: each.outcome.bindings for each in group})
                 try:
                     await loop.run_in_executor(self._thread, self._commit, rows)
                 except (sqlite3.Error, OSError) as error:
@@ -183,18 +185,18 @@ class SqliteLocation:
         except BlockingIOError:
             raise OSError("another process has it open; each needs its own") from None
 
-    def _commit(self, rows: Mapping[str, str]) -> None:
+    def _commit(self, rows: Mapping[str, tuple[Binding, ...]]) -> None:
         if self._connection is None:
             self._connection = self._connect()
         try:
             with self._connection as connection:
                 connection.executemany(
                     "REPLACE INTO bindings VALUES (?, ?)",
-                    [(name, text) for name, text in rows.items() if text],
+                    [(name, to_text(bindings)) for name, bindings in rows.items() if bindings],
                 )
                 connection.executemany(
                     "DELETE FROM bindings WHERE address_of_record = ?",
-                    [(name,) for name, text in rows.items() if not text],
+                    [(name,) for name, bindings in rows.items() if not bindings],
                 )
         except sqlite3.Error:
             # A file that came back, or a disk with room again, is opened anew.

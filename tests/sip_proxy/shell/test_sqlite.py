@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -68,8 +68,19 @@ async def test_bindings_are_there_after_a_restart(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-async def test_many_at_once_are_written_in_a_few_groups(tmp_path: Path) -> None:
+async def test_many_at_once_are_written_in_a_few_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_module, "LARGEST_GROUP", 200)
     location = await opened(tmp_path / "bindings.sqlite")
+    groups: list[int] = []
+    commit = location._commit
+
+    def counted(rows: Mapping[str, tuple[Binding, ...]]) -> None:
+        groups.append(len(rows))
+        commit(rows)
+
+    monkeypatch.setattr(location, "_commit", counted)
     loop = asyncio.get_running_loop()
     names = [f"sip:{number}@example.org" for number in range(500)]
     outcomes: list[Outcome | Failure] = []
@@ -85,6 +96,7 @@ async def test_many_at_once_are_written_in_a_few_groups(tmp_path: Path) -> None:
     assert outcomes == []
     await done
     assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+    assert groups == [200, 200, 100]
     await location.aclose()
     with sqlite3.connect(tmp_path / "bindings.sqlite") as database:
         assert database.execute("SELECT count(*) FROM bindings").fetchone() == (500,)
