@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from natkit.machine import Path
 from natkit.sip import AbsoluteUri, Request, SipUri, TelUri
 from natkit.sip.kinds import FROM, ROUTE, TO
+from natkit.sip.parties import tag_of
 from sip_proxy.authentication import Authentication
 from sip_proxy.desk import Incoming
 from sip_proxy.gateways import Gateways
@@ -54,8 +55,7 @@ class Admitted:
         """Whether its way was found before: it has a tag in To, and is no ACK to a failure."""
         if self.is_hop_by_hop:
             return False
-        to = self.incoming.request.headers.get(TO)
-        return to is not None and to.tag is not None
+        return tag_of(self.incoming.request.headers, TO) is not None
 
     def to(self, uri: SipUri | TelUri | AbsoluteUri) -> "Admitted":
         """The same to another URI."""

@@ -5,6 +5,7 @@ from typing import Final
 from natkit.machine import RandomBytes
 from natkit.sip import Request
 from natkit.sip.kinds import TO
+from natkit.sip.parties import tag_of
 from sip_proxy.rejection import Rejection
 from sip_proxy.unavailable import retry_later
 
@@ -18,7 +19,7 @@ def refusal(request: Request, random: RandomBytes) -> Rejection | None:
 
     So a client takes another proxy (RFC 3261 §21.5.4).  MalformedMessage where To cannot be read.
     """
-    to = request.headers.get(TO)
-    if request.method in _GOES_ON or (to is not None and to.tag is not None):
+    within_dialog = tag_of(request.headers, TO) is not None
+    if request.method in _GOES_ON or within_dialog:
         return None
     return Rejection(503, "The proxy is about to stop", [retry_later(random)])

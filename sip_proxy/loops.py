@@ -6,6 +6,7 @@ from typing import Final
 from natkit.errors import MalformedMessage
 from natkit.sip import Request
 from natkit.sip.kinds import CALL_ID, CSEQ, FROM, PROXY_REQUIRE, ROUTE, TO, VIA
+from natkit.sip.parties import tag_of
 from natkit.sip.registry import BRANCH_COOKIE
 from sip_proxy.identity import Identity
 
@@ -20,9 +21,7 @@ def fingerprint(request: Request) -> str:
     headers = request.headers
     cseq = headers.get(CSEQ)
     parts = [request.uri_text, headers.get(CALL_ID) or "", str(cseq.number if cseq else 0)]
-    for kind in (FROM, TO):
-        party = headers.get(kind)
-        parts.append((party.tag if party else None) or "")
+    parts.extend([tag_of(headers, kind) or "" for kind in (FROM, TO)])
     parts.extend([field.text for kind in _ROUTING_FIELDS for field in headers.fields(kind)])
     parts.extend([field.text for field in headers.fields("Proxy-Authorization")])
     text = "\0".join(parts).encode("utf-8", "surrogateescape")

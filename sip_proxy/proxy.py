@@ -12,6 +12,7 @@ from natkit.sip import HeaderField, Request, Response, SipUri, parse_message
 from natkit.sip.digest_nonces import Nonces
 from natkit.sip.flows import Flows
 from natkit.sip.kinds import ALLOW, REASON, SUPPORTED, TO
+from natkit.sip.parties import tag_of
 from natkit.sip.transactions import (
     AckMissing,
     AckReceived,
@@ -574,6 +575,5 @@ def _was_let_in(incoming: Incoming, routed: Preprocessed) -> bool:
     """
     if routed.token is None:
         return False
-    to = incoming.request.headers.get(TO)
-    is_within_dialog = to is not None and to.tag is not None
+    is_within_dialog = tag_of(incoming.request.headers, TO) is not None
     return is_within_dialog or _flow_of(routed, incoming.path) is not None

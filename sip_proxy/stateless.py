@@ -18,6 +18,7 @@ from natkit.machine import Failure, Path
 from natkit.sip import Request, Response, SipUri, Via
 from natkit.sip.flows import Flows
 from natkit.sip.kinds import CALL_ID, CSEQ, FROM, MAX_BREADTH, ROUTE, VIA
+from natkit.sip.parties import tag_of
 from natkit.sip.registry import BRANCH_COOKIE
 from natkit.sip.via import ResponseAddress, response_destination
 from sip_proxy.admission import Admitted
@@ -165,7 +166,6 @@ class Stateless:
     def _proof(self, message: Request | Response, sender: Via, token: str) -> str:
         """What binds a branch to the request that it was made for, and so to its sender."""
         cseq = message.headers.get(CSEQ)
-        party = message.headers.get(FROM)
         parts = (
             sender.branch or "",
             sender.host.lower(),
@@ -174,7 +174,7 @@ class Stateless:
             str(sender.rport),
             message.headers.get(CALL_ID) or "",
             str(cseq.number if cseq else 0),
-            (party.tag if party else None) or "",
+            tag_of(message.headers, FROM) or "",
             token,
         )
         text = "\0".join(parts).encode("utf-8", "surrogateescape")
@@ -208,12 +208,11 @@ def _seen(request: Request) -> str:
     """
     headers = request.headers
     cseq = headers.get(CSEQ)
-    party = headers.get(FROM)
     parts = [
         request.uri_text,
         headers.get(CALL_ID) or "",
         str(cseq.number if cseq else 0),
-        (party.tag if party else None) or "",
+        tag_of(headers, FROM) or "",
         *[field.text for field in headers.fields(ROUTE)],
     ]
     text = "\0".join(parts).encode("utf-8", "surrogateescape")

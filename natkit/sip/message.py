@@ -21,6 +21,7 @@ from natkit.sip.grammar import excerpt
 from natkit.sip.headers import HeaderField, Headers
 from natkit.sip.kinds import CALL_ID, CONTENT_LENGTH, CSEQ, FROM, MAX_FORWARDS, TO, VIA
 from natkit.sip.parser import DEFAULT_LIMITS, MessageLimits, split_message
+from natkit.sip.parties import check_party
 from natkit.sip.registry import REASON_PHRASES, SIP_VERSION
 from natkit.sip.uri import AbsoluteUri, SipUri, TelUri, parse_absolute_uri
 from natkit.sip.values import is_token
@@ -193,9 +194,8 @@ def _check(headers: Headers, body: bytes) -> str:
     """What requests and responses have in common; gives the method of CSeq."""
     if headers.first(VIA) is None:
         raise MalformedMessage("there is no Via")
-    for kind in (FROM, TO):
-        if headers.get(kind) is None:
-            raise MalformedMessage(f"there is no {kind.name}")
+    check_party(headers, FROM)
+    check_party(headers, TO)
     if headers.get(CALL_ID) is None:
         raise MalformedMessage(f"there is no {CALL_ID.name}")
     cseq = headers.get(CSEQ)

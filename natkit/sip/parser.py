@@ -60,7 +60,8 @@ def split_message(
     if is_folded or breaks > limits.fields:
         fields = _fields(lines, limits.fields)
     else:
-        fields = [HeaderField.parse(line + b"\r\n") for line in lines[1:]]
+        parse = HeaderField.parse
+        fields = [parse(line + b"\r\n") for line in lines[1:]]
     return lines[0], fields, data[end + len(EMPTY_LINE) :]
 
 

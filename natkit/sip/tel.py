@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from natkit.errors import MalformedMessage
 from natkit.sip.grammar import (
@@ -34,8 +34,7 @@ _FIRST_PARAMETERS: Final = ("isub", "postd")
 """They stand before the others, which follow by name (RFC 3261 §19.1.6)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """A URI parameter; both parts as written, ``value`` None when there is no ``=``."""
 
     name: str

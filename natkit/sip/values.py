@@ -6,8 +6,7 @@ undone, so that white space is blanks and tabs only.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from natkit.errors import MalformedMessage, MisuseError
 from natkit.sip.grammar import excerpt
@@ -47,8 +46,7 @@ _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _NEEDS_ESCAPE = re.compile(r'["\\]')
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderParameter:
+class HeaderParameter(NamedTuple):
     """A parameter of a header field; ``value`` as written, with its quotes, or None without ``=``.
 
     A percent sign is a character like others here; URIs alone have escapes.
@@ -78,12 +76,13 @@ def read_parameters(text: str, start: int = 0) -> tuple[HeaderParameter, ...]:
     position = start
     while (found := _PARAMETER.match(text, position)) is not None:
         name, value = found.groups()
-        if name.lower() in names:
+        key = name.lower()
+        if key in names:
             raise MalformedMessage(f"parameter {excerpt(name)} stands twice in {excerpt(text)}")
-        names.add(name.lower())
+        names.add(key)
         parameters.append(HeaderParameter(name, value))
         position = found.end()
-    if text[position:].strip(" \t"):
+    if position < len(text) and text[position:].strip(" \t"):
         raise MalformedMessage(f"{excerpt(text[position:])} is no parameter")
     return tuple(parameters)
 

@@ -15,6 +15,7 @@ from natkit.machine import Path
 from natkit.sip import Request, Response
 from natkit.sip.headers import Singular
 from natkit.sip.kinds import CALL_ID, FROM, TO
+from natkit.sip.parties import tag_of
 from natkit.sip.transactions import (
     PathLost,
     RequestReceived,
@@ -293,11 +294,10 @@ class Calls:
     def _of_dialog(self, request: Request) -> tuple[_Call, Release] | None:
         """The call that a request within a dialog is of, and on which side its sender is."""
         try:
-            sender, receiver = request.headers.get(FROM), request.headers.get(TO)
+            tags = tag_of(request.headers, FROM) or "", tag_of(request.headers, TO) or ""
             call_id = request.headers.get(CALL_ID) or ""
         except MalformedMessage:
             return None
-        tags = (sender.tag if sender else None) or "", (receiver.tag if receiver else None) or ""
         for own, other, side in (
             (tags[0], tags[1], Release.CALLER),
             (tags[1], tags[0], Release.CALLEE),
@@ -382,10 +382,9 @@ class Calls:
 
 def _tag(response: Response) -> str:
     try:
-        to = response.headers.get(TO)
+        return tag_of(response.headers, TO) or ""
     except MalformedMessage:
         return ""
-    return (to.tag if to is not None else None) or ""
 
 
 def _place(path: Path) -> str:

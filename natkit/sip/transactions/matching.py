@@ -6,6 +6,7 @@ A branch with the magic cookie names it; without one, as RFC 2543 had it, a comp
 from natkit.errors import MalformedMessage
 from natkit.sip.kinds import CALL_ID, CSEQ, FROM, TO, VIA
 from natkit.sip.message import Request, Response
+from natkit.sip.parties import tag_of
 from natkit.sip.registry import DEFAULT_PORTS
 from natkit.sip.via import Via
 
@@ -53,17 +54,15 @@ def server_key(request: Request, method: str | None = None) -> ServerKey:
 
 def to_tag(message: Request | Response) -> str | None:
     """The tag of To."""
-    to = message.headers.get(TO)
-    return None if to is None else to.tag
+    return tag_of(message.headers, TO)
 
 
 def _compared(request: Request, via: Via) -> ServerKey:
     # To's tag stays out of it: the ACK bears that of the response, the INVITE none.
-    sender = request.headers.get(FROM)
     cseq = request.headers.get(CSEQ)
     return (
         request.uri_text,
-        (sender.tag if sender else None) or "",
+        tag_of(request.headers, FROM) or "",
         request.headers.get(CALL_ID) or "",
         cseq.number if cseq else 0,
         str(via),
