@@ -76,6 +76,10 @@ class Edge:
             return OwnEntry(None)
         return OwnEntry(token.path)
 
+    def ours(self, flow: Path | None) -> Path | None:
+        """The same flow, where a listener of ours has it."""
+        return flow if flow is not None and self._identity.has(flow) else None
+
     def elsewhere(self, flow: Path) -> SipUri | None:
         """The URI by which another proxy sends along a flow that is its own.
 

@@ -102,8 +102,9 @@ def _contact(address_of_record: str, binding: Binding, edge: Edge) -> Contact | 
     flow, needs_flow = None, binding.needs_flow
     own = edge.read(route[0].uri) if route and isinstance(route[0].uri, SipUri) else None
     if own is not None:
-        # The flow is here, or was before a restart with another key or other listeners.
-        flow, route = own.flow, route[1:]
+        # The flow is here, or was before a restart with other listeners; after one with another key
+        # the binding still says which it is.
+        flow, route = own.flow or edge.ours(binding.flow), route[1:]
         if flow is None and needs_flow:
             return None
     if route:

@@ -242,6 +242,19 @@ class TestFlows:
         network.run_for(2.0)
         assert call.statuses == ([180, 200] if transport is Transport.UDP else [480])
 
+    def test_after_a_restart_with_another_key_too(self, network: Network) -> None:
+        proxy = ProxyHost(network, settings())
+        nat = network.nat("nat", "198.51.100.1")
+        bob = Phone(network, "bob", "10.0.0.2", behind=nat, answers=picks_up)
+        bob.register_flow(1)
+        network.run_for(1.0)
+        proxy.shell.stop()
+        proxy.key = bytes(16)
+        proxy.start()
+        call = Phone(network, "alice", "192.0.2.10").invite(BOB)
+        network.run_for(2.0)
+        assert call.statuses == [180, 200]
+
     def test_addresses_of_one_connection_are_remembered_to_a_bound(self, network: Network) -> None:
         proxy = ProxyHost(network, settings())
         trunk = Phone(network, "trunk", "192.0.2.11", transport=Transport.TCP)

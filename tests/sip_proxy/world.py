@@ -127,6 +127,7 @@ class ProxyHost:
         self.held: list[FindBindings] | None = None
         """A list: questions for bindings wait here until the test answers."""
         self.configured = configured
+        self.key = KEY
         self.name = name
         self.host = network.host(name, configured.listeners[0].address.host)
         self.start()
@@ -135,7 +136,7 @@ class ProxyHost:
         """Start it; again after ``shell.stop()``, with the same key and settings."""
         self.machine = Proxy(
             self.configured,
-            key=KEY,
+            key=self.key,
             random=self.network.random_bytes(self.name),
             unix_offset=UNIX,
         )
