@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from natkit.machine import Transport
-from natkit.sip import HeaderField
+from natkit.sip import HeaderField, Response
 from sip_proxy.calls import BranchRecord, CallRecord, CallSettings, Release
 from sip_proxy.events import CallEnded
 from tests.simnet.network import Network
@@ -361,3 +361,25 @@ def test_a_record_is_json_with_stable_names(network: Network) -> None:
     ]
     assert described["released_by"] == "caller"
     assert described["branches"][0]["status"] == 200
+
+
+def test_a_call_that_is_forwarded_without_state_leaves_no_record(network: Network) -> None:
+    world = World(network, stateless=True)
+    call = world.alice.invite(world.bobs[0].uri)
+    network.run_for(1.0)
+    assert len(world.proxy.machine.calls) == 0
+    world.bobs[0].respond(world.bobs[0].ringing[0], 486)
+    network.run_for(40.0)
+    assert call.statuses == [486]
+    assert records(world.proxy) == []
+
+
+def test_what_others_wrote_steers_no_terminal(network: Network) -> None:
+    world = World(network)
+    world.ring()
+    ringing = world.bobs[0].ringing[0]
+    refusal = Response.to(ringing.request, 486, reason="Busy \x1b[2J", tag="bob")
+    bob = world.bobs[0]
+    bob.shell.call(lambda now: bob.layer.respond(ringing.transaction, refusal, now))
+    network.run_for(1.0)
+    assert the_record(world.proxy).reason == "Busy \N{REPLACEMENT CHARACTER}[2J"
