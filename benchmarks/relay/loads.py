@@ -27,7 +27,6 @@ __all__ = [
     "Load",
     "Packets",
     "build_pump",
-    "new_peer",
     "packets",
 ]
 
@@ -185,7 +184,7 @@ def _sockets(
     try:
         for _ in range(load.pairs):
             clients.append(server.client(load.transport))
-            peers.append(new_peer())
+            peers.append(server.new_peer())
         for sock in (*peers, *(client.socket for client in clients)):
             # The load's own buffers must not be what loses packets.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
@@ -193,13 +192,6 @@ def _sockets(
     finally:
         for sock in (*peers, *(client.socket for client in clients)):
             sock.close()
-
-
-def new_peer() -> socket.socket:
-    """A socket that packets are relayed to and from."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind(("127.0.0.1", 0))
-    return sock
 
 
 @contextlib.contextmanager

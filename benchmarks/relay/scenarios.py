@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from benchmarks.cpu import process_seconds, resident_bytes
-from benchmarks.relay.loads import new_peer
-from benchmarks.relay.servers import RunningServer
+from benchmarks.relay.servers import RunningServer, new_peer
 from benchmarks.relay.turn_client import Client, timed_allocations
 from natkit.address import Address
 

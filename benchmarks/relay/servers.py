@@ -41,6 +41,17 @@ class RunningServer:
         address = self.secure if transport.is_secure else self.address
         return Client(address, USERNAME, PASSWORD, transport)
 
+    def new_peer(self) -> socket.socket:
+        """A socket that packets are relayed to and from."""
+        return new_peer()
+
+
+def new_peer() -> socket.socket:
+    """A socket on loopback."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
 
 @contextlib.contextmanager
 def natkit(directory: Path, allocations: int, workers: int = 1) -> Iterator[RunningServer]:

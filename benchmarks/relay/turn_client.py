@@ -102,13 +102,18 @@ class Client:
     """
 
     def __init__(
-        self, server: Address, username: str, password: str, transport: Transport = Transport.UDP
+        self,
+        server: Address,
+        username: str,
+        password: str,
+        transport: Transport = Transport.UDP,
+        host: str | None = None,
     ) -> None:
         is_stream = transport in (Transport.TCP, Transport.TLS)
         self.socket = socket.socket(
             socket.AF_INET, socket.SOCK_STREAM if is_stream else socket.SOCK_DGRAM
         )
-        self.socket.bind((next(_hosts), 0))
+        self.socket.bind((host or next(_hosts), 0))
         self.socket.connect(server)
         # What is secure belongs to who shakes hands, without a time limit.
         self.socket.settimeout(None if transport.is_secure else PATIENCE)

@@ -18,6 +18,7 @@ from natkit.relay.kernel_tables import KernelRelay
 from natkit.relay.libbpf import BpfError, Link
 
 __all__ = [
+    "OF_VIRTUAL",
     "Attached",
     "Attachment",
     "Mode",
@@ -42,6 +43,9 @@ class Mode(StrEnum):
     NATIVE = "native"
     GENERIC = "generic"
 
+
+OF_VIRTUAL = (Mode.GENERIC,)
+"""How it runs on a virtual interface."""
 
 @dataclass(frozen=True, slots=True)
 class Attached:
@@ -78,7 +82,7 @@ class Attachment:
             raise BpfError(f"{interface.name} is no Ethernet interface")
         modes = [mode] if mode is not None else [Mode.NATIVE, Mode.GENERIC]
         if mode is None and interface.kind:
-            modes = [Mode.GENERIC]
+            modes = list(OF_VIRTUAL)
         refused: BpfError | None = None
         for each in modes:
             flag = _XDP_NATIVE if each is Mode.NATIVE else _XDP_GENERIC

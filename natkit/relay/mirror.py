@@ -217,14 +217,15 @@ class Mirror:
         return self._write_client(wanted)
 
     def _set_expected(self, mirrored: _Mirrored, key: bytes | None) -> None:
+        """As user space does it: of two who expect the same client either may end that."""
         before, mirrored.expected = mirrored.expected, key
-        if before != key:
-            if before is not None:
-                self._expected.discard(before)
-                self._write_client(before)
-            if key is not None:
-                self._expected.add(key)
-                self._write_client(key)
+        if before is not None:
+            self._expected.discard(before)
+            self._write_client(before)
+        if key is not None:
+            self._expected.add(key)
+            if not self._write_client(key):
+                self._on_full()
 
     def _write_client(self, key: bytes) -> bool:
         """Have ``key`` lead where it does now, be it to nobody; False when the table is full."""

@@ -131,6 +131,14 @@ class Cabled:
         self.plane.open(self._last, path, relay, NOW + 600)
         return self._last, address_of(relay)
 
+    def wire(self, side: str) -> socket.socket:
+        """Takes frames at the far end of a cable: that of "left", or of "right"."""
+        with inside(self.left if side == "left" else self.right):
+            wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+            wire.bind(("eth0", 0))
+        self._sockets.append(wire)
+        return wire
+
     def turn(self) -> None:
         """Let user space treat what waits."""
         self.reactor.turn()

@@ -81,7 +81,7 @@ def test_no_source_has_more_bindings_answered_by_one_plane_than_by_the_other(
             both.compare()
             both.compare_totals()
             if draw.random() < 0.1:
-                now += draw.choice((0.1, 0.9, 1.0, 61.0))
+                now += draw.choice((0.125, 0.875, 1.0, 61.0))
                 both.both(partial(_set_clock, now))
         limits = [each.limits for each in strangers]
         plane = both.kernel.cabled.plane
