@@ -47,6 +47,7 @@ class Mode(StrEnum):
 OF_VIRTUAL = (Mode.GENERIC,)
 """How it runs on a virtual interface."""
 
+
 @dataclass(frozen=True, slots=True)
 class Attached:
     """An interface that the program runs on."""

@@ -17,7 +17,7 @@ from natkit.stun.message import Message
 from natkit.stun.registry import MAGIC_COOKIE_BYTES, Method
 from tests.natkit.relay.cabled import CLIENTS, MACS, PATIENCE, PEERS, RELAYS, Cabled, inside
 from tests.natkit.relay.frames import Reader, Seen
-from tests.netlab.namespaces import Host, Lab
+from tests.netlab.namespaces import Host, Lab, run
 
 SENTINEL_PORT = 9
 _ETH_P_ALL = 3
@@ -56,6 +56,9 @@ class Twin:
             ("right", cabled.right, RELAYS[socket.AF_INET], PEERS[socket.AF_INET][0]),
         ):
             self._wires[name] = _wire(host)
+            # Each datagram by itself, where a wire shows several alike in one.
+            interface = "clients" if name == "left" else "peers"
+            run(cabled.server, "ethtool", "-K", interface, "tx-udp-segmentation", "off")
             self._readers[name] = Reader()
             self._near[name] = cabled.socket_on(cabled.server, near, SENTINEL_PORT)
             self._far[name] = cabled.socket_on(host, far, SENTINEL_PORT)
