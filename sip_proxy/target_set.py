@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Final
 
 from natkit.errors import MalformedMessage
 from natkit.machine import Failure
@@ -36,6 +37,9 @@ from sip_proxy.secure import NOT_SECURE, let_through
 from sip_proxy.targets import Contact
 
 __all__ = ["TargetSet", "Then"]
+
+MOST_URIS: Final = 16
+"""URIs of one number that are tried: real ones have two or three."""
 
 Then = Callable[[Sequence[Contact] | Rejection, float], None]
 
@@ -118,13 +122,39 @@ class TargetSet:
             return
 
         def found(result: ProxyResult | Failure, at: float) -> None:
-            contacts = [] if isinstance(result, Failure) else _in_turn(_named(result))
-            if contacts:
-                then(_usable(one, contacts, NOT_SECURE), at)
-            else:
+            uris = [] if isinstance(result, Failure) else _named(result)
+            self._reach_each(one, uris, [], reached, at)
+
+        def reached(reachable: list[Sequence[Contact]], at: float) -> None:
+            if not reachable:
                 self._by_rules(one, after, then, at)
+                return
+            # The phones of one user ring together; of several URIs one comes after the other.
+            several = [contact for contacts in reachable for contact in contacts]
+            contacts = reachable[0] if len(reachable) == 1 else _in_turn(several)
+            then(_usable(one, contacts, NOT_SECURE), at)
 
         self._desk.ask(lambda asked: FindNumber(asked, number.user, suffixes), found, now)
+
+    def _reach_each(
+        self,
+        one: Admitted,
+        uris: list[SipUri],
+        reachable: list[Sequence[Contact]],
+        then: Callable[[list[Sequence[Contact]], float], None],
+        now: float,
+    ) -> None:
+        """``then`` gets the contacts of each URI that has some: ours by their registrations."""
+        if not uris:
+            then(reachable, now)
+            return
+
+        def found(contacts: Sequence[Contact] | Rejection, at: float) -> None:
+            if not isinstance(contacts, Rejection):
+                reachable.append(contacts)
+            self._reach_each(one, uris[1:], reachable, then, at)
+
+        self._by_domain(one.to(uris[0]), found, now)
 
     # ── by domain ───────────────────────────────────────────────────────────────────────────────
 
@@ -178,17 +208,17 @@ def _user_of(user: str, domain: str) -> SipUri:
     return SipUri.build(domain, user=user)
 
 
-def _named(result: ProxyResult) -> list[Contact]:
+def _named(result: ProxyResult) -> list[SipUri]:
     """The URIs that ENUM gave, as far as a proxy can use them."""
-    contacts: list[Contact] = []
+    uris: list[SipUri] = []
     for text in result if isinstance(result, tuple) else ():
         try:
             uri = parse_absolute_uri(text) if isinstance(text, str) else None
         except MalformedMessage:
             continue
         if isinstance(uri, SipUri):
-            contacts.append(Contact(uri))
-    return contacts
+            uris.append(uri)
+    return uris[:MOST_URIS]
 
 
 def _local(uri: SipUri | TelUri | AbsoluteUri) -> SipUri | TelUri | AbsoluteUri:

@@ -19,6 +19,7 @@ from sip_proxy.route_rules import (
     ToUsers,
 )
 from sip_proxy.standing import Standing
+from sip_proxy.target_set import MOST_URIS
 from tests.simnet.network import Network
 from tests.sip_proxy.world import DOMAIN, PROXY, Call, Phone, ProxyHost, Ringing, settings
 
@@ -290,6 +291,31 @@ class TestNumbers:
         network.run_for(6.0)
         assert call.statuses == [200]
         assert far.received[0].uri_text == "sip:b@192.0.2.20"
+
+    def test_a_number_that_is_a_user_of_ours_rings_all_phones_of_that_user(
+        self, network: Network
+    ) -> None:
+        rule = RouteRule("enum", AskNumber(("e164.arpa",)), prefixes=("+",))
+        proxy = ProxyHost(network, settings(routes=(rule,)))
+        proxy.numbers["+4930123"] = (f"sip:bob@{DOMAIN}",)
+        phones = [Phone(network, "bob", f"192.0.2.{number}") for number in (21, 22)]
+        for phone in phones:
+            phone.register()
+        alice = Phone(network, "alice", "192.0.2.10")
+        network.run_for(1.0)
+        alice.invite("tel:+49-30-123")
+        network.run_for(1.0)
+        assert [len(phone.ringing) for phone in phones] == [1, 1]
+
+    def test_a_number_has_so_many_uris_at_the_most(self, network: Network) -> None:
+        rules = (RouteRule("enum", AskNumber(("e164.arpa",))), RouteRule("none", Refuse(484)))
+        proxy = ProxyHost(network, settings(routes=rules))
+        nobody = tuple(f"sip:nobody{number}@{DOMAIN}" for number in range(MOST_URIS))
+        proxy.numbers["+4930123"] = (*nobody, "sip:b@192.0.2.20")
+        alice = Phone(network, "alice", "192.0.2.10")
+        call = alice.invite("tel:+49-30-123")
+        network.run_for(1.0)
+        assert call.statuses == [484]
 
     def test_a_number_that_enum_does_not_know_meets_the_next_rule(self, network: Network) -> None:
         rules = (
