@@ -1,7 +1,7 @@
 """What the proxy keeps between its runs: the data directory, and the keys in it."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from natkit.server import state
@@ -19,7 +19,7 @@ SYSTEM_DATA_DIR = state.system_data_dir(PROGRAM)
 class Keys:
     """Secrets that outlive a restart, and that proxies with one location store share."""
 
-    main: bytes
+    main: bytes = field(repr=False)
     """Signs nonces, flow tokens and temporary GRUUs: with it kept, phones go on with theirs."""
 
 
