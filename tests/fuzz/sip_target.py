@@ -143,8 +143,12 @@ class Attacked:
 
 
 def replies(sent: Sequence[Transmit], path: Path) -> list[bytes]:
-    """What went back to where something came from."""
-    return [transmit.data for transmit in sent if transmit.path.remote.host == path.remote.host]
+    """The responses to where something came from; a request goes there if it is a phone's flow."""
+    return [
+        transmit.data
+        for transmit in sent
+        if transmit.path.remote.host == path.remote.host and transmit.data.startswith(b"SIP/2.0 ")
+    ]
 
 
 def message_of(data: bytes) -> Request | Response | None:
