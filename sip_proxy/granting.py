@@ -12,8 +12,7 @@ from functools import lru_cache
 from natkit.machine import Path
 from natkit.sip import HeaderField, HeaderParameter, NameAddress, Response, SipUri
 from natkit.sip.kinds import CONTACT, FLOW_TIMER, PATH, REQUIRE, SERVICE_ROUTE, SUPPORTED
-from natkit.sip.uri import parse_absolute_uri
-from natkit.sip.values import quote
+from natkit.sip.values import quote, write_parameters
 from sip_proxy.desk import Incoming
 from sip_proxy.gruu import Gruus
 from sip_proxy.location import Binding, Registration
@@ -83,8 +82,8 @@ class Grant:
             parameters.append(HeaderParameter("reg-id", str(binding.reg_id)))
         if "gruu" in supported:
             parameters.extend(self._gruu_parameters(to, binding))
-        contact = NameAddress(parse_absolute_uri(binding.contact), None, tuple(parameters))
-        return HeaderField.of(CONTACT, contact)
+        written = write_parameters(parameters)
+        return HeaderField.of_text(CONTACT.name, f"<{binding.contact}>{written}")
 
     def _gruu_parameters(self, to: SipUri, binding: Binding) -> Sequence[HeaderParameter]:
         public = self._gruus.public(to, binding)

@@ -5,6 +5,7 @@ from typing import Final
 
 from natkit.errors import MalformedMessage
 from natkit.sip import Request
+from natkit.sip.digest import PROXY_AUTHORIZATION
 from natkit.sip.kinds import CALL_ID, CSEQ, FROM, PROXY_REQUIRE, ROUTE, TO, VIA
 from natkit.sip.parties import tag_of
 from natkit.sip.registry import BRANCH_COOKIE
@@ -13,19 +14,25 @@ from sip_proxy.identity import Identity
 __all__ = ["branch_for", "fingerprint", "is_loop"]
 
 _MARK: Final = "."
-_ROUTING_FIELDS: Final = (ROUTE, PROXY_REQUIRE)
+_ROUTING_FIELDS: Final = (ROUTE, PROXY_REQUIRE, PROXY_AUTHORIZATION)
 
 
 def fingerprint(request: Request) -> str:
     """A hash of all that decides where a request goes, as it was received."""
     headers = request.headers
     cseq = headers.get(CSEQ)
-    parts = [request.uri_text, headers.get(CALL_ID) or "", str(cseq.number if cseq else 0)]
-    parts.extend([tag_of(headers, kind) or "" for kind in (FROM, TO)])
-    parts.extend([field.text for kind in _ROUTING_FIELDS for field in headers.fields(kind)])
-    parts.extend([field.text for field in headers.fields("Proxy-Authorization")])
-    text = "\0".join(parts).encode("utf-8", "surrogateescape")
-    return blake2b(text, digest_size=8).hexdigest()
+    parts = (
+        request.uri_text,
+        headers.get(CALL_ID) or "",
+        str(cseq.number if cseq else 0),
+        tag_of(headers, FROM) or "",
+        tag_of(headers, TO) or "",
+    )
+    digest = blake2b("\0".join(parts).encode("utf-8", "surrogateescape"), digest_size=8)
+    for kind in _ROUTING_FIELDS:
+        for field in headers.fields(kind):
+            digest.update(field.raw)
+    return digest.hexdigest()
 
 
 def branch_for(unique: bytes, received: str) -> str:

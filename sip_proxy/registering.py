@@ -86,7 +86,9 @@ class Registering:
                 return
             self._desk.ask(
                 lambda number: UpdateBindings(number, address, registration),
-                lambda outcome, when: self._changed(incoming, to, registration, outcome, when),
+                lambda outcome, when: self._changed(
+                    incoming, to, address, registration, outcome, when
+                ),
                 at,
             )
 
@@ -96,6 +98,7 @@ class Registering:
         self,
         incoming: Incoming,
         to: SipUri,
+        address: str,
         registration: Registration,
         outcome: ProxyResult | Failure,
         now: float,

@@ -177,9 +177,10 @@ class SipUri:
         return uri
 
     def __str__(self) -> str:
-        if self.port is None and self.password is None and not (self.parameters or self.headers):
+        if self.password is None and not (self.parameters or self.headers):
             user = "" if self.user is None else f"{self.user}@"
-            return f"{self.scheme.value}:{user}{self.host}"
+            port = "" if self.port is None else f":{self.port}"
+            return f"{self.scheme.value}:{user}{self.host}{port}"
         text = [self.scheme, ":"]
         if self.user is not None:
             text += (self.user, "" if self.password is None else f":{self.password}", "@")
