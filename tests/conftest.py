@@ -10,11 +10,15 @@ Seeds
     time when ``CI=true``; elsewhere it explores, and prints how to repeat what failed.
 """
 
+import logging
 import os
+from collections.abc import Iterator
 from typing import Protocol
 
 import hypothesis
 import pytest
+
+from natkit.server import log
 
 pytest_plugins = ["tests.peering.plugin"]
 
@@ -42,6 +46,16 @@ class Sized(Protocol):
     def __call__(self, *, quick: int, full: int) -> int:
         """``quick`` in ``make test``, ``full`` times ``SOAK_SCALE``, or more, in ``make soak``."""
         ...
+
+
+@pytest.fixture(autouse=True)
+def _keep_level() -> Iterator[None]:
+    """A level of the servers' logs that a test sets is not the next one's."""
+    root = logging.getLogger()
+    level, threshold = root.level, log.level_now()
+    yield
+    root.setLevel(level)
+    log._threshold.level = threshold
 
 
 @pytest.fixture(scope="session")
