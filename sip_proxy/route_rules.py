@@ -117,7 +117,9 @@ def checked_pattern(text: str) -> _Pattern:
     try:
         compiled: _Pattern = re2.compile(text, options)
     except re2.error as error:
-        raise MisuseError(f"{text!r} is no regular expression: {error}") from None
+        (reason,) = error.args
+        said = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
+        raise MisuseError(f"{text!r} is no regular expression: {said}") from None
     return compiled
 
 

@@ -47,6 +47,8 @@ def load_hooks(source: Path | str) -> Hooks:
     try:
         module = _module_of(source) if isinstance(source, Path) else import_module(source)
     except Exception as error:
+        if isinstance(error, OSError) and error.filename == str(source):
+            raise ConfigError(f"cannot read the hooks in {source}: {error.strerror}") from error
         raise ConfigError(f"{source}: {type(error).__name__}: {error}") from error
     found = getattr(module, NAME, None)
     if not isinstance(found, Hooks):

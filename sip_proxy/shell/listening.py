@@ -39,7 +39,7 @@ class ListenAddress:
         prefix, _, rest = text.partition(":")
         if prefix in SERVED:
             return cls((Transport(prefix),), Address.parse(rest))
-        if prefix in list(Transport):
+        if prefix.isalpha():
             names = ", ".join(SERVED[:-1])
             raise MisuseError(f"{text!r}: {prefix} is not served, but {names} and {SERVED[-1]} are")
         return cls(_DEFAULT, Address.parse(text))

@@ -313,7 +313,9 @@ def test_a_user_may_have_keys_in_place_of_a_password(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("domain = 1", "domain: there is no such key; known are data_dir, domains, "),
+        ("domain = 1", "domain: there is no such key; do you mean domains?"),
+        ("xyz = 1", "xyz: there is no such key; known are data_dir, domains, "),
+        ('[listeners]\nlisten = ["quic:127.0.0.1:1"]', "quic is not served, but udp, "),
         ('domains = ["no domain"]', "domains.0: 'no domain' is no host name"),
         ("[listeners]\nlisten = []", "listeners.listen: "),
         ('[listeners]\nlisten = ["127.0.0.1"]', "listeners.listen.0: "),
@@ -370,6 +372,7 @@ def test_a_mistake_is_one_line_that_says_where(file: Path, text: str, said: str)
         read(file, text)
     line = str(caught.value)
     assert line.startswith(f"{file}: ")
+    assert ": :" not in line
     assert said in line
     assert "\n" not in line
 

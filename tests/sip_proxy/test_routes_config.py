@@ -160,7 +160,10 @@ def test_a_silent_server_may_be_waited_for_as_long_as_a_transaction(tmp_path: Pa
         ('[[routes]]\nname = "a"', "route 'a' names none of gateways"),
         ('[[routes]]\nname = "a"\nusers = true\nrefuse = 403', "names users and refuse of"),
         ('[[routes]]\nname = "a"\nusers = true\nreason = "b"', "reason belongs to refuse"),
-        ('[[routes]]\nname = "a"\nusers = true\npattern = "("', "'(' is no regular expression"),
+        (
+            '[[routes]]\nname = "a"\nusers = true\npattern = "("',
+            "'(' is no regular expression: missing",
+        ),
         ('[[routes]]\nname = "a"\nusers = true\ndomains = ["+4x"]', "no beginning of a telephone"),
         ('[[routes]]\nname = "a"\nusers = true\nsenders = ["routed"]', "meet no rule"),
         ('[[routes]]\nname = "a"\nusers = true\nsenders = ["visitor"]', "meet no rule"),

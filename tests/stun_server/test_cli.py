@@ -259,7 +259,7 @@ def test_check_config_leaves_without_serving(launch: type[Launch], tmp_path: Pat
     assert (
         launch("--config", str(file), "--check-config")
         .refusal()
-        .startswith(f"{file}: users.realms: there is no such key; known are passwords, store, ")
+        .startswith(f"{file}: users.realms: there is no such key; do you mean realm?")
     )
 
 

@@ -1,5 +1,6 @@
 """A configuration from a TOML file and flags; each mistake is one line that says where it is."""
 
+import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -76,17 +77,19 @@ def _line(
     first = error.errors(include_url=False, include_input=False)[0]
     location = tuple(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
-        known = ", ".join(_known_keys(model, location[:-1]))
-        what = f"there is no such key; known are {known}"
+        known = _known_keys(model, location[:-1])
+        alike = difflib.get_close_matches(location[-1], known, 1)
+        hint = f"do you mean {alike[0]}?" if alike else f"known are {', '.join(known)}"
+        what = f"there is no such key; {hint}"
     else:
         text = first["msg"].removeprefix("Value error, ")
         what = text[:1].lower() + text[1:]
-    where = f"{file}: " if file is not None else ""
-    where += ".".join(location)
     for name, key, _ in flags:
         if location[: len(key)] == key:
-            where = name
-    return f"{where}: {what}"
+            return f"{name}: {what}"
+    # What several tables make wrong together has no location.
+    places = ("" if file is None else str(file), ".".join(location), what)
+    return ": ".join(filter(None, places))
 
 
 def _known_keys(model: type[BaseModel], table: tuple[str, ...]) -> list[str]:
