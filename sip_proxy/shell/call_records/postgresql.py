@@ -24,7 +24,7 @@ _INSERT: Final = (
 class PostgresqlRecords:
     """A :class:`~sip_proxy.shell.call_records.recording.Writer` of ``natkit_call_records``.
 
-    The table is made with the first records: a database that is down when the proxy starts does not
+    The table is made by the first write: a database that is down when the proxy starts does not
     keep it from starting.
     """
 
@@ -42,12 +42,13 @@ class PostgresqlRecords:
 
     async def write(self, records: Sequence[CallRecord]) -> None:
         """Insert them; what asyncpg raises."""
-        columns = [list(column) for column in zip(*map(row_of, records), strict=True)]
         async with self._connections.transaction() as session:
             if not self._has_table:
                 await session.execute(_CREATE)
                 await session.execute(_INDEX)
-            await session.execute(_INSERT, *columns)
+            if records:
+                columns = zip(*map(row_of, records), strict=True)
+                await session.execute(_INSERT, *map(list, columns))
         self._has_table = True
 
     async def aclose(self) -> None:

@@ -40,7 +40,10 @@ class Writer(Protocol):
         ...
 
     async def write(self, records: Sequence[CallRecord]) -> None:
-        """Keep all of them, or none; they are kept once this returns."""
+        """Keep all of them, or none; they are kept once this returns.
+
+        None at all are given to find out whether it is possible.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -101,6 +104,8 @@ class Recording:
         await self._writer.aclose()
 
     async def _write(self) -> None:
+        # Before the first call is over: an operator is to hear at once of a database that is down.
+        await self._written(())
         while True:
             await self._arrived.wait()
             self._arrived.clear()

@@ -191,6 +191,22 @@ async def test_what_cannot_be_written_is_written_later_and_in_its_order() -> Non
     await recording.aclose()
 
 
+async def test_a_place_that_is_down_at_the_start_is_told_before_there_is_a_record() -> None:
+    told: list[str | None] = []
+    writer = Failing()
+    writer.is_down = True
+    recording = Recording(writer, told.append)
+    await recording.open()
+    async with asyncio.timeout(LIMIT):
+        while not told:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.005)
+    writer.is_down = False
+    recording.put(record(0))
+    await written(recording)
+    await recording.aclose()
+    assert (told, writer.kept) == (["the place is down", None], ["0@alice"])
+
+
 async def test_what_waits_is_bounded_and_what_is_lost_is_counted() -> None:
     writer = Failing()
     writer.is_down = True
