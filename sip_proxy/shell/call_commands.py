@@ -29,6 +29,9 @@ T = TypeVar("T")
 NARROWEST: Final = 40
 """Columns of a terminal that a ladder is drawn for, at the least."""
 
+WIDEST_STATE: Final = 15
+"""Columns for how a call ended: reasons are long, and URIs want the room more."""
+
 LimitOption = Annotated[
     int, typer.Option(min=1, max=1_000, metavar="NUMBER", help="List so many at most.")
 ]
@@ -53,7 +56,7 @@ def calls(
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
-    """List the calls that ring or go on, and those that ended lately."""
+    """List calls that are under way, and that ended lately."""
     found = _ask(config, data_dir, lambda proxy: proxy.calls(text, limit))
     if as_json:
         print_json({"calls": CALLS.dump_python(found, mode="json")})
@@ -151,7 +154,8 @@ def _show_calls(terminal: Console, found: CallList, now: float) -> None:
         terminal.print("no calls")
         return
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for name in ("state", "from\nto", "began\ntalked", "Call-ID\nanswered by"):
+    table.add_column("state\n", overflow="fold", max_width=WIDEST_STATE)
+    for name in ("from\nto", "began\ntalked", "Call-ID\nanswered by"):
         table.add_column(name, overflow="fold")
     for each in found.running:
         state = "talking" if each.answered else "ringing" if each.ringing else "calling"

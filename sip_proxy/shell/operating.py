@@ -119,7 +119,7 @@ def drain(
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
-    """Take no new calls and registrations, and end once no transaction is left."""
+    """Let nothing new begin; end after the last transaction."""
     begun = _ask(config, data_dir, lambda proxy: proxy.drain(limit))
     if as_json:
         print_json({"drain": DRAIN.dump_python(begun, mode="json")})
@@ -133,7 +133,7 @@ def drain(
 def reload(
     *, as_json: JsonOption = False, config: ConfigOption = None, data_dir: DataDirOption = None
 ) -> None:
-    """Have the running proxy read its configuration and its certificates again."""
+    """Read the configuration and the certificates again."""
     report = _ask(config, data_dir, lambda proxy: proxy.reload())
     if as_json:
         print_json({"reload": RELOAD.dump_python(report, mode="json")})

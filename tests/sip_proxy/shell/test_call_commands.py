@@ -60,7 +60,8 @@ async def test_calls_are_listed(world: World, command: Command) -> None:
     assert done.status == 0
     assert world.running in done.printed
     assert world.refused in done.printed
-    assert "480 Temporarily Unavailable" in done.printed
+    assert "480 Temporarily " in done.printed
+    assert "\nUnavailable " in done.printed
     found = await command("calls", "carol", "--json")
     calls = cast("dict[str, dict[str, list[dict[str, object]]]]", json.loads(found.printed))
     assert [each["call_id"] for each in calls["calls"]["ended"]] == [world.refused]
