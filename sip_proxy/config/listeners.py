@@ -5,7 +5,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from natkit.address import Address
 from natkit.errors import MisuseError
+from natkit.machine import Transport
 from natkit.server.certificates import CertificateFiles
 from natkit.server.config.tables import Table
 from natkit.server.config.values import HostName
@@ -32,6 +34,13 @@ class Listeners(Table):
     def _check(self) -> Self:
         if (self.certificate is None) != (self.key is None):
             raise MisuseError("certificate and key go together (--certificate, --key)")
+        named: set[tuple[Transport, Address]] = set()
+        for address, transport in (
+            (each.address, transport) for each in self.listen or () for transport in each.transports
+        ):
+            if address.port and (transport, address) in named:
+                raise MisuseError(f"listen has {transport}:{address} twice")
+            named.add((transport, address))
         return self
 
     def files(self) -> CertificateFiles | None:

@@ -125,7 +125,10 @@ class EventLog:
             case HookFailed(call_id, point, reason):
                 self.counts["hooks failed"] += 1
                 self._logger.error(
-                    "hook failed", point=point.value, call_id=printable(call_id), reason=reason
+                    "hook failed",
+                    point=point.value,
+                    call_id=printable(call_id),
+                    reason=printable(reason),
                 )
             case GuessesStopped(path, username, wait):
                 self.counts["password guesses stopped"] += 1

@@ -320,6 +320,10 @@ def test_a_user_may_have_keys_in_place_of_a_password(file: Path) -> None:
         ("[listeners]\nlisten = []", "listeners.listen: "),
         ('[listeners]\nlisten = ["127.0.0.1"]', "listeners.listen.0: "),
         ('[listeners]\nlisten = ["dtls:127.0.0.1:1"]', "dtls is not served"),
+        (
+            '[listeners]\nlisten = ["127.0.0.1:1", "tcp:127.0.0.1:1"]',
+            "listeners: listen has tcp:127.0.0.1:1 twice",
+        ),
         ('[listeners]\nkey = "a"', "listeners: certificate and key go together"),
         ('[listeners]\nlisten = ["wss:127.0.0.1:1"]', "needs a certificate and its key"),
         ("[tls]\nrequire_client = true", "tls: require_client needs client_trust"),
