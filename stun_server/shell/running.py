@@ -318,10 +318,6 @@ class RunningServer:
                 self._delivery.put(self._session_events.cut(number, username, counters))
         await self.tcp.aclose()
         await self._driver.aclose()
-        if self._holding is not None:
-            self._holding.close()
-        elif self._choice.tables is not None:
-            self._choice.tables.close()
         if self._delivery is not None:
             await self._delivery.aclose()
         await self._retirements.aclose()
@@ -334,6 +330,11 @@ class RunningServer:
             bytes_to_clients=totals.bytes_to_clients,
             **{name.replace(" ", "_"): count for name, count in self.counts().items()},
         )
+        # Until here the kernel's counts can be read.
+        if self._holding is not None:
+            self._holding.close()
+        elif self._choice.tables is not None:
+            self._choice.tables.close()
 
     def _on_icmp(self, icmp: Icmp, path: Path) -> None:
         self.events.count_only("icmp errors")
