@@ -61,8 +61,9 @@ class Listeners(Table):
     external_from: str | None = None
     """A STUN server outside of the NAT, as a stun: URI, that is asked at the start and at a reload
     for the addresses that stand for those that relay; ``external`` counts first."""
-    relay_plane: RelayPlaneName = "auto"
-    """What moves packets: "kernel", "userspace", or "auto" for the kernel where it may."""
+    relay_plane: RelayPlaneName = "userspace"
+    """What moves packets: "userspace", "kernel", or "auto" for the kernel where it may; the kernel
+    does by a program on the host's interfaces, and by settings of the host."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

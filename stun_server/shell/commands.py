@@ -117,7 +117,7 @@ def serve(
     ] = None,
     relay_plane: Annotated[
         str | None,
-        typer.Option(metavar="PLANE", help="auto, userspace or kernel. Default: auto."),
+        typer.Option(metavar="PLANE", help="userspace, kernel or auto. Default: userspace."),
     ] = None,
     strict_channels: Annotated[
         bool | None,
