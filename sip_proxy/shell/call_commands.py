@@ -16,8 +16,10 @@ from natkit.cli.entry import ExitStatus, JsonOption, console, print_json, report
 from natkit.errors import ConfigError
 from natkit.server.amounts import count, duration
 from natkit.server.attending import SOCKET
+from natkit.server.whereabouts import place_of
 from sip_proxy.shell.call_watch_socket import SocketWatching
-from sip_proxy.shell.operating import ConfigOption, DataDirOption, place_of
+from sip_proxy.shell.operating import ConfigOption, DataDirOption
+from sip_proxy.shell.state import PROGRAM
 from sip_proxy.trace import RecentCall
 from sip_proxy.trace.text import as_text
 from sip_proxy.watching import CALLS, LADDER, RECENT, CallList, Watching
@@ -141,7 +143,7 @@ def _report_gone(call_id: str) -> None:
 def _ask(
     config: Path | None, data_dir: Path | None, question: Callable[[Watching], Awaitable[T]]
 ) -> T:
-    place = place_of(config, data_dir)
+    place = place_of(PROGRAM, config, data_dir)
 
     async def asked() -> T:
         return await question(SocketWatching(place / SOCKET))

@@ -12,16 +12,14 @@ from typing import Annotated, TypeVar
 import typer
 
 from natkit.cli.entry import ExitStatus, JsonOption, console, print_json, report_error
-from natkit.errors import ConfigError
 from natkit.server.amounts import count, duration
-from natkit.server.attending import SOCKET
-from natkit.server.config.reading import data_dir_of
+from natkit.server.whereabouts import place_of
 from sip_proxy.administration import DRAIN, REGISTRATIONS, RELOAD, STATUS
 from sip_proxy.shell.admin_commands import SocketAdministration
 from sip_proxy.shell.showing import show_registrations, show_status
-from sip_proxy.shell.state import SYSTEM_DATA_DIR, default_data_dir
+from sip_proxy.shell.state import PROGRAM, SYSTEM_DATA_DIR
 
-__all__ = ["ConfigOption", "DataDirOption", "place_of", "register"]
+__all__ = ["ConfigOption", "DataDirOption", "register"]
 
 T = TypeVar("T")
 
@@ -151,23 +149,9 @@ def _ask(
     data_dir: Path | None,
     question: Callable[[SocketAdministration], Awaitable[T]],
 ) -> T:
-    proxy = SocketAdministration(place_of(config, data_dir))
+    proxy = SocketAdministration(place_of(PROGRAM, config, data_dir))
 
     async def main() -> T:
         return await question(proxy)
 
     return asyncio.run(main())
-
-
-def place_of(config: Path | None, data_dir: Path | None) -> Path:
-    """The data directory of the proxy that is meant."""
-    if data_dir is None and config is not None:
-        data_dir = data_dir_of(config)
-    if data_dir is not None:
-        if not data_dir.is_dir():
-            raise ConfigError(f"there is no data directory {data_dir}")
-        return data_dir
-    own = default_data_dir()
-    if not (own / SOCKET).exists() and (SYSTEM_DATA_DIR / SOCKET).exists():
-        return SYSTEM_DATA_DIR
-    return own

@@ -12,14 +12,12 @@ from typing import Annotated, TypeVar
 import typer
 
 from natkit.cli.entry import ExitStatus, JsonOption, console, print_json, report_error
-from natkit.errors import ConfigError
 from natkit.server.amounts import count, duration
-from natkit.server.attending import SOCKET
+from natkit.server.whereabouts import place_of
 from stun_server.administration import DRAIN, RELOAD, SESSIONS, STATUS
-from stun_server.config import data_dir_of
 from stun_server.shell.admin_commands import SocketAdministration
 from stun_server.shell.showing import show_sessions, show_status
-from stun_server.shell.state import SYSTEM_DATA_DIR, default_data_dir
+from stun_server.shell.state import PROGRAM, SYSTEM_DATA_DIR
 
 __all__ = ["register"]
 
@@ -143,23 +141,9 @@ def _ask(
     data_dir: Path | None,
     question: Callable[[SocketAdministration], Awaitable[T]],
 ) -> T:
-    server = SocketAdministration(_place(config, data_dir))
+    server = SocketAdministration(place_of(PROGRAM, config, data_dir))
 
     async def main() -> T:
         return await question(server)
 
     return asyncio.run(main())
-
-
-def _place(config: Path | None, data_dir: Path | None) -> Path:
-    """The data directory of the server that is meant."""
-    if data_dir is None and config is not None:
-        data_dir = data_dir_of(config)
-    if data_dir is not None:
-        if not data_dir.is_dir():
-            raise ConfigError(f"there is no data directory {data_dir}")
-        return data_dir
-    own = default_data_dir()
-    if not (own / SOCKET).exists() and (SYSTEM_DATA_DIR / SOCKET).exists():
-        return SYSTEM_DATA_DIR
-    return own

@@ -7,7 +7,7 @@ from pathlib import Path
 from natkit.server import state
 from natkit.server.state import KEY_LENGTH
 
-__all__ = ["SYSTEM_DATA_DIR", "Keys", "default_data_dir", "ephemeral_keys", "load_keys"]
+__all__ = ["PROGRAM", "SYSTEM_DATA_DIR", "Keys", "default_data_dir", "ephemeral_keys", "load_keys"]
 
 PROGRAM = "stun-server"
 
