@@ -1,6 +1,6 @@
 """The configuration: every option with its bounds; how it is written: natkit.server.config."""
 
-from natkit.server.config import Flag, LogLevel, contents, data_dir_of
+from natkit.server.config import Flag, LogLevel, contents
 from stun_server.config.listeners import RelayPlaneName
 from stun_server.config.model import Config
 from stun_server.config.reading import load, validated
@@ -19,7 +19,6 @@ __all__ = [
     "UserOptions",
     "Users",
     "contents",
-    "data_dir_of",
     "load",
     "validated",
 ]
