@@ -46,6 +46,13 @@ Registrations of as many users, one each, without credentials:
 By themselves, without sockets: {median(results.forwarding):.0f} µs to take an INVITE of 1,000 bytes
 apart, check it, and write it as it is forwarded; {median(results.binding):,.0f} bytes a binding in
 memory; {median(results.transaction):,.0f} bytes an INVITE transaction that rings.
+
+Where the time goes, by py-spy and perf on the running proxy: 94 % of it is the interpreter, 3 % the
+kernel. Of what a call costs a fifth is reading and checking messages, a third deciding and
+forwarding, a fifth transactions and their timers, the rest the driver, sockets, records and
+counters; no function has more than 5 % of its own. What was read once is remembered by its bytes,
+From and To are not taken apart for their tags, flow tokens and routes are written once, a
+transaction keeps no message that it will not send again, and ends together with others.
 """
 
 
