@@ -42,6 +42,20 @@ request_route {{{_WITHIN}
 """
 
 
+def by_dns() -> str:
+    """A proxy that sends calls to where the DNS leads (RFC 3263), past servers that fail."""
+    return f"""
+dns_try_naptr=on
+use_dns_cache=on
+use_dns_failover=on
+{_MODULES}
+request_route {{{_WITHIN}
+    if (is_method("INVITE")) record_route();
+    t_relay();
+}}
+"""
+
+
 def edge(proxy: str) -> str:
     """An edge proxy (RFC 5626 §5): it keeps the flows of phones, and sends all to ``proxy``."""
     return f"""{_MODULES}
