@@ -107,10 +107,9 @@ def test_call_screening_of_strangers(network: Network) -> None:
         network.run_for(1.0)
     eve = Phone(network, "eve", "192.0.2.66")
     spellings = ("sip:boss@example.org", "sip:%62oss@EXAMPLE.org;x=y")
-    calls = [(uri, "<sip:eve@example.net>;tag=1") for uri in spellings]
-    calls.append((spellings[0], "<sip:partner@Example.net>;tag=1"))
-    for uri, sender in calls:
-        call = eve.send("INVITE", uri, sender=sender)
+    partner = Phone(network, "partner", "198.51.100.7")
+    for caller, uri in [*((eve, spelling) for spelling in spellings), (partner, spellings[0])]:
+        call = caller.send("INVITE", uri, sender="<sip:partner@example.net>;tag=1")
         network.run_for(1.0)
         assert call.statuses == [200]
     assert [one.method for one in desk.received] == ["INVITE", "INVITE"]
