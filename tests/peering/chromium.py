@@ -108,10 +108,16 @@ class Chromium:
 
     def until(self, condition: str, limit: float = ANSWER_LIMIT) -> None:
         """Wait until a JavaScript expression holds, on whatever page is there."""
+        assert self.comes_true(condition, limit), f"not in {limit} s: {condition}\n{self.text()}"
+
+    def comes_true(self, condition: str, limit: float) -> bool:
+        """Whether a JavaScript expression holds within ``limit`` seconds."""
         deadline = monotonic() + limit
         while not self._holds(condition):
-            assert monotonic() < deadline, f"not in {limit} s: {condition}\n{self.text()}"
+            if monotonic() >= deadline:
+                return False
             select.select([], [], [], 0.05)
+        return True
 
     def _holds(self, condition: str) -> bool:
         try:
