@@ -60,8 +60,8 @@ ANSWER = """
 """
 
 
-ATTEMPTS = 3
-MEETING_LIMIT = 15.0
+ATTEMPTS = 5
+MEETING_LIMIT = 8.0
 
 
 class Peer:
