@@ -23,6 +23,7 @@ from typing import ClassVar, Protocol, TypeVar, cast
 from natkit.address import Address
 from natkit.aio.system_errors import reason
 from natkit.aio.tcp import BACKLOG, CONNECT_TIMEOUT, LINGER, StreamConnections
+from natkit.aio.tls_alert import AlertingContext, farewell, reason_of
 from natkit.errors import MisuseError, TlsFailed
 from natkit.machine import Path, StreamFraming, Transport
 from natkit.net.proxy import Proxy
@@ -86,7 +87,7 @@ def client_context(
     passes, for those who examine it afterwards.  ``check_hostname`` compares names as RFC 9525
     does; SIP has rules of its own (RFC 5922).  ``certificate`` is ours, with its key, in PEM.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = AlertingContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = verify and check_hostname
     context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
@@ -111,7 +112,7 @@ def server_context(
     file of roots, clients must present a certificate; without ``require_client`` they may have
     none, but not a wrong one.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = AlertingContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if client_trust is not None:
         context.verify_mode = ssl.CERT_REQUIRED if require_client else ssl.CERT_OPTIONAL
@@ -193,7 +194,8 @@ class TlsConnections(StreamConnections):
         if client is None:
             raise TlsFailed(f"cannot {doing}: this program only accepts TLS")
         try:
-            async with asyncio.timeout(self.connect_timeout):
+            # Who connects says why it goes, and does not wait until that is read.
+            async with asyncio.timeout(self.connect_timeout), farewell(sock, 0.0):
                 _, made = await self.loop.create_connection(
                     protocol,
                     sock=sock,
@@ -211,13 +213,14 @@ class TlsConnections(StreamConnections):
         if self.server is None:
             raise MisuseError("there is no context to accept TLS with")
         try:
-            await self.loop.connect_accepted_socket(
-                lambda: protocol,
-                sock,
-                ssl=self.server,
-                ssl_handshake_timeout=self.connect_timeout,
-                ssl_shutdown_timeout=LINGER,
-            )
+            async with farewell(sock, LINGER):
+                await self.loop.connect_accepted_socket(
+                    lambda: protocol,
+                    sock,
+                    ssl=self.server,
+                    ssl_handshake_timeout=self.connect_timeout,
+                    ssl_shutdown_timeout=LINGER,
+                )
         except (OSError, EOFError) as error:
             raise TlsFailed(f"cannot {doing}: {_why(error)}") from error
 
@@ -266,7 +269,7 @@ def _chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
 
 def _why(error: OSError | EOFError) -> str:
     """Why TLS failed, in a few words; the ssl module's errors carry no errno of the system."""
-    match error:
+    match error := reason_of(error):
         case ssl.SSLCertVerificationError():
             return f"its certificate is not trusted: {error.verify_message}"
         case ssl.SSLError(reason="WRONG_VERSION_NUMBER" | "HTTP_REQUEST" | "UNEXPECTED_MESSAGE"):

@@ -171,6 +171,71 @@ async def test_a_client_may_have_to_show_a_certificate(
     await streams.aclose()
 
 
+@pytest.mark.parametrize(
+    ("shows", "alert"),
+    [
+        ("none", "CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE"),
+        ("expired", "ALERT_CERTIFICATE_EXPIRED"),
+        ("unknown", "ALERT_UNKNOWN_CA"),
+    ],
+)
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_refused_client_hears_why_whatever_it_goes_on_sending(
+    serve: list[Server], authority: Authority, shows: str, alert: str, version: ssl.TLSVersion
+) -> None:
+    """RFC 8446 §6.2, RFC 5246 §7.2.2."""
+    server = Server(
+        server_context(authority.issue("a.example").files, client_trust=root_of(authority))
+    )
+    serve.append(server)
+    context = client_context(verify=False)
+    context.maximum_version = version
+    if shows != "none":
+        days = (-9.0, -1.0) if shows == "expired" else (-1.0, 30.0)
+        theirs = authority.issue(
+            "peer.example", days=days, self_signed=shows == "unknown", file="peer"
+        )
+        context.load_cert_chain(*theirs.files)
+    listening = bind_tcp(server.address, listen=True)
+    loop = asyncio.get_running_loop()
+    with listening:
+        remote = Address(*listening.getsockname()[:2])
+
+        async def come() -> bytes:
+            reader, writer = await asyncio.open_connection(*remote, ssl=context)
+            writer.write(b"x" * 300_000)
+            try:
+                return await reader.read()
+            finally:
+                writer.transport.abort()
+
+        coming = asyncio.create_task(come())
+        accepted, _ = await loop.sock_accept(listening)
+        with pytest.raises(TlsFailed):
+            await server.streams.adopt(accepted, remote)
+        with pytest.raises(ssl.SSLError, match=alert):
+            await coming
+
+
+async def test_a_server_that_is_refused_hears_why(authority: Authority) -> None:
+    context = server_context(authority.issue("sip.example.org", days=(-9, -1)).files)
+    listening = bind_tcp(Address("127.0.0.1", 0), listen=True)
+    listening.settimeout(20.0)
+
+    def serve_one() -> None:
+        accepted, _ = listening.accept()
+        with ssl.SSLContext.wrap_socket(context, accepted, server_side=True) as secured:
+            secured.recv(1)
+
+    with listening:
+        served = asyncio.create_task(asyncio.to_thread(serve_one))
+        client = TlsClient("sip.example.org", client_context(trust=root_of(authority)))
+        with pytest.raises(TlsFailed, match="certificate has expired"):
+            await connected(Address(*listening.getsockname()[:2]), client)
+        with pytest.raises(ssl.SSLError, match="ALERT_CERTIFICATE_EXPIRED"):
+            await served
+
+
 async def plain_server(answer: bytes | None) -> tuple[asyncio.Server, Address]:
     """Speaks no TLS: answers anything with ``answer``, says nothing for None."""
 
