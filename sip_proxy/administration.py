@@ -17,14 +17,12 @@ from natkit.server.reports import (
     Drain,
     ListenerStatus,
     Phase,
-    Reload,
+    Steered,
     StoreStatus,
 )
 
 __all__ = [
-    "DRAIN",
     "REGISTRATIONS",
-    "RELOAD",
     "STATUS",
     "Administration",
     "AnswerCount",
@@ -130,7 +128,7 @@ class Registration:
     contacts: tuple[Contact, ...]
 
 
-class Administration(Protocol):
+class Administration(Steered, Protocol):
     """A running proxy, to look at and to steer."""
 
     async def status(self) -> Status:
@@ -148,20 +146,7 @@ class Administration(Protocol):
         """Forget an address of record's bindings; False where it has none.  Raises StoreFailure."""
         ...
 
-    async def drain(self, limit: float | None = None) -> Drain:
-        """Take no new calls and registrations, and end once no transaction is left.
-
-        That is after ``limit`` seconds at the latest; None stands for what the configuration says.
-        """
-        ...
-
-    async def reload(self) -> Reload:
-        """Read the configuration again, and apply all of it or nothing."""
-        ...
-
 
 # How these turn into JSON and back: ``dump_json``, ``dump_python(mode="json")``, ``validate_json``.
 STATUS = TypeAdapter(Status)
 REGISTRATIONS = TypeAdapter(tuple[Registration, ...])
-DRAIN = TypeAdapter(Drain)
-RELOAD = TypeAdapter(Reload)

@@ -19,13 +19,11 @@ from natkit.server.reports import (
     Drain,
     ListenerStatus,
     Phase,
-    Reload,
+    Steered,
     StoreStatus,
 )
 
 __all__ = [
-    "DRAIN",
-    "RELOAD",
     "SESSIONS",
     "STATUS",
     "Administration",
@@ -151,7 +149,7 @@ class Session:
     traffic: Traffic
 
 
-class Administration(Protocol):
+class Administration(Steered, Protocol):
     """A running server, to look at and to steer."""
 
     async def status(self) -> Status:
@@ -166,23 +164,10 @@ class Administration(Protocol):
         """End an allocation by its id; False when there is none of that id."""
         ...
 
-    async def drain(self, limit: float | None = None) -> Drain:
-        """Grant no more allocations, and end once there are none.
-
-        That is after ``limit`` seconds at the latest; None stands for what the configuration says.
-        """
-        ...
-
-    async def reload(self) -> Reload:
-        """Read the configuration again, and apply all of it or nothing."""
-        ...
-
 
 # How these turn into JSON and back: ``dump_json``, ``dump_python(mode="json")``, ``validate_json``.
 STATUS = TypeAdapter(Status)
 SESSIONS = TypeAdapter(tuple[Session, ...])
-DRAIN = TypeAdapter(Drain)
-RELOAD = TypeAdapter(Reload)
 
 
 def session_id(worker: int, allocation_id: int) -> str:

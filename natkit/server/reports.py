@@ -1,17 +1,23 @@
-"""What an operator is told of a server, of any of them."""
+"""What an operator is told of a server and may do to it, of any of them."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
+
+from pydantic import TypeAdapter
 
 from natkit.machine import Transport
 
 __all__ = [
+    "DRAIN",
+    "RELOAD",
     "CertificateStatus",
     "Descriptors",
     "Drain",
     "ListenerStatus",
     "Phase",
     "Reload",
+    "Steered",
     "StoreStatus",
 ]
 
@@ -77,3 +83,23 @@ class Reload:
     error: str | None = None
     changed: tuple[str, ...] = ()
     needs_restart: tuple[str, ...] = field(default=())
+
+
+class Steered(Protocol):
+    """A running server, as far as it is steered like any other."""
+
+    async def drain(self, limit: float | None = None) -> Drain:
+        """Let nothing new begin, and end once nothing is left.
+
+        That is after ``limit`` seconds at the latest; None stands for what the configuration says.
+        """
+        ...
+
+    async def reload(self) -> Reload:
+        """Read the configuration again, and apply all of it or nothing."""
+        ...
+
+
+# How these turn into JSON and back.
+DRAIN = TypeAdapter(Drain)
+RELOAD = TypeAdapter(Reload)

@@ -10,15 +10,15 @@ from natkit.server.admin.answers import body, json_answer
 from natkit.server.admin.entrance import Entrance
 from natkit.server.admin.guard import problem
 from natkit.server.admin.metrics import exposition
+from natkit.server.admin.steering_pages import SteeringPages
 from sip_proxy.admin.call_pages import CallPages
 from sip_proxy.admin.metrics import FAMILIES
-from sip_proxy.administration import DRAIN, REGISTRATIONS, RELOAD, STATUS, Administration
+from sip_proxy.administration import REGISTRATIONS, STATUS, Administration
 
 __all__ = ["OperatorPages"]
 
 SHOWN_REGISTRATIONS = 200
 MOST_REGISTRATIONS = 5_000
-LONGEST_DRAIN = 7 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,7 @@ class OperatorPages:
         add.add_get("/api/status", self._status)
         add.add_get("/api/registrations", self._registrations)
         add.add_post("/api/unregister", self._unregister)
-        add.add_post("/api/drain", self._drain)
-        add.add_post("/api/reload", self._reload)
+        SteeringPages(self.administration).register(application)
         self.calls.register(application)
         return application
 
@@ -100,17 +99,3 @@ class OperatorPages:
         if not was_there:
             return problem(404, "nobody of this address is registered, or no longer")
         return json_answer({"unregistered": address})
-
-    async def _drain(self, request: web.Request) -> web.Response:
-        limit = (await body(request)).get("limit")
-        if limit is not None and not (
-            isinstance(limit, int | float) and 0 <= limit <= LONGEST_DRAIN
-        ):
-            return problem(400, f"limit is a number of seconds, {LONGEST_DRAIN} at most")
-        drain = await self.administration.drain(None if limit is None else float(limit))
-        return json_answer({"drain": DRAIN.dump_python(drain, mode="json")})
-
-    async def _reload(self, request: web.Request) -> web.Response:
-        await body(request)
-        report = await self.administration.reload()
-        return json_answer({"reload": RELOAD.dump_python(report, mode="json")})

@@ -1,6 +1,5 @@
 """``sip-proxy calls`` and ``sip-proxy trace``: they ask the running proxy of a data directory."""
 
-import asyncio
 import shutil
 import time
 from collections.abc import Awaitable, Callable
@@ -15,10 +14,9 @@ from rich.text import Text
 from natkit.cli.entry import ExitStatus, JsonOption, console, print_json, report_error
 from natkit.errors import ConfigError
 from natkit.server.amounts import count, duration
-from natkit.server.attending import SOCKET
+from natkit.server.steering_commands import ConfigOption, DataDirOption, ask_running
 from natkit.server.whereabouts import place_of
 from sip_proxy.shell.call_watch_socket import SocketWatching
-from sip_proxy.shell.operating import ConfigOption, DataDirOption
 from sip_proxy.shell.state import PROGRAM
 from sip_proxy.trace import RecentCall
 from sip_proxy.trace.text import as_text
@@ -143,12 +141,7 @@ def _report_gone(call_id: str) -> None:
 def _ask(
     config: Path | None, data_dir: Path | None, question: Callable[[Watching], Awaitable[T]]
 ) -> T:
-    place = place_of(PROGRAM, config, data_dir)
-
-    async def asked() -> T:
-        return await question(SocketWatching(place / SOCKET))
-
-    return asyncio.run(asked())
+    return ask_running(SocketWatching, place_of(PROGRAM, config, data_dir), question)
 
 
 def _show_calls(terminal: Console, found: CallList, now: float) -> None:

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from natkit.errors import MisuseError, UnreachableError
 from natkit.server.admin_socket import Handler, ask
+from natkit.server.attending import SOCKET
 from sip_proxy.trace import Ladder, RecentCall
 from sip_proxy.watching import CALLS, LADDER, RECENT, CallList, Watching
 
@@ -41,13 +42,13 @@ def watch_handlers(watching: Watching) -> Mapping[str, Handler]:
 
 
 class SocketWatching:
-    """The :class:`~sip_proxy.watching.Watching` of the proxy whose socket is at ``path``.
+    """The :class:`~sip_proxy.watching.Watching` of the proxy of a data directory.
 
     Methods raise UnreachableError when no proxy answers, MisuseError when it refuses.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, data_dir: Path) -> None:
+        self._path = data_dir / SOCKET
 
     async def calls(self, text: str, limit: int) -> CallList:
         """Calls of now and of lately."""

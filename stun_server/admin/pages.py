@@ -11,17 +11,17 @@ from natkit.server.admin.files import Files
 from natkit.server.admin.guard import Guard, problem
 from natkit.server.admin.listener import LARGEST_BODY
 from natkit.server.admin.metrics import exposition
+from natkit.server.admin.steering_pages import SteeringPages
 from stun_server.admin.connectivity import ConnectivityTest
 from stun_server.admin.credentials import CredentialEndpoint
 from stun_server.admin.history import INTERVAL, History
 from stun_server.admin.metrics import FAMILIES
-from stun_server.administration import DRAIN, RELOAD, SESSIONS, STATUS, Administration
+from stun_server.administration import SESSIONS, STATUS, Administration
 
 __all__ = ["OperatorPages", "public_application"]
 
 SHOWN_SESSIONS = 200
 MOST_SESSIONS = 5_000
-LONGEST_DRAIN = 7 * 86_400
 
 _TEST_FILES = frozenset({"icon.svg", "style.css", "test.js"})
 
@@ -50,8 +50,7 @@ class OperatorPages:
         add.add_get("/api/history", self._history)
         add.add_get("/api/sessions", self._sessions)
         add.add_post("/api/disconnect", self._disconnect)
-        add.add_post("/api/drain", self._drain)
-        add.add_post("/api/reload", self._reload)
+        SteeringPages(self.administration).register(application)
         add.add_post("/test/credentials", self.test.credentials)
         if credentials is not None:
             credentials.register(application)
@@ -106,20 +105,6 @@ class OperatorPages:
         if not await self.administration.disconnect(session):
             return problem(404, "there is no such session, or no longer")
         return json_answer({"disconnected": session})
-
-    async def _drain(self, request: web.Request) -> web.Response:
-        limit = (await body(request)).get("limit")
-        if limit is not None and not (
-            isinstance(limit, int | float) and 0 <= limit <= LONGEST_DRAIN
-        ):
-            return problem(400, f"limit is a number of seconds, {LONGEST_DRAIN} at most")
-        drain = await self.administration.drain(None if limit is None else float(limit))
-        return json_answer({"drain": DRAIN.dump_python(drain, mode="json")})
-
-    async def _reload(self, request: web.Request) -> web.Response:
-        await body(request)
-        report = await self.administration.reload()
-        return json_answer({"reload": RELOAD.dump_python(report, mode="json")})
 
 
 def public_application(

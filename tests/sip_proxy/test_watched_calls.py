@@ -8,7 +8,6 @@ from typing import cast
 from aiohttp import ClientSession
 
 from natkit.machine import Transport
-from natkit.server.attending import SOCKET
 from sip_proxy.shell.call_watch_socket import SocketWatching
 from tests.peering.ports import free_port
 from tests.sip_proxy.shell.world import DOMAIN, LIMIT, Pending, agent
@@ -70,7 +69,7 @@ async def test_a_call_is_seen_on_the_page_by_the_socket_in_the_log_and_in_its_re
         assert (ended["call_id"], ended["status"], ended["released_by"]) == (call_id, 486, "callee")
         assert [each["summary"].split()[0] for each in ladder["arrows"]][:2] == ["INVITE", "INVITE"]
         assert capture.count(b"486 Busy Here") == 2
-        watching = SocketWatching(tmp_path / "state" / SOCKET)
+        watching = SocketWatching(tmp_path / "state")
         assert await watching.capture(call_id) == capture
         assert [each.call_id for each in await watching.recent(call_id, 5)] == [call_id]
         async with asyncio.timeout(LIMIT):

@@ -5,10 +5,8 @@ from dataclasses import replace
 import pytest
 
 from natkit.machine import Transport
-from natkit.server.reports import Drain, Reload
+from natkit.server.reports import DRAIN, RELOAD, Drain, Reload
 from stun_server.administration import (
-    DRAIN,
-    RELOAD,
     SESSIONS,
     STATUS,
     AllocationCount,
