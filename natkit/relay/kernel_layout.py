@@ -4,14 +4,17 @@ Keys and values are in the processor's byte order, addresses and ports in networ
 """
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
 from natkit.net import sockaddr
 from natkit.relay.plane import Counters, Ports
+from natkit.relay.rates import BUCKET_WORDS
 from natkit.relay.source_memory import State
 
 __all__ = [
+    "BUCKETS",
     "COUNTERS_STRIDE",
     "HALF_SIZE",
     "PORT_RANGES",
@@ -35,6 +38,7 @@ __all__ = [
     "half_of_key",
     "half_of_local",
     "half_value",
+    "limits_value",
     "local_value",
     "peer_key",
     "peer_value",
@@ -73,10 +77,12 @@ COUNTS_SOURCES = 2
 PORT_RANGES = 4
 """How many ranges of ports a permission has room for; with more, user space sees to it."""
 
-_BUCKETS = 2
+BUCKETS = 2
+"""How many buckets the data of an allocation passes each way; with more, user space sees to it."""
 
 _ENDPOINT = struct.Struct("=16s2sH")
 _HALF = struct.Struct("=Q20s20s20sIII2I2II28x")
+_LIMITS = struct.Struct(f"={2 * BUCKETS}I")
 _COUNTERS = struct.Struct("=10Q48x")
 REFUSED = struct.Struct("=2Q")
 REFUSED_AT = 80
@@ -106,6 +112,7 @@ SIZES: dict[str, tuple[int, int]] = {
     "settings": (_NUMBER.size, _SETTINGS.size),
     "halves": (_NUMBER.size, _HALF.size),
     "counters": (_NUMBER.size, _COUNTERS.size),
+    "buckets": (_NUMBER.size, 8 * BUCKET_WORDS),
     "devices": (_DEVICE_KEY.size, _DEVICE.size),
     "locals": (_ENDPOINT.size, _LOCAL.size),
     "clients": (_CLIENT_KEY.size, _CLIENT.size),
@@ -148,8 +155,6 @@ class HalfFields:
 
 def half_value(half: HalfFields) -> bytes:
     """``struct half``."""
-    to_peers = (*half.to_peers, 0, 0)[:_BUCKETS]
-    to_clients = (*half.to_clients, 0, 0)[:_BUCKETS]
     return _HALF.pack(
         half.until,
         half.relayed,
@@ -158,10 +163,19 @@ def half_value(half: HalfFields) -> bytes:
         half.flags,
         half.other,
         half.counters,
-        *to_peers,
-        *to_clients,
+        *_both(half.to_peers),
+        *_both(half.to_clients),
         half.own,
     )
+
+
+def limits_value(to_peers: Sequence[int], to_clients: Sequence[int]) -> bytes:
+    """The part of ``struct half`` that says through which buckets its data passes."""
+    return _LIMITS.pack(*_both(to_peers), *_both(to_clients))
+
+
+def _both(numbers: Sequence[int]) -> Sequence[int]:
+    return (*numbers, *(0,) * BUCKETS)[:BUCKETS]
 
 
 def half_of_local(value: bytes) -> int:

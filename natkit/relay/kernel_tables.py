@@ -19,6 +19,7 @@ from natkit.relay.source_memory import SLOTS, SourceMemory
 __all__ = [
     "FLAGS_AT",
     "HEADER_AT",
+    "LIMITS_AT",
     "UNMIRRORED_AT",
     "KernelTables",
     "Numbers",
@@ -33,6 +34,7 @@ _UNTIL = struct.Struct("=Q")
 _FLAGS = struct.Struct("=I")
 # Where in struct half, and in struct settings.
 FLAGS_AT = 68
+LIMITS_AT = 80
 _CLOCK_AT = 0
 HEADER_AT = 8
 UNMIRRORED_AT = 16
@@ -51,6 +53,8 @@ class TableSizes:
     """Relayed addresses, of all workers together."""
     permissions: int = 262_144
     channels: int = 262_144
+    buckets: int = 4_096
+    """Of bandwidths: two for each user whom one limits, and two for all."""
 
     def by_name(self) -> dict[str, int]:
         """Entries of each table."""
@@ -58,6 +62,8 @@ class TableSizes:
             "settings": 1,
             "halves": self.halves,
             "counters": self.halves,
+            # None has number 0.
+            "buckets": 1 + self.buckets,
             "devices": _MOST_DEVICES,
             "locals": self.halves + _LISTENERS,
             # A client may be about to move, and then has two.
@@ -141,6 +147,10 @@ class KernelTables:
         places = memoryview(tables["sources"].memory()).cast("Q")
         self.sources = SourceMemory(memoryview(state).cast("Q"), places[::2], places[1::2])
         """What the program counts of those whose Binding requests it answers."""
+        self.buckets = memoryview(tables["buckets"].memory()).cast("Q")
+        """What limits bandwidths, :data:`~natkit.relay.rates.BUCKET_WORDS` words for each."""
+        self.bucket_places = (tables["buckets"].capacity - 1) // 2
+        """How many names can have their two buckets there."""
         numbers = share.numbers(tables["halves"].capacity)
         self.own = numbers.start
         """Where this worker counts what belongs to no allocation."""
@@ -211,6 +221,12 @@ class KernelTables:
     def mark_half(self, number: int, flags: layout.Mark) -> None:
         """Set its flags; it may be in use."""
         _FLAGS.pack_into(self._halves, number * layout.HALF_SIZE + FLAGS_AT, flags)
+
+    def limit_half(self, number: int, to_peers: Sequence[int], to_clients: Sequence[int]) -> None:
+        """Let its data pass through these buckets; it may be in use."""
+        start = number * layout.HALF_SIZE + LIMITS_AT
+        value = layout.limits_value(to_peers, to_clients)
+        self._halves[start : start + len(value)] = value
 
     def open_slot(self) -> Slot | None:
         """Where a new allocation counts; None when there is no place."""

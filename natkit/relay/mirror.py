@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from natkit.net import sockaddr
 from natkit.relay import kernel_layout as layout
+from natkit.relay.kernel_buckets import KernelBucket
 from natkit.relay.kernel_layout import HalfFields, LocalKind, Mark
 from natkit.relay.kernel_tables import KernelTables, Slot
 from natkit.relay.libbpf import Table
 from natkit.relay.plane import AllocationId, Counters
+from natkit.relay.rates import Bucket, Rates
 from natkit.relay.tables import Allocation, Listener
 
 __all__ = ["Mirror"]
@@ -177,6 +179,7 @@ class Mirror:
         fits &= self._put_all(tables.channels, held.channels, _channels(half, held.number))
         fits &= self._put_all(tables.peers, held.peers, _peers(half, held.number))
         other = half.other
+        to_peers, to_clients = _buckets(half)
         fields = HalfFields(
             until=_nanoseconds(half.until),
             relayed=held.local,
@@ -186,9 +189,12 @@ class Mirror:
             other=mirrored.halves[other.relayed_name].number if other is not None else 0,
             counters=mirrored.slot.number,
             own=tables.own,
+            to_peers=to_peers,
+            to_clients=to_clients,
         )
         if held.fields is not None and _ends(held.fields) == _ends(fields):
             tables.extend_half(held.number, fields.until)
+            tables.limit_half(held.number, to_peers, to_clients)
             tables.mark_half(held.number, fields.flags)
             return True
         # The program must not read what is half written.
@@ -310,14 +316,33 @@ def _is_link_local(host: bytes) -> bool:
 
 
 def _is_for_user_space(half: Allocation) -> bool:
-    """What the program can't do: streams, limits, and addresses that need an interface."""
+    """What the program can't do: streams, buckets that it lacks, and what needs an interface."""
     return (
         half.listener is None
-        or half.rates is not None
+        or not _is_limited_by_the_kernel(half.rates)
         or _has_scope(half.client_name)
         or any(_is_link_local(host) for host in half.permissions)
         or any(_has_scope(name) for name in half.channels_by_peer)
     )
+
+
+def _is_limited_by_the_kernel(rates: Rates | None) -> bool:
+    """Whether the program has all the buckets."""
+    return rates is None or all(
+        len(buckets) <= layout.BUCKETS and all(isinstance(each, KernelBucket) for each in buckets)
+        for buckets in (rates.to_peers, rates.to_clients)
+    )
+
+
+def _buckets(half: Allocation) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The numbers of those that its data passes, to peers and to clients."""
+    if half.rates is None:
+        return (), ()
+    return _numbers(half.rates.to_peers), _numbers(half.rates.to_clients)
+
+
+def _numbers(buckets: Sequence[Bucket]) -> tuple[int, ...]:
+    return tuple(each.number for each in buckets if isinstance(each, KernelBucket))
 
 
 def _permissions(half: Allocation, number: int) -> dict[bytes, bytes]:

@@ -1,9 +1,21 @@
 """Token buckets: how many bytes of data may pass in each direction, for a user and for all."""
 
+from array import array
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Protocol
 
-__all__ = ["Bucket", "Rates", "TokenBucket", "burst_of", "pass_through"]
+from natkit.relay.source_memory import Words
+
+__all__ = [
+    "BUCKET_WORDS",
+    "Bucket",
+    "BucketWord",
+    "Rates",
+    "TokenBucket",
+    "burst_of",
+    "pass_through",
+]
 
 SMALLEST_BURST = 1 << 16
 """Bytes that a bucket holds at least: no datagram is larger, so none waits for ever."""
@@ -29,44 +41,88 @@ class Bucket(Protocol):
         ...
 
 
+class BucketWord(IntEnum):
+    """Which word of a bucket's memory has what."""
+
+    FULL_AT = 0
+    """Nanoseconds: when all will be there that it may save up."""
+    RATE = 1
+    """Bytes a second."""
+    BURST = 2
+    """Nanoseconds in which an empty one fills."""
+
+
+BUCKET_WORDS = 4
+"""Of 64 bits each; the last one is not used."""
+
+_FULL_AT, _RATE, _BURST = int(BucketWord.FULL_AT), int(BucketWord.RATE), int(BucketWord.BURST)
+_NANOSECONDS = 1_000_000_000
+# More than any wire has, and still to be calculated with in 64 bits.
+_HIGHEST_RATE = 1 << 62
+
+
 class TokenBucket:
     """Lets ``rate`` bytes a second pass, of which it saves up those of one second.
 
-    Times are monotonic seconds.  The rate may be set anew while the bucket is in use.
+    Times are monotonic seconds.  The rate may be set anew while the bucket is in use: it is then as
+    full as before, in parts of what it holds.
+
+    What is missing is kept as the time that it takes to come back, so that all that changes is one
+    word of ``memory``, which begins at ``start`` there.  Others may draw of the same memory, as
+    ``relay.bpf.c`` does; what passes at one of them in the moment that another needs to write may
+    then not be counted.
     """
 
-    __slots__ = ("_at", "_rate", "_tokens")
+    __slots__ = ("_burst_at", "_full_at", "_memory", "_now", "_rate_at")
 
-    def __init__(self, rate: int) -> None:
-        self._rate = rate
-        self._tokens: float = self.burst
-        self._at = float("-inf")
+    def __init__(self, rate: int, memory: Words | None = None, start: int = 0) -> None:
+        self._memory = array("Q", bytes(8 * BUCKET_WORDS)) if memory is None else memory
+        self._full_at, self._rate_at, self._burst_at = (
+            start + word for word in (_FULL_AT, _RATE, _BURST)
+        )
+        self._now = 0
+        self.rate = rate
 
     @property
     def rate(self) -> int:
         """Bytes a second."""
-        return self._rate
+        return self._memory[self._rate_at]
 
     @rate.setter
     def rate(self, rate: int) -> None:
-        self._rate = rate
-        self._tokens = min(self._tokens, self.burst)
+        rate = min(rate, _HIGHEST_RATE)
+        self._memory[self._rate_at] = rate
+        self._memory[self._burst_at] = burst_of(rate) * _NANOSECONDS // rate
 
     @property
     def burst(self) -> int:
         """Bytes that may pass at once after a pause."""
-        return burst_of(self._rate)
+        return burst_of(self.rate)
+
+    def fill(self) -> None:
+        """Have all that it may save up."""
+        self._memory[self._full_at] = 0
 
     def has(self, size: int, now: float) -> bool:
         """Whether ``size`` bytes may pass now."""
-        if now > self._at:
-            self._tokens = min(self._tokens + (now - self._at) * self._rate, self.burst)
-            self._at = now
-        return self._tokens >= size
+        self._now = at = int(now * _NANOSECONDS)
+        latest = at + self._memory[self._burst_at]
+        return self._full_from(at, latest) + self._time_for(size) <= latest
 
     def take(self, size: int) -> None:
         """They passed."""
-        self._tokens -= size
+        memory = self._memory
+        latest = self._now + memory[self._burst_at]
+        memory[self._full_at] = self._full_from(self._now, latest) + self._time_for(size)
+
+    def _full_from(self, now: int, latest: int) -> int:
+        """When it will be full: never before now, nor later than an empty one."""
+        full_at = self._memory[self._full_at]
+        return now if full_at < now else min(full_at, latest)
+
+    def _time_for(self, size: int) -> int:
+        """In which so many bytes come back."""
+        return size * _NANOSECONDS // self._memory[self._rate_at]
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,10 +107,18 @@ struct half {
 	__u32 flags;
 	__u32 other;    // the other half of a dual allocation, or 0
 	__u32 counters; // where it counts
-	__u32 to_peers[BUCKETS];   // the buckets of its bandwidth, or 0
+	__u32 to_peers[BUCKETS]; // the buckets that its data passes, none after a 0
 	__u32 to_clients[BUCKETS];
-	__u32 own;      // where its worker counts what belongs to no allocation
+	__u32 own; // where its worker counts what belongs to no allocation
 	__u32 unused[7];
+};
+
+// natkit/relay/rates.py has the same words.
+struct bucket {
+	__u64 full_at; // nanoseconds: when all will be there that it may save up
+	__u64 rate;    // bytes a second
+	__u64 burst;   // nanoseconds in which an empty one fills
+	__u64 unused;
 };
 
 struct counters {
@@ -238,6 +246,7 @@ struct sources {
 TABLE(settings, BPF_MAP_TYPE_ARRAY, __u32, struct settings, BPF_F_MMAPABLE);
 TABLE(halves, BPF_MAP_TYPE_ARRAY, __u32, struct half, BPF_F_MMAPABLE);
 TABLE(counters, BPF_MAP_TYPE_ARRAY, __u32, struct counters, BPF_F_MMAPABLE);
+TABLE(buckets, BPF_MAP_TYPE_ARRAY, __u32, struct bucket, BPF_F_MMAPABLE);
 TABLE(devices, BPF_MAP_TYPE_HASH, struct device_key, struct device, BPF_F_NO_PREALLOC);
 TABLE(locals, BPF_MAP_TYPE_HASH, struct endpoint, struct local, BPF_F_NO_PREALLOC);
 TABLE(clients, BPF_MAP_TYPE_HASH, struct client_key, struct client, BPF_F_NO_PREALLOC);
@@ -274,6 +283,9 @@ struct datagram {
 	struct counters *clients_leg;
 	struct counters *binding; // or an answer to a Binding request
 	__u32 bytes; // of the client's or the peer's data, which is the same on both legs
+	// What limits a leg.
+	const __u32 *to_peers, *to_clients;
+	__u64 now;
 };
 
 // ------------------------------------------------------------------------------------------- sums
@@ -560,31 +572,98 @@ static __always_inline struct counters *counters_of(__u32 number)
 	return bpf_map_lookup_elem(&counters, &number);
 }
 
-// Count a packet that is dropped, after the leg that it has behind it.
-#define DROPPED(d, counted, why)                                                                   \
-	({                                                                                             \
-		struct counters *drop_at = counted;                                                        \
-                                                                                                   \
-		count(d);                                                                                  \
-		if (drop_at)                                                                               \
-			COUNT(drop_at->why, 1);                                                                \
-		DROP;                                                                                      \
-	})
+#define TRIES 32
 
-// Count what has left: all that it went through here.
-static __always_inline void count(struct datagram *d)
+// Have ``time`` of a bucket, if it has so much; true then.
+//
+// Another processor that draws from it is never waited for: that one has had its packet through by
+// the time that this one tries again.
+static __always_inline bool draw(struct bucket *bucket, __u64 time, __u64 now)
+{
+	__u64 latest = now + bucket->burst;
+
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < TRIES; i++) {
+		__u64 found = bucket->full_at, from = found;
+
+		if (from < now)
+			from = now;
+		if (from > latest)
+			from = latest;
+		if (from + time > latest)
+			return false;
+		if (__sync_val_compare_and_swap(&bucket->full_at, found, from + time) == found)
+			return true;
+	}
+	return false;
+}
+
+// Nanoseconds in which ``size`` bytes come back to a bucket.
+static __always_inline __u64 time_for(__u32 size, const struct bucket *bucket)
+{
+	return (__u64)size * 1000000000 / bucket->rate;
+}
+
+// Whether ``size`` bytes pass two buckets, or one where ``second`` is 0; only then is anything
+// taken.
+//
+// A function of its own, which the verifier looks at once.
+__attribute__((noinline)) __u32 pass_through(__u32 first, __u32 second, __u32 size, __u64 now)
+{
+	struct bucket *one = bpf_map_lookup_elem(&buckets, &first);
+	struct bucket *other = bpf_map_lookup_elem(&buckets, &second);
+
+	if (!one || !other)
+		return 0;
+
+	__u64 time = time_for(size, one);
+
+	if (!draw(one, time, now))
+		return 0;
+	if (!second || draw(other, time_for(size, other), now))
+		return 1;
+	__sync_fetch_and_add(&one->full_at, -time);
+	return 0;
+}
+
+static __always_inline bool may_pass(const __u32 *limits, const struct datagram *d)
+{
+	return !limits || pass_through(limits[0], limits[1], d->bytes, d->now);
+}
+
+// Count what leaves, all that it went through here; false where a leg was beyond its bandwidth.
+static __always_inline bool leave(struct datagram *d)
 {
 	if (d->peers_leg) {
+		if (!may_pass(d->to_peers, d)) {
+			COUNT(d->peers_leg->dropped_over_rate, 1);
+			return false;
+		}
 		COUNT(d->peers_leg->packets_to_peers, 1);
 		COUNT(d->peers_leg->bytes_to_peers, d->bytes);
 	}
 	if (d->clients_leg) {
+		if (!may_pass(d->to_clients, d)) {
+			COUNT(d->clients_leg->dropped_over_rate, 1);
+			return false;
+		}
 		COUNT(d->clients_leg->packets_to_clients, 1);
 		COUNT(d->clients_leg->bytes_to_clients, d->bytes);
 	}
 	if (d->binding)
 		COUNT(d->binding->bindings_answered, 1);
+	return true;
 }
+
+// Count a packet that is dropped, if it comes so far on the leg that it has behind it.
+#define DROPPED(d, counted, why)                                                                   \
+	({                                                                                             \
+		struct counters *drop_at = counted;                                                        \
+                                                                                                   \
+		if (leave(d) && drop_at)                                                                   \
+			COUNT(drop_at->why, 1);                                                                \
+		DROP;                                                                                      \
+	})
 
 // Whether every allocation is in the tables, so that who is not there has none.
 static __always_inline bool knows_all(const struct settings *settings)
@@ -653,6 +732,8 @@ static __always_inline enum verdict leave_for(struct datagram *d, const struct h
 	d->destination = *peer;
 	d->bytes = d->length;
 	d->peers_leg = counters_of(half->counters);
+	if (half->to_peers[0])
+		d->to_peers = half->to_peers;
 	return GO_ON;
 }
 
@@ -989,6 +1070,8 @@ static __always_inline enum verdict to_relayed(struct datagram *d, __u32 number,
 	d->source = half->listener;
 	d->destination = half->client;
 	d->clients_leg = counters;
+	if (half->to_clients[0])
+		d->to_clients = half->to_clients;
 	return GO_ON;
 }
 
@@ -1154,6 +1237,9 @@ static __always_inline int write(struct xdp_md *ctx, struct datagram *d,
 
 	if (!resize(ctx, d, ip + ip_header + UDP + prefix, after))
 		return XDP_PASS;
+	// It is not passed on any more: nothing else may take of the buckets for it.
+	if (!leave(d))
+		return XDP_DROP;
 
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	void *udp = data + ip + ip_header;
@@ -1171,7 +1257,6 @@ static __always_inline int write(struct xdp_md *ctx, struct datagram *d,
 	if (after &&
 	    !write_padding(udp + UDP + (prefix & 63) + (d->length & LARGEST_PACKET), end, after))
 		return XDP_ABORTED;
-	count(d);
 	return device->port == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(device->port, 0);
 }
 
@@ -1194,7 +1279,7 @@ static __always_inline enum verdict relay(struct xdp_md *ctx, struct datagram *d
 	if (!local || !check(ctx, d))
 		return PASS;
 
-	__u64 now = clock(settings);
+	__u64 now = d->now = clock(settings);
 
 	if (local->kind == IS_LISTENER) {
 		enum verdict verdict = to_listener(ctx, d, local, settings, now);

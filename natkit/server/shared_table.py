@@ -16,7 +16,7 @@ from typing import ClassVar, Self
 
 from natkit.errors import MisuseError
 
-__all__ = ["SLOTS", "SharedTable"]
+__all__ = ["SLOTS", "SharedTable", "buckets_for"]
 
 HEADER = struct.Struct("=4sHHII16s")
 _DIGEST = 16
@@ -30,6 +30,11 @@ SLOTS = 64
 # With a quarter of the slots in use that one of the buckets is full is as good as impossible, and
 # whoever chooses the names cannot choose the bucket, for the key is secret.
 _SPARE = 4
+
+
+def buckets_for(names: int) -> int:
+    """How many buckets a table has that is made for so many names at one time."""
+    return max(1, -(-names * _SPARE // SLOTS))
 
 
 class SharedTable:
@@ -59,7 +64,7 @@ class SharedTable:
     @classmethod
     def create(cls, *, names: int, workers: int) -> Self:
         """A new one, all zero, for that many names at one time."""
-        buckets = max(1, -(-names * _SPARE // SLOTS))
+        buckets = buckets_for(names)
         descriptor = os.memfd_create(f"natkit-{cls.__name__}")
         os.ftruncate(descriptor, cls._size(buckets, workers))
         header = HEADER.pack(cls.MAGIC, workers, SLOTS, buckets, names, os.urandom(16))

@@ -14,6 +14,7 @@ from natkit.relay.kernel_ability import interfaces_of, requirements
 from natkit.relay.kernel_tables import ALONE, KernelRelay, KernelTables, Share, TableSizes
 from natkit.relay.libbpf import BpfError
 from natkit.server.log import Logger
+from natkit.server.shared_places import places_for
 from stun_server.config import Config
 from stun_server.shell.listening import Listener, everywhere
 
@@ -22,6 +23,7 @@ __all__ = [
     "USERSPACE",
     "Holding",
     "PlaneChoice",
+    "bandwidths",
     "check",
     "configured_hosts",
     "hold",
@@ -157,6 +159,11 @@ def configured_hosts(config: Config) -> tuple[str, ...]:
     )
 
 
+def bandwidths(config: Config) -> int:
+    """How many there can be at one time: each user's, and that of all."""
+    return config.limits.allocations + 1
+
+
 def links_for(hosts: Sequence[str]) -> tuple[NetworkLink, ...]:
     """The interfaces that the program would run on."""
     return interfaces_of(hosts, addresses(), read_links())
@@ -205,4 +212,7 @@ def _sizes(config: Config) -> TableSizes:
     # Clients need not be spread evenly, and each worker has its part.
     halves = config.limits.allocations * (2 if workers > 1 else 1) + workers
     halves = max(_SMALLEST, halves)
-    return TableSizes(halves, _PERMISSIONS_EACH * halves, _PERMISSIONS_EACH * halves)
+    places = places_for(bandwidths(config)) if workers > 1 else bandwidths(config)
+    return TableSizes(
+        halves, _PERMISSIONS_EACH * halves, _PERMISSIONS_EACH * halves, buckets=2 * places
+    )

@@ -4,9 +4,11 @@ import asyncio
 import resource
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path as FilePath
 
+from natkit.relay.kernel_buckets import KernelBuckets
 from natkit.server.attending import attended
 from natkit.server.log import Logger
 from natkit.server.process import raise_descriptor_limit, spare_the_collector
@@ -77,6 +79,9 @@ async def _start(
         plane = place.plane
         if plane is None:
             plane, holding = hold(config, listeners, logger)
+            if plane.tables is not None:
+                sharing = replace(place.sharing, buckets=KernelBuckets(plane.tables))
+                place = replace(place, sharing=sharing)
         server = RunningServer(
             config,
             keys,

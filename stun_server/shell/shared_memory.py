@@ -9,9 +9,11 @@ from natkit.machine import Transport
 from natkit.relay.rates import TokenBucket
 from natkit.server.shared_addresses import SharedAddresses
 from natkit.server.shared_counts import SharedCounts
+from natkit.server.shared_places import SharedPlaces
 from natkit.server.shared_rates import SharedBucket, SharedRates
 from stun_server.config import Config
 from stun_server.sharing import Pair, Sharing
+from stun_server.shell.planes import bandwidths
 
 __all__ = ["Attached", "Descriptors", "SharedMemory"]
 
@@ -24,7 +26,7 @@ class Descriptors:
     """Where a worker finds it; ``hosts`` are those of the addresses.
 
     ``connections`` are clients' by source; the other counts are as in
-    :class:`~stun_server.sharing.Sharing`.
+    :class:`~stun_server.sharing.Sharing`.  ``places`` are those of bandwidths in the kernel.
     """
 
     hosts: tuple[str, ...]
@@ -37,6 +39,7 @@ class Descriptors:
     channels: int
     peer_connections: int
     rates: int
+    places: int
 
 
 class SharedMemory:
@@ -56,10 +59,10 @@ class SharedMemory:
             counts(_MOST_REALMS),
             *(counts(limits.allocations) for _ in range(3)),
         )
-        # One more than users, for all of them.
-        self._rates = SharedRates.create(names=limits.allocations + 1, workers=workers)
-        self._all: tuple[SharedAddresses | SharedCounts | SharedRates, ...]
-        self._all = (*self._addresses, *self._counts, self._rates)
+        self._rates = SharedRates.create(names=bandwidths(config), workers=workers)
+        self._places = SharedPlaces.create(names=bandwidths(config), workers=workers)
+        self._all: tuple[SharedAddresses | SharedCounts | SharedRates | SharedPlaces, ...]
+        self._all = (*self._addresses, *self._counts, self._rates, self._places)
 
     @property
     def descriptors(self) -> Descriptors:
@@ -67,7 +70,7 @@ class SharedMemory:
         return Descriptors(
             self._addresses[0].hosts,
             *(each.descriptor for each in self._addresses),
-            *(each.descriptor for each in (*self._counts, self._rates)),
+            *(each.descriptor for each in (*self._counts, self._rates, self._places)),
         )
 
     @property
@@ -92,6 +95,7 @@ class Attached:
 
     sharing: Sharing
     connections: SharedCounts
+    places: SharedPlaces
     addresses: dict[Transport, SharedAddresses]
 
     @classmethod
@@ -115,7 +119,8 @@ class Attached:
             peer_connections=counts(found.peer_connections),
             buckets=_Buckets(SharedRates(found.rates, worker)),
         )
-        return cls(sharing, counts(found.connections), addresses)
+        places = SharedPlaces(found.places, worker)
+        return cls(sharing, counts(found.connections), places, addresses)
 
     def opened(self, address: Address, transport: Transport) -> None:
         """This worker relays from that address now."""

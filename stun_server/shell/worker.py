@@ -13,10 +13,12 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path as FilePath
 
 from natkit.cli.entry import ExitStatus, report_error
 from natkit.errors import ConfigError, NatkitError, UnreachableError
+from natkit.relay.kernel_buckets import KernelBuckets
 from natkit.relay.kernel_tables import KernelTables, Share
 from natkit.server import log
 from natkit.server.envelope import SUPERVISOR, Envelope
@@ -157,16 +159,19 @@ class _Worker:
 
 
 def _place(begin: Begin, post: Post, drained: Callable[[], None]) -> Place:
-    memory = Attached.of(begin.memory, begin.worker)
+    memory, plane = Attached.of(begin.memory, begin.worker), _plane(begin)
+    sharing = memory.sharing
+    if plane.tables is not None:
+        sharing = replace(sharing, buckets=KernelBuckets(plane.tables, memory.places))
     return Place(
         worker=begin.worker,
         listeners=tuple(map(_listener, begin.listeners)),
-        sharing=memory.sharing,
+        sharing=sharing,
         connections=memory.connections,
         opened=memory.opened,
         closed=memory.closed,
         post=post,
-        plane=_plane(begin),
+        plane=plane,
         drained=drained,
     )
 

@@ -36,6 +36,9 @@ relay_ipv4 = "{RELAYS[IPV4]}"
 relay_ipv6 = "{RELAYS[IPV6]}"
 [policy]
 allow_peer = ["0.0.0.0/0", "::/0"]
+[limits]
+bandwidth_per_user = 2_000_000
+bandwidth = 4_000_000
 """
 
 

@@ -15,14 +15,16 @@ from natkit.address import Address
 from natkit.machine import Path, Transport
 from natkit.relay.attaching import Attachment, Mode, allow_routes, attach, default_ttl
 from natkit.relay.kernel import KernelPlane
+from natkit.relay.kernel_buckets import KernelBuckets
 from natkit.relay.kernel_tables import KernelRelay, KernelTables, TableSizes
 from natkit.relay.libbpf import Link
 from natkit.relay.plane import BindingPolicy, Gate
+from natkit.relay.rates import Rates, TokenBucket
 from natkit.relay.userspace import UserspacePlane
 from tests.natkit.relay.rig import HandReactor, address_of
 from tests.netlab.namespaces import Host, Lab
 
-SMALL = TableSizes(halves=256, permissions=1024, channels=1024)
+SMALL = TableSizes(halves=256, permissions=1024, channels=1024, buckets=64)
 NOW = 1_000.0
 PATIENCE = 20.0
 IPV4, IPV6 = socket.AF_INET, socket.AF_INET6
@@ -61,11 +63,13 @@ class Cabled:
         self, lab: Lab, mode: Mode | None, *, dscp: int = 0, sizes: TableSizes = SMALL
     ) -> None:
         self.now = NOW
+        self.sizes = sizes
         self.server, self.left, self.right = map(lab.host, ("server", "left", "right"))
         self._lay(lab, "clients", (self.left, "left"), LISTENERS, CLIENTS)
         self._lay(lab, "peers", (self.right, "right"), RELAYS, PEERS)
         self._sockets: list[socket.socket] = []
         self._links: list[Link | Attachment] = []
+        self._buckets: dict[str, tuple[TokenBucket, TokenBucket]] = {}
         self._last = 0
         self.reactor = HandReactor()
         self.unhandled: list[tuple[bytes, Path]] = []
@@ -83,6 +87,7 @@ class Cabled:
             if mode is not None:
                 self.relay = KernelRelay.load(sizes)
                 self.tables = self.relay.tables
+                self._kernel_buckets = KernelBuckets(self.tables)
                 self.tables.set_header(dscp=dscp, ttl=default_ttl())
                 self.tables.stand_still(self.now)
                 self.plane = KernelPlane(self.behind, self.tables, on_full=self._on_full)
@@ -130,6 +135,20 @@ class Cabled:
         path = Path(Transport.UDP, listener, address_of(client))
         self.plane.open(self._last, path, relay, NOW + 600)
         return self._last, address_of(relay)
+
+    def rates(self, *users: str, rate: int) -> Rates:
+        """Those of users, of whom the first has another rate from now on."""
+        for user in users:
+            if user not in self._buckets:
+                self._buckets[user] = (
+                    (TokenBucket(rate), TokenBucket(rate))
+                    if self.tables is None
+                    else self._kernel_buckets.open(user, rate)
+                )
+        pairs = [self._buckets[user] for user in users]
+        for bucket in pairs[0]:
+            bucket.rate = rate
+        return Rates(tuple(each[0] for each in pairs), tuple(each[1] for each in pairs))
 
     def wire(self, side: str) -> socket.socket:
         """Takes frames at the far end of a cable: that of "left", or of "right"."""

@@ -48,6 +48,29 @@ def test_no_frame_tells_the_planes_apart(lab: Lab, mode: Mode, seed: int, sized:
         assert behind.dropped_no_permission < counted.dropped_no_permission / 2
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_more_passes_one_plane_than_the_other_where_bandwidth_is_limited(
+    lab: Lab, seed: int, sized: Sized
+) -> None:
+    print("seed", seed)
+    with twins(lab, Mode.NATIVE) as both:
+        story = Story(both, seed, is_limited=True)
+        for _ in range(sized(quick=100, full=5_000)):
+            story.command()
+            for _ in range(FRAMES_AT_ONCE):
+                # One at a time: user space takes those of one allocation together.
+                story.frame()
+                both.compare()
+            for each in story.allocations:
+                both.compare_counters(each.number)
+            both.compare_totals()
+        counted, behind = both.compare_totals(), both.counted_behind()
+        assert counted.dropped_over_rate > 0
+        assert behind.dropped_over_rate < counted.dropped_over_rate / 2
+        assert behind.packets_to_peers < counted.packets_to_peers / 2
+        assert behind.packets_to_clients < counted.packets_to_clients / 2
+
+
 def _set_clock(now: float, world: Cabled) -> None:
     world.set_clock(now)
 

@@ -1,6 +1,7 @@
 """What the kernel's program and Python both write down is the same."""
 
 import re
+from dataclasses import replace
 from importlib.resources import files
 
 import pytest
@@ -48,6 +49,7 @@ def defined(name: str) -> int:
         ("IS_RELAYED", LocalKind.RELAYED),
         ("ANSWERS_BINDING", layout.ANSWERS_BINDING),
         ("PORT_RANGES", layout.PORT_RANGES),
+        ("BUCKETS", layout.BUCKETS),
         ("WORKERS", layout.WORKERS),
     ],
 )
@@ -73,6 +75,10 @@ def test_what_is_written_in_place_is_written_where_it_belongs() -> None:
         if both[0] != both[1]
     ]
     assert differing == [0, kernel_tables.FLAGS_AT]
+    limited = layout.half_value(replace(plain, to_peers=(1, 2), to_clients=(3,)))
+    limits = layout.limits_value((1, 2), (3,))
+    assert limited[kernel_tables.LIMITS_AT :].startswith(limits)
+    assert limited.replace(limits, bytes(len(limits))) == layout.half_value(plain)
     settings = layout.settings_value(1, 46, 63)
     assert len(settings) == kernel_tables.UNMIRRORED_AT + layout.WORKERS
     assert settings[kernel_tables.HEADER_AT :][:2] == bytes([46 << 2, 63])

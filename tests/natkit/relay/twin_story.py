@@ -43,7 +43,8 @@ class Drawn:
 class Story:
     """Draws one step after the other."""
 
-    def __init__(self, twins: Twins, seed: int) -> None:
+    def __init__(self, twins: Twins, seed: int, *, is_limited: bool = False) -> None:
+        self._is_limited = is_limited
         self._twins = twins
         self._random = Random(seed)
         self._number = 0
@@ -69,6 +70,7 @@ class Story:
         choices += [self._permit] * 4 + [self._bind] * 4 + [self._wait] * 2
         choices += [self._extend, self._refuse, self._expect, self._move, self._close_one]
         choices += [self._show_as]
+        choices += [self._limit] * 3 if self._is_limited else []
         draw.choice(choices)()
 
     def _open(self) -> None:
@@ -183,6 +185,14 @@ class Story:
     def _show_as(self) -> None:
         shown = {RELAYS[IPV4]: "203.0.113.1"} if self._random.random() < 0.3 else {}
         self._each(lambda w: w.plane.show_as(shown))
+
+    def _limit(self) -> None:
+        draw, each = self._random, self._pick()
+        users = draw.choice([(), ("one",), ("other",), ("one", "all"), ("other", "all")])
+        rate = draw.choice((100, 1_000, 20_000, 100_000))
+        self._each(
+            lambda w: w.plane.limit(each.number, w.rates(*users, rate=rate) if users else None)
+        )
 
     # What comes in.
 
