@@ -35,6 +35,7 @@ __all__ = [
     "SEND_INDICATION",
     "answer_binding",
     "data_indication_header",
+    "data_size",
     "parse_send",
     "read_word",
     "two_words",
@@ -158,6 +159,17 @@ def data_indication_header(name: bytes, transaction_id: bytes, size: int) -> byt
             _ATTRIBUTE.pack(AttributeType.DATA, size),
         )
     )
+
+
+def data_size(buffer: bytes | mmap.mmap, begin: int) -> int:
+    """How much data is in the ChannelData or the Data indication that was written to ``begin``."""
+    size: int
+    kind, size = CHANNEL_HEADER.unpack_from(buffer, begin)
+    if kind == _DATA_INDICATION:
+        _, address_length = _ATTRIBUTE.unpack_from(buffer, begin + HEADER_LENGTH)
+        data = begin + HEADER_LENGTH + _ATTRIBUTE.size + address_length
+        _, size = _ATTRIBUTE.unpack_from(buffer, data)
+    return size
 
 
 def parse_send(data: bytes | mmap.mmap, start: int, end: int) -> tuple[bytes, int, int] | None:

@@ -5,14 +5,19 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-__all__ = ["Reactor", "Readiness", "watch"]
+__all__ = ["READABLE", "Event", "Reactor", "Readiness", "watch"]
 
 PASSES = 8
 """How often one wake-up looks for more before it leaves the event loop to others."""
 
 _AT_ONCE = 256
+READABLE = 1
+"""EPOLLIN of <linux/eventpoll.h>, also where there is no epoll."""
 
-Ready = Callable[[Sequence[int]], None]
+Event = tuple[int, int]
+"""A descriptor, and what epoll says of it."""
+
+Ready = Callable[[Sequence[Event]], None]
 
 Failed = Callable[[Sequence[int]], None]
 """Takes the errors that descriptors have."""
@@ -86,7 +91,7 @@ class _Together:
             failed = [descriptor for descriptor, mask in events if mask & select.EPOLLERR]
             if failed:
                 self._failed(failed)
-            self._ready([descriptor for descriptor, _ in events])
+            self._ready(events)
 
 
 class _EachByItself:
@@ -99,7 +104,7 @@ class _EachByItself:
 
     def add(self, descriptor: int) -> None:
         self._watched.add(descriptor)
-        self._reactor.add_reader(descriptor, partial(self._ready, (descriptor,)))
+        self._reactor.add_reader(descriptor, partial(self._ready, ((descriptor, READABLE),)))
 
     def remove(self, descriptor: int) -> None:
         self._watched.remove(descriptor)

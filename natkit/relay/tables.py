@@ -15,7 +15,9 @@ from natkit.net.batch import Endpoint
 from natkit.relay.plane import AllocationId, BindingPolicy, Counters, Ports
 from natkit.relay.rates import Rates
 
-__all__ = ["Allocation", "Channel", "Listener", "Permission"]
+__all__ = ["Allocation", "Channel", "Listener", "Permission", "Settled"]
+
+_NEVER = float("-inf")
 
 
 class Permission:
@@ -27,6 +29,11 @@ class Permission:
         self.until = until
         self.only_relayed = only_relayed
         self.ports = ports
+
+    def has_port(self, name: bytes) -> bool:
+        """Whether the port of the peer ``name`` is among those that need not be relayed here."""
+        port = sockaddr.port_of(name)
+        return any(first <= port <= last for first, last in self.ports)
 
 
 class Channel:
@@ -48,6 +55,37 @@ class Channel:
         self.peer = peer
         self.until = until
         self.only_relayed = only_relayed
+
+
+class Settled:
+    """What was found of an allocation's data, and holds for all that comes before ``until``.
+
+    ``channels``: what the client sends on them goes to their peers, by number.  ``numbers``: what
+    these peers send goes to the client, which is on UDP, on these channels.  No rate limits either,
+    and no change of another allocation matters.  Only channels that live are found, so there are no
+    more entries than channels.
+    """
+
+    __slots__ = ("channels", "numbers", "until")
+
+    def __init__(self) -> None:
+        self.until = _NEVER
+        self.channels: dict[int, Channel] = {}
+        self.numbers: dict[bytes, int] = {}
+
+    def hold(self, until: float, now: float) -> None:
+        """What is added next holds until then, so all does so no longer."""
+        if self.until <= now:
+            self.forget()
+            self.until = until
+        elif until < self.until:
+            self.until = until
+
+    def forget(self) -> None:
+        """Something has changed: nothing is known."""
+        self.until = _NEVER
+        self.channels.clear()
+        self.numbers.clear()
 
 
 class Listener:
@@ -92,6 +130,9 @@ class Allocation:
 
     A dual allocation is two of these, each with its relay socket, and the permissions and channels
     of its family.  They are each other's ``other`` and count in the same counters.
+
+    ``until``, ``rates`` and ``other`` are changed by methods alone, which forget what was
+    :class:`Settled` before.
     """
 
     __slots__ = (
@@ -111,6 +152,7 @@ class Allocation:
         "permissions",
         "rates",
         "relayed_name",
+        "settled",
         "until",
         "write",
     )
@@ -129,13 +171,14 @@ class Allocation:
         self.endpoint = Endpoint(relay_socket, len(self.relayed_name))
         self.until = until
         self.has_options = False
+        self.rates: Rates | None = None
+        self.other: Allocation | None = None
+        self.settled = Settled()
         self.reach(client, reached_by)
         self.permissions: dict[bytes, Permission] = {}
         self.channels: dict[int, Channel] = {}
         self.channels_by_peer: dict[bytes, Channel] = {}
         self.counters = Counters()
-        self.rates: Rates | None = None
-        self.other: Allocation | None = None
 
     def reach(self, client: Path, reached_by: Listener | Callable[[bytes], None] | None) -> None:
         """The client is at ``client``, or was there and is nowhere now."""
@@ -149,12 +192,29 @@ class Allocation:
             self.listener = reached_by
         else:
             self.write = reached_by
+        self._unsettle()
+
+    def extend(self, until: float) -> None:
+        """It lives until then."""
+        self.until = until
+        self._unsettle()
+
+    def limit(self, rates: Rates | None) -> None:
+        """Its data passes as ``rates`` have it; those of two halves are told each."""
+        self.rates = rates
+        self._unsettle()
 
     def pair_with(self, other: "Allocation") -> None:
         """Become the second half of a dual allocation, whose first half is ``other``."""
         self.other, other.other = other, self
         self.counters = other.counters
         self.rates = other.rates
+        self._unsettle()
+
+    def part(self) -> None:
+        """Be the only half from now on."""
+        self._unsettle()
+        self.other = None
 
     def facing(self, name_size: int) -> "Allocation | None":
         """The half that reaches peers whose socket addresses have ``name_size`` bytes."""
@@ -172,6 +232,7 @@ class Allocation:
         if host not in self.permissions:
             for dead in [key for key, held in self.permissions.items() if held.until <= now]:
                 del self.permissions[dead]
+        self._unsettle()
         self.permissions[host] = Permission(until, only_relayed=only_relayed, ports=ports)
 
     def bind(
@@ -187,6 +248,7 @@ class Allocation:
                 if held.until <= now or held.number == number or held.peer == peer
             ]
         )
+        self._unsettle()
         channel = Channel(self, number, peer, until, only_relayed=only_relayed)
         self.channels[number] = self.channels_by_peer[peer] = channel
 
@@ -197,11 +259,18 @@ class Allocation:
             ip = ipaddress.ip_address(host)
             return any(ip in network for network in networks)
 
+        self._unsettle()
         for host in [host for host in self.permissions if refused(host)]:
             del self.permissions[host]
         self._unbind(
             [held for held in self.channels.values() if refused(sockaddr.host_bytes(held.peer))]
         )
+
+    def _unsettle(self) -> None:
+        """A change: what was found of either half may hold no longer."""
+        self.settled.forget()
+        if self.other is not None:
+            self.other.settled.forget()
 
     def _unbind(self, channels: Sequence[Channel]) -> None:
         for channel in channels:

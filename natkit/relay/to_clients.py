@@ -1,6 +1,8 @@
 """What peers send: framed for the client in the slot that it was received into, and sent there."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from operator import itemgetter
 
 from natkit.machine import RandomBytes
 from natkit.net import sockaddr
@@ -10,17 +12,24 @@ from natkit.relay.packets import (
     LARGEST_DATA,
     LARGEST_HEADER,
     data_indication_header,
+    data_size,
     write_channel_header,
 )
 from natkit.relay.plane import Counters
 from natkit.relay.rates import pass_through
+from natkit.relay.readiness import Event
 from natkit.relay.relayed_addresses import RelayedAddresses
-from natkit.relay.tables import Allocation, Listener
+from natkit.relay.tables import Allocation, Channel, Listener, Permission
 from natkit.stun.registry import TRANSACTION_ID_LENGTH
 
 __all__ = ["ToClients"]
 
 _TRANSACTION_IDS = 64
+
+_Owner = tuple[int, Allocation]
+"""Whose packets are those before a place, as far as they are nobody's yet."""
+
+_first = itemgetter(0)
 
 
 class ToClients:
@@ -29,6 +38,8 @@ class ToClients:
     def __init__(
         self, relayed: RelayedAddresses, other: Counters, random: RandomBytes, *, portable: bool
     ) -> None:
+        self.sources: dict[int, Allocation] = {}
+        """Who relays on which socket, by its descriptor."""
         self._relayed = relayed
         self._other = other
         self._random = random
@@ -41,26 +52,53 @@ class ToClients:
         }
         self._transaction_ids: list[bytes] = []
 
-    def relay(self, allocations: Sequence[Allocation], now: float) -> None:
+    def relay(self, ready: Sequence[Event], now: float) -> None:
         """Take one batch at most off each relay socket (RFC 8656 §11.3, §12.7).
 
         What passes is sent once half the slots are full, or when the next client came to another
         listener.
         """
-        batch = self._batch
-        full = batch.capacity // 2
+        sources, receive = self.sources, self._batch.receive
+        buffer, starts = self._slots
+        full = self._batch.capacity // 2
         filled = 0
         outgoing: list[Packet] = []
-        owners: list[tuple[Allocation, int]] = []
+        owners: list[_Owner] = []
         listener: Listener | None = None
-        for allocation in allocations:
+        for descriptor, _ in ready:
+            allocation = sources.get(descriptor)
+            if allocation is None:
+                continue
             if filled > full or allocation.listener is not listener:
-                self._send_to_clients(listener, outgoing, owners)
-                outgoing, owners = [], []
+                if outgoing:
+                    self._send_to_clients(listener, outgoing, owners)
+                    outgoing, owners = [], []
                 filled = 0
                 listener = allocation.listener
-            lengths = batch.receive(allocation.endpoint, filled)
-            self._frame(allocation, filled, lengths, now, outgoing, owners)
+            endpoint = allocation.endpoint
+            lengths = receive(endpoint, filled)
+            settled = allocation.settled
+            passed = 0
+            if settled.until > now:
+                # Nothing is asked of the tables; all that is done for most packets is here.
+                numbers, client, size = settled.numbers, allocation.client_name, 0
+                names, slices, _host = self._names[endpoint.name_size]
+                for length in lengths:
+                    index = filled + passed
+                    number = numbers.get(names[slices[index]])
+                    if number is None or length > LARGEST_DATA:
+                        break
+                    begin = starts[index] - CHANNEL_HEADER_LENGTH
+                    write_channel_header(buffer, begin, number, length)
+                    outgoing.append((begin, length + CHANNEL_HEADER_LENGTH, client))
+                    size += length
+                    passed += 1
+                counters = allocation.counters
+                counters.packets_to_clients += passed
+                counters.bytes_to_clients += size
+            if passed < len(lengths):
+                self._frame(allocation, filled + passed, lengths[passed:], now, outgoing)
+            owners.append((len(outgoing), allocation))
             filled += len(lengths)
         self._send_to_clients(listener, outgoing, owners)
 
@@ -71,7 +109,6 @@ class ToClients:
         lengths: Sequence[int],
         now: float,
         outgoing: list[Packet],
-        owners: list[tuple[Allocation, int]],
     ) -> None:
         """Frame for the client what its peers sent: the slots from ``first`` on."""
         if allocation.until <= now:
@@ -82,7 +119,7 @@ class ToClients:
             return
         buffer, starts = self._slots
         names, slices, host = self._names[allocation.endpoint.name_size]
-        permissions, channels = allocation.permissions, allocation.channels_by_peer
+        permissions = allocation.permissions
         counters, rates = allocation.counters, allocation.rates
         stream: list[bytes] = []
         for index, length in enumerate(lengths, first):
@@ -101,26 +138,11 @@ class ToClients:
             if rates is not None and not pass_through(rates.to_clients, length, now):
                 counters.dropped_over_rate += 1
                 continue
-            start = starts[index]
-            channel = channels.get(name)
-            if channel is not None and channel.until > now:
-                begin = start - CHANNEL_HEADER_LENGTH
-                write_channel_header(buffer, begin, channel.number, length)
-                padding = -length % 4 if allocation.pads else 0
-            else:
-                shown = name if not self._relayed.external else self._relayed.shown(name, now)
-                header = data_indication_header(shown, self._transaction_id(), length)
-                begin = start - len(header)
-                buffer[begin:start] = header
-                padding = -length % 4
-            end = start + length + padding
-            if padding:
-                buffer[end - padding : end] = bytes(padding)
+            begin, end = self._put_header(allocation, permission, name, starts[index], length, now)
             counters.packets_to_clients += 1
             counters.bytes_to_clients += length
             if allocation.write is None:
                 outgoing.append((begin, end - begin, allocation.client_name))
-                owners.append((allocation, length))
             elif allocation.joins:
                 stream.append(buffer[begin:end])
             else:
@@ -128,18 +150,59 @@ class ToClients:
         if stream and allocation.write is not None:
             allocation.write(b"".join(stream))
 
-    def _send_to_clients(
+    def _put_header(
         self,
-        listener: Listener | None,
-        outgoing: Sequence[Packet],
-        owners: Sequence[tuple[Allocation, int]],
+        allocation: Allocation,
+        permission: Permission,
+        name: bytes,
+        start: int,
+        length: int,
+        now: float,
+    ) -> tuple[int, int]:
+        """Put before data what tells the client that it is from ``name``; begin and end of both."""
+        buffer, _ = self._slots
+        channel = allocation.channels_by_peer.get(name)
+        if channel is not None and channel.until > now:
+            begin = start - CHANNEL_HEADER_LENGTH
+            write_channel_header(buffer, begin, channel.number, length)
+            padding = -length % 4 if allocation.pads else 0
+            self._settle(allocation, permission, channel, now)
+        else:
+            shown = name if not self._relayed.external else self._relayed.shown(name, now)
+            header = data_indication_header(shown, self._transaction_id(), length)
+            begin = start - len(header)
+            buffer[begin:start] = header
+            padding = -length % 4
+        end = start + length + padding
+        if padding:
+            buffer[end - padding : end] = bytes(padding)
+        return begin, end
+
+    @staticmethod
+    def _settle(
+        allocation: Allocation, permission: Permission, channel: Channel, now: float
+    ) -> None:
+        """What came from the channel's peer may pass: so may what follows, where that is all."""
+        if (
+            allocation.listener is not None
+            and allocation.rates is None
+            and (not permission.only_relayed or permission.has_port(channel.peer))
+        ):
+            settled = allocation.settled
+            settled.hold(min(allocation.until, permission.until, channel.until), now)
+            settled.numbers[channel.peer] = channel.number
+
+    def _send_to_clients(
+        self, listener: Listener | None, outgoing: Sequence[Packet], owners: Sequence[_Owner]
     ) -> None:
         if listener is None:
             return
         for place in self._batch.send(listener.endpoint, outgoing):
-            allocation, size = owners[place]
+            _, allocation = owners[bisect_right(owners, place, key=_first)]
             allocation.counters.packets_to_clients -= 1
-            allocation.counters.bytes_to_clients -= size
+            allocation.counters.bytes_to_clients -= data_size(
+                self._batch.buffer, outgoing[place][0]
+            )
             allocation.counters.dropped_send_failed += 1
 
     def _transaction_id(self) -> bytes:

@@ -29,7 +29,7 @@ from natkit.relay.plane import (
     Unhandled,
 )
 from natkit.relay.rates import Rates
-from natkit.relay.readiness import Reactor, watch
+from natkit.relay.readiness import Event, Reactor, watch
 from natkit.relay.relayed_addresses import RelayedAddresses
 from natkit.relay.tables import Allocation, Listener
 from natkit.relay.to_clients import ToClients
@@ -47,10 +47,6 @@ RELAY_BUFFER = 512 << 10
 ERRORS_AT_ONCE = 16
 """ICMP errors that are taken from a socket in a pass: strangers can forge some of them."""
 
-_TRANSACTION_IDS = 64
-_UDP = Transport.UDP
-# A client without an allocation comes twice, to be challenged and to show its credentials.
-_PATHS_KEPT = 512
 # <asm-generic/socket.h>; the socket module does not have it.
 _SO_RCVBUFFORCE = 33
 _ON_LINUX = sys.platform == "linux"
@@ -85,7 +81,6 @@ class UserspacePlane:
         self._clock = clock
         self._readiness = watch(reactor, self._relay, self._take_errors, portable=portable)
         self._reactor = reactor
-        self._sources: dict[int, Allocation] = {}
         self._listeners: dict[Address, Listener] = {}
         self._allocations: dict[AllocationId, Allocation] = {}
         # What belongs to no open allocation.
@@ -157,7 +152,7 @@ class UserspacePlane:
         size = None if family is None else sockaddr.size_for(family.socket_family)
         for half in (first, first.other):
             if half is not None and size in (None, half.endpoint.name_size):
-                half.until = until
+                half.extend(until)
 
     def permit(
         self,
@@ -195,9 +190,9 @@ class UserspacePlane:
     def limit(self, allocation: AllocationId, rates: Rates | None) -> None:
         """Let the allocation's data pass only as ``rates`` have it."""
         opened = self.allocation(allocation)
-        opened.rates = rates
+        opened.limit(rates)
         if opened.other is not None:
-            opened.other.rates = rates
+            opened.other.limit(rates)
 
     def show_as(self, external: Mapping[str, str]) -> None:
         """Tell clients of peers that are relayed addresses here by their hosts outside."""
@@ -261,7 +256,7 @@ class UserspacePlane:
         left = closed.other if closed is not None else None
         if closed is None or left is None or closed.identifier != allocation:
             raise MisuseError(f"{relayed} is not one of two that allocation {allocation} has")
-        left.other = None
+        left.part()
         if closed.expected is not None:
             left.expected = closed.expected
         self._allocations[allocation] = left
@@ -367,10 +362,8 @@ class UserspacePlane:
         elif allocation.write is not None:
             del self._to_peers.streams[allocation.client]
 
-    def _relay(self, descriptors: Sequence[int]) -> None:
+    def _relay(self, ready: Sequence[Event]) -> None:
         """One pass over the relay sockets that are ready."""
-        sources = self._sources
-        ready = [sources[each] for each in descriptors if each in sources]
         self._to_clients.relay(ready, self._clock())
 
     def _half(self, allocation: AllocationId, name_size: int) -> Allocation:
@@ -382,7 +375,7 @@ class UserspacePlane:
         """Tell of ICMP errors that met what was sent to permitted peers (RFC 8656 §11.5)."""
         now = self._clock()
         for descriptor in descriptors:
-            half = self._sources.get(descriptor)
+            half = self._to_clients.sources.get(descriptor)
             if half is None:
                 continue
             relayed = sockaddr.unpack(half.relayed_name)
@@ -394,7 +387,7 @@ class UserspacePlane:
 
     def _start_relaying(self, opened: Allocation) -> None:
         self._relayed.here[opened.relayed_name] = opened
-        self._sources[opened.endpoint.descriptor] = opened
+        self._to_clients.sources[opened.endpoint.descriptor] = opened
         self._readiness.add(opened.endpoint.descriptor)
 
     def _set_options(self, allocation: Allocation) -> None:
@@ -417,7 +410,7 @@ class UserspacePlane:
 
     def _stop_relaying(self, closed: Allocation) -> None:
         del self._relayed.here[closed.relayed_name]
-        del self._sources[closed.endpoint.descriptor]
+        del self._to_clients.sources[closed.endpoint.descriptor]
         self._readiness.remove(closed.endpoint.descriptor)
 
 

@@ -3,6 +3,7 @@
 from natkit.address import Address
 from natkit.machine import Transport
 from natkit.relay.plane import Counters
+from natkit.relay.readiness import READABLE
 from natkit.stun.attributes import Data, XorPeerAddress
 from natkit.stun.message import Message
 from tests.natkit.relay.relayed import (
@@ -67,7 +68,8 @@ class TestStream:
             rig.plane.bind_channel(allocation, CHANNEL, address_of(peer), 1_600.0)
             for data in packets:
                 peer.sendto(data, relayed)
-            rig.plane._relay([rig.plane._allocations[allocation].endpoint.descriptor])
+            descriptor = rig.plane._allocations[allocation].endpoint.descriptor
+            rig.plane._relay([(descriptor, READABLE)])
             assert written == writes
             assert rig.plane.counters(allocation).packets_to_clients == 3
 

@@ -16,6 +16,7 @@ from natkit.net import batch, sockaddr
 from natkit.net.batch import CAPACITY
 from natkit.net.libc import HAVE_MMSG
 from natkit.relay.plane import BindingPolicy, Counters, RelayPlane
+from natkit.relay.readiness import READABLE
 from natkit.relay.userspace import UserspacePlane
 from natkit.stun.attributes import XorMappedAddress
 from natkit.stun.message import Message
@@ -86,7 +87,7 @@ def test_one_flooded_allocation_leaves_the_others_their_turn(rig: Rig) -> None:
     descriptors = [
         rig.plane._allocations[each.allocation].endpoint.descriptor for each in (flooded, quiet)
     ]
-    rig.plane._relay(descriptors)
+    rig.plane._relay([(descriptor, READABLE) for descriptor in descriptors])
     # One pass: one batch of the flood at most, and the quiet one's packet.
     assert [data for data, _ in received(quiet.client)] == [channel_data(b"hello")]
     assert 0 < len(received(flooded.client)) <= CAPACITY
