@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -15,6 +15,7 @@ from sip_proxy.calls import Calls
 from sip_proxy.events import Answered, CallEnded, Overloaded, ProxyEvent, ProxyResult
 from sip_proxy.flow_tokens import FlowTokens
 from sip_proxy.identity import Identity
+from sip_proxy.loops import fingerprint
 from sip_proxy.rejection import Rejection
 from sip_proxy.settings import Settings
 
@@ -29,9 +30,9 @@ STATELESS_TAG: Final = "stateless-"
 Then = Callable[[ProxyResult | Failure, float], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Incoming:
-    """A request that came in a transaction of its own; ``fingerprint`` is of it as it came.
+    """A request as it came, in a transaction of its own; nobody changes it.
 
     ``size``: bytes of the message that it came in.
     """
@@ -39,8 +40,15 @@ class Incoming:
     transaction: TransactionId
     request: Request
     path: Path
-    fingerprint: str
     size: int = 0
+    _fingerprint: str | None = field(default=None, init=False, repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """That of its request; one that ends here mostly needs none."""
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(self.request)
+        return self._fingerprint
 
 
 def stateless_response(incoming: Incoming, fault: Rejection) -> Response:

@@ -50,11 +50,11 @@ class Edge:
         # Phones behind one flow, and each phone again and again, get the same.
         self._known = lru_cache(MOST_KNOWN)(self._entry)
 
-    def entry(self, flow: Path) -> SipUri | None:
+    def entry(self, flow: Path) -> str | None:
         """The URI that leads to us and by ``flow`` on; None where no listener has that flow."""
         return self._known(flow)
 
-    def _entry(self, flow: Path) -> SipUri | None:
+    def _entry(self, flow: Path) -> str | None:
         base = self._settings.edge
         if base is None:
             listener = self._listener_beside(flow)
@@ -65,7 +65,7 @@ class Edge:
         kept = [one for one in base.parameters if one.name.lower() in names]
         parameters = (*kept, Parameter("lr", None), Parameter("ob", None))
         user = self._tokens.write(FlowToken(flow, is_attached=True))
-        return replace(base, user=user, password=None, parameters=parameters, headers=())
+        return str(replace(base, user=user, password=None, parameters=parameters, headers=()))
 
     def read(self, uri: SipUri) -> OwnEntry | None:
         """What an entry of ours says; None for those of others."""

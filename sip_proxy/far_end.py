@@ -73,6 +73,8 @@ class FarEnd:
         self, address_of_record: str, flow: Path, bindings: Sequence[Binding], now: float
     ) -> None:
         """A REGISTER that came by ``flow`` left these bindings."""
+        if self._settings.keep_alive is Ask.NOTHING and not self._flows:
+            return
         bound = [one for one in bindings if one.flow == flow and self._is_to_be_kept(one)]
         kept = self._flows.get(flow)
         if not bound:

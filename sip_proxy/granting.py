@@ -4,20 +4,20 @@ Flow-Timer and Require by RFC 5626 §6, Service-Route by RFC 3608 §6.3, Path by
 by RFC 5627 §5.3.
 """
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
 
 from natkit.machine import Path
-from natkit.sip import HeaderField, HeaderParameter, NameAddress, Response, SipUri
-from natkit.sip.kinds import CONTACT, FLOW_TIMER, PATH, REQUIRE, SERVICE_ROUTE, SUPPORTED
-from natkit.sip.values import quote, write_parameters
+from natkit.sip import HeaderField, NameAddress, Response, SipUri
+from natkit.sip.kinds import CONTACT, FLOW_TIMER, PATH, REQUIRE, SERVICE_ROUTE
+from natkit.sip.values import quote
 from sip_proxy.desk import Incoming
 from sip_proxy.gruu import Gruus
 from sip_proxy.location import Binding, Registration
 from sip_proxy.location.binding import LARGEST_Q
 from sip_proxy.outbound import OutboundSettings
+from sip_proxy.registrar import supported_by
 
 __all__ = ["Grant"]
 
@@ -40,13 +40,15 @@ class Grant:
         to: SipUri,
         registration: Registration,
         bindings: tuple[Binding, ...],
+        tag: str,
         now: float,
     ) -> Response:
-        """The 200 with all bindings and the seconds that each has left."""
+        """The 200 with all bindings and the seconds that each has left; ``tag`` is for its To."""
         request = incoming.request
-        supported = {option.lower() for option in request.headers.get_all(SUPPORTED)}
+        supported = supported_by(request)
         unix_now = now + self._offset
-        fields = [self._contact(to, one, unix_now, supported) for one in bindings]
+        with_gruus = "gruu" in supported
+        fields = [self._contact(to, one, unix_now, with_gruus=with_gruus) for one in bindings]
         if request.headers.has(PATH) and "path" in supported:
             fields.extend(request.headers.fields(PATH))
         if bindings and self._settings.service_route:
@@ -58,7 +60,7 @@ class Grant:
             if timer is not None:
                 fields.append(HeaderField.of(FLOW_TIMER, timer))
         fields.append(_date(int(unix_now)))
-        return Response.to(request, 200, fields=fields)
+        return Response.to(request, 200, tag=tag, fields=fields)
 
     def flow_timer(self, flow: Path, registration: Registration) -> int | None:
         """The seconds that a connection may be silent, where that was agreed (RFC 5626 §4.4).
@@ -70,30 +72,25 @@ class Grant:
         return self._settings.flow_timer if _keeps_flow(registration) else None
 
     def _contact(
-        self, to: SipUri, binding: Binding, unix_now: float, supported: set[str]
+        self, to: SipUri, binding: Binding, unix_now: float, *, with_gruus: bool
     ) -> HeaderField:
-        left = max(0, round(binding.expires_at - unix_now))
-        parameters = [HeaderParameter("expires", str(left))]
+        text = f"<{binding.contact}>;expires={max(0, round(binding.expires_at - unix_now))}"
         if binding.q != LARGEST_Q:
-            parameters.append(HeaderParameter("q", f"{binding.q / LARGEST_Q:.3g}"))
+            text += f";q={binding.q / LARGEST_Q:.3g}"
         if binding.instance is not None:
-            parameters.append(HeaderParameter("+sip.instance", quote(binding.instance)))
+            text += f";+sip.instance={quote(binding.instance)}"
         if binding.reg_id is not None:
-            parameters.append(HeaderParameter("reg-id", str(binding.reg_id)))
-        if "gruu" in supported:
-            parameters.extend(self._gruu_parameters(to, binding))
-        written = write_parameters(parameters)
-        return HeaderField.of_text(CONTACT.name, f"<{binding.contact}>{written}")
+            text += f";reg-id={binding.reg_id}"
+        if with_gruus:
+            text += self._gruu_parameters(to, binding)
+        return HeaderField.of_text(CONTACT.name, text)
 
-    def _gruu_parameters(self, to: SipUri, binding: Binding) -> Sequence[HeaderParameter]:
+    def _gruu_parameters(self, to: SipUri, binding: Binding) -> str:
         public = self._gruus.public(to, binding)
         if public is None:
-            return ()
+            return ""
         temporary = self._gruus.temporary(to, binding)
-        return (
-            HeaderParameter("pub-gruu", quote(str(public))),
-            HeaderParameter("temp-gruu", quote(str(temporary))),
-        )
+        return f";pub-gruu={quote(str(public))};temp-gruu={quote(str(temporary))}"
 
 
 @lru_cache(8)

@@ -9,7 +9,7 @@ import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Final
 
@@ -30,12 +30,15 @@ _MARK_SIZE: Final = 8
 
 
 def canonical(uri: SipUri) -> str:
-    """The address of record that a URI is about, as bindings are kept by it.
+    """The address of record that a URI is about, as bindings are kept by it."""
+    return kept_by(uri.address_of_record())
 
-    sip and sips name one user (RFC 3261 §19.1, RFC 5630 §3.3).
-    """
-    found = uri.address_of_record()
-    return str(SipUri(Scheme.SIP, found.host, found.user, None, found.port))
+
+def kept_by(address_of_record: SipUri) -> str:
+    """What its bindings are kept by: sip and sips name one user (RFC 3261 §19.1, RFC 5630 §3.3)."""
+    if address_of_record.is_secure:
+        address_of_record = replace(address_of_record, scheme=Scheme.SIP)
+    return str(address_of_record)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from natkit.sip.parties import tag_of
 from natkit.sip.registry import BRANCH_COOKIE
 from sip_proxy.identity import Identity
 
-__all__ = ["branch_for", "fingerprint", "is_loop"]
+__all__ = ["branch_for", "fingerprint", "is_loop", "passed_others"]
 
 _MARK: Final = "."
 _ROUTING_FIELDS: Final = (ROUTE, PROXY_REQUIRE, PROXY_AUTHORIZATION)
@@ -40,10 +40,17 @@ def branch_for(unique: bytes, received: str) -> str:
     return f"{BRANCH_COOKIE}{unique.hex()}{_MARK}{received}"
 
 
+def passed_others(request: Request) -> bool:
+    """Whether it came by way of another element, or of ourselves: only then it may be a loop."""
+    vias = request.headers.fields(VIA)
+    return len(vias) > 1 or b"," in vias[0].raw
+
+
 def is_loop(request: Request, received: str, identity: Identity) -> bool:
-    """Whether we forwarded this very request before, with nothing changed since."""
-    if len(request.headers.fields(VIA)) < 2 and "," not in request.headers.fields(VIA)[0].text:
-        return False
+    """Whether we forwarded this very request before, with nothing changed since.
+
+    ``received`` is its fingerprint.
+    """
     try:
         vias = request.headers.get_all(VIA)
     except MalformedMessage:

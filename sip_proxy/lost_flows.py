@@ -62,7 +62,7 @@ class LostFlows:
         entry = self._edge.entry(flow)
         if entry is not None:
             for address_of_record in bound:
-                self._remove(address_of_record, LostFlow(str(entry)), now)
+                self._remove(address_of_record, LostFlow(entry), now)
 
     def failed(self, origin: Origin, now: float) -> None:
         """A request found no flow: a 430 came, from the proxy that should hold it or from us."""

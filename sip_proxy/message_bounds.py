@@ -37,8 +37,14 @@ class MessageBounds:
         if min(self.message, self.field, self.fields) < 1 or self.body < 0:
             raise MisuseError(f"{self} lets no request through")
 
-    def judge(self, request: Request) -> Rejection | None:
-        """The answer to a request that is too long, or None (RFC 3261 §21.4.11, §21.5.7)."""
+    def judge(self, request: Request, size: int) -> Rejection | None:
+        """The answer to a request that is too long, or None (RFC 3261 §21.4.11, §21.5.7).
+
+        ``size``: bytes of the message as it came; one that is short has no part that is long.
+        """
+        is_short = size <= self.field and size <= self.body and size <= self.message
+        if is_short and len(request.headers) <= self.fields:
+            return None
         body = len(request.body)
         if body > self.body:
             return Rejection(413, f"The body has {body} bytes, {self.body} are allowed")

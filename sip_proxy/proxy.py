@@ -55,7 +55,7 @@ from sip_proxy.guesses import Guesses
 from sip_proxy.keeping import Keeping
 from sip_proxy.load import Load
 from sip_proxy.location import Binding
-from sip_proxy.loops import branch_for, fingerprint
+from sip_proxy.loops import branch_for
 from sip_proxy.lost_flows import LostFlows
 from sip_proxy.message_bounds import is_cut_short
 from sip_proxy.one_way import OneWay
@@ -378,21 +378,18 @@ class Proxy:
         self._transactions.respond_to(request, response, path)
 
     def _receive_ack(self, request: Request, path: Path, now: float) -> None:
-        received = fingerprint(request)
+        incoming = Incoming(NO_TRANSACTION, request, path, self._size)
         try:
-            self._forward_hop_by_hop(
-                Incoming(NO_TRANSACTION, request, path, received, self._size),
-                lambda at: self._forward_ack(request, path, received, at),
-                now,
-            )
+            self._forward_hop_by_hop(incoming, lambda at: self._forward_ack(incoming, at), now)
         except MalformedMessage as error:
             self._desk.events.append(events.Dropped(path, str(error)))
 
-    def _forward_ack(self, request: Request, path: Path, received: str, now: float) -> None:
+    def _forward_ack(self, incoming: Incoming, now: float) -> None:
+        request, path = incoming.request, incoming.path
         try:
             if (
-                self._settings.bounds.judge(request)
-                or validate(request, received, self._desk.identity) is not None
+                self._settings.bounds.judge(request, incoming.size)
+                or validate(incoming, self._desk.identity) is not None
             ):
                 return
             routed = preprocess(request, self._desk.identity, self._desk.tokens)
@@ -407,7 +404,7 @@ class Proxy:
         uri = routed.request.uri
         if isinstance(uri, SipUri) and self._desk.identity.is_ours(uri):
             return
-        branch = branch_for(self._desk.random(8), received)
+        branch = branch_for(self._desk.random(8), incoming.fingerprint)
 
         def send(found: list[Contact] | Rejection, at: float) -> None:
             if not isinstance(found, Rejection):
@@ -425,9 +422,8 @@ class Proxy:
         request = event.request
         if event.path.transport.is_reliable:
             self._flows.advertised(event.path, request)
-        received = fingerprint(request)
-        incoming = Incoming(event.transaction, request, event.path, received, self._size)
-        beyond = self._settings.bounds.judge(request)
+        incoming = Incoming(event.transaction, request, event.path, self._size)
+        beyond = self._settings.bounds.judge(request, incoming.size)
         if beyond is not None:
             self._reject(incoming, beyond, now)
             return
@@ -437,7 +433,7 @@ class Proxy:
             self._desk.handle(incoming, partial(self._take, incoming), now)
 
     def _take(self, incoming: Incoming, now: float) -> None:
-        fault = validate(incoming.request, incoming.fingerprint, self._desk.identity)
+        fault = validate(incoming, self._desk.identity)
         if fault is None and self._is_draining:
             fault = draining.refusal(incoming.request, self._desk.random)
         if fault is None:
@@ -472,8 +468,8 @@ class Proxy:
         request = incoming.request
         if (
             not self._stateless.is_on
-            or self._settings.bounds.judge(request)
-            or validate(request, incoming.fingerprint, self._desk.identity)
+            or self._settings.bounds.judge(request, incoming.size)
+            or validate(incoming, self._desk.identity)
         ):
             otherwise(now)
             return

@@ -11,7 +11,7 @@ from sip_proxy.edge import Edge
 from sip_proxy.events import BindingsChanged, ProxyResult, UpdateBindings
 from sip_proxy.far_end import FarEnd
 from sip_proxy.granting import Grant
-from sip_proxy.gruu import canonical
+from sip_proxy.gruu import kept_by
 from sip_proxy.location import Accepted, Refused, Registration
 from sip_proxy.lost_flows import LostFlows
 from sip_proxy.policies import Policies
@@ -78,7 +78,7 @@ class Registering:
         if isinstance(asked, Rejection):
             self._reject(incoming, asked, now)
             return
-        address, registration = canonical(to), asked
+        address, registration = kept_by(to), asked
 
         def decided(refusal: Rejection | None, at: float) -> None:
             if refusal is not None:
@@ -104,9 +104,9 @@ class Registering:
         now: float,
     ) -> None:
         if isinstance(outcome, Accepted):
-            response = self._grant.answer(incoming, to, registration, outcome.bindings, now)
+            tag = self._desk.new_tag()
+            response = self._grant.answer(incoming, to, registration, outcome.bindings, tag, now)
             self._desk.respond(incoming, response, now, by_us=True)
-            address = canonical(to)
             self._desk.events.append(BindingsChanged(address, outcome.bindings))
             if self._lost.registered(address, incoming.path, outcome.bindings, now):
                 self._far_end.registered(address, incoming.path, outcome.bindings, now)

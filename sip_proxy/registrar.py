@@ -3,11 +3,11 @@
 RFC 3261 §10.3, RFC 5626 §6, RFC 3327 §5.3.
 """
 
-from dataclasses import replace
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from natkit.machine import Path
-from natkit.sip import HeaderField, NameAddress, Request, SipUri
+from natkit.sip import AbsoluteUri, HeaderField, NameAddress, Request, SipUri, TelUri
 from natkit.sip.kinds import (
     CALL_ID,
     CONTACT,
@@ -22,14 +22,13 @@ from natkit.sip.kinds import (
     VIA,
     Wildcard,
 )
-from natkit.sip.uri import parse_absolute_uri
 from sip_proxy.edge import Edge
 from sip_proxy.location import ContactChange, Registration, RegistrationLimits
 from sip_proxy.preference import q_of
 from sip_proxy.rejection import Rejection
 from sip_proxy.settings import Settings
 
-__all__ = ["address_of_record", "read_registration"]
+__all__ = ["address_of_record", "read_registration", "supported_by"]
 
 LARGEST_REG_ID: Final = 2**31 - 1
 """RFC 5626 §4.2."""
@@ -39,6 +38,8 @@ LARGEST_BINDING: Final = 2048
 
 LONGEST_USER_AGENT: Final = 128
 """Characters; what is cut is for people to read."""
+
+_NOTHING: Final[AbstractSet[str]] = frozenset()
 
 
 def address_of_record(request: Request) -> SipUri | None:
@@ -58,34 +59,37 @@ def read_registration(
     call_id = headers.get(CALL_ID) or ""
     number = cseq.number if cseq else 0
     contacts = headers.get_all(CONTACT)
-    headers.get_all(SUPPORTED)  # what the answer will need is read before anything is changed
+    # What the answer will need is read before anything is changed.
+    supported = supported_by(request)
     paths = tuple([str(path.uri) for path in headers.get_all(PATH)])
     if Wildcard.ALL in contacts:
         # §10.3 step 6.
         if len(contacts) != 1 or headers.get(EXPIRES) != 0:
             return Rejection(400, "Contact: * stands alone, with Expires: 0")
         return Registration(None, call_id, number)
-    if paths and settings.outbound.path_needs_support and not supports(request, "path"):
+    if paths and settings.outbound.path_needs_support and "path" not in supported:
         return Rejection(420, None, [HeaderField.of(UNSUPPORTED, "path")])  # RFC 3327 §5.3
     is_direct = len(headers.get_all(VIA)) == 1
     changes: list[ContactChange] = []
+    wants_flow = keeps_flow = False
+    longest = 0
     for contact in contacts:
         assert isinstance(contact, NameAddress)  # noqa: S101 - the wildcard was handled above
-        change = _change_of(request, contact, limits)
-        if isinstance(change, Rejection):
-            return change
+        granted = limits.granted(_asked(contact.parameter("expires"), headers.get(EXPIRES)))
+        if granted is None:
+            return too_brief(limits)
+        change = _change_of(contact, granted, flow, is_outbound="outbound" in supported)
+        wants_flow = wants_flow or change.reg_id is not None
+        keeps_flow = keeps_flow or (is_direct and change.by_flow)
+        longest = max(longest, len(change.contact) + len(change.instance or ""))
         changes.append(change)
-    wants_flow = any(change.reg_id is not None for change in changes)
     if wants_flow and len(changes) > 1:
         return Rejection(400, "One contact at a time has a reg-id")  # RFC 5626 §6
     if wants_flow and not is_direct and not _has_outbound_edge(request):
         return Rejection(439)
-    changes = [replace(change, by_flow=_needs_flow(change, flow)) for change in changes]
-    keeps_flow = is_direct and any(change.by_flow for change in changes)
     entry = edge.entry(flow) if keeps_flow else None
     if entry is not None:
-        paths = (str(entry), *paths)
-    longest = max([len(one.contact) + len(one.instance or "") for one in changes], default=0)
+        paths = (entry, *paths)
     if longest + len(call_id) + sum(map(len, paths)) > LARGEST_BINDING:
         return Rejection(403, f"A contact with more than {LARGEST_BINDING} bytes to keep")
     return Registration(
@@ -99,9 +103,10 @@ def read_registration(
     )
 
 
-def supports(request: Request, option: str) -> bool:
-    """Whether Supported names an option."""
-    return option in {each.lower() for each in request.headers.get_all(SUPPORTED)}
+def supported_by(request: Request) -> AbstractSet[str]:
+    """The options that Supported names, in lower case; MalformedMessage."""
+    named = request.headers.get_all(SUPPORTED)
+    return {each.lower() for each in named} if named else _NOTHING
 
 
 def too_brief(limits: RegistrationLimits) -> Rejection:
@@ -110,29 +115,27 @@ def too_brief(limits: RegistrationLimits) -> Rejection:
 
 
 def _change_of(
-    request: Request, contact: NameAddress, limits: RegistrationLimits
-) -> ContactChange | Rejection:
-    granted = limits.granted(_asked(contact.parameter("expires"), request.headers.get(EXPIRES)))
-    if granted is None:
-        return too_brief(limits)
-    instance, reg_id = _instance_of(contact), None
-    if instance is not None and supports(request, "outbound"):
-        reg_id = _reg_id_of(contact)
-    return ContactChange(str(contact.uri), granted, q_of(contact), instance, reg_id)
+    contact: NameAddress, granted: int, flow: Path, *, is_outbound: bool
+) -> ContactChange:
+    instance = _instance_of(contact)
+    reg_id = _reg_id_of(contact) if is_outbound and instance is not None else None
+    uri = contact.uri
+    by_flow = reg_id is not None or flow.transport.is_reliable or _needs_flow(uri, flow)
+    return ContactChange(str(uri), granted, q_of(contact), instance, reg_id, by_flow)
 
 
-def _needs_flow(change: ContactChange, flow: Path) -> bool:
-    """Whether the contact is reached by the flow that its registration came on.
+def _needs_flow(uri: SipUri | TelUri | AbsoluteUri, flow: Path) -> bool:
+    """Whether a contact is reached by the flow of its registration, which datagrams came on.
 
-    So it is for RFC 5626, on connections, and where a datagram came from another host than the
-    contact names: a NAT stands between.  A contact that names its own host can do without.
+    So it is where these came from another host than the contact names: a NAT stands between.  A
+    contact that names its own host can do without.
     """
-    if change.reg_id is not None or flow.transport.is_reliable:
-        return True
-    uri = parse_absolute_uri(change.contact)
-    if not isinstance(uri, SipUri) or uri.address is None:
-        return isinstance(uri, SipUri) and uri.host.endswith(".invalid")  # RFC 7118 §5
-    return uri.address != flow.remote.ip or (uri.port or 5060) == flow.remote.port
+    if not isinstance(uri, SipUri):
+        return False
+    remote = flow.remote
+    if uri.host != remote.host and uri.address != remote.ip:
+        return uri.address is not None or uri.host.endswith(".invalid")  # RFC 7118 §5
+    return (uri.port or 5060) == remote.port
 
 
 def _asked(parameter: str | None, header: int | None) -> int | None:

@@ -29,7 +29,7 @@ from sip_proxy.first_path import FirstPath
 from sip_proxy.flow_tokens import FlowToken
 from sip_proxy.forwarding import forwarded, recorded, signed
 from sip_proxy.hops import targets_in
-from sip_proxy.loops import is_loop
+from sip_proxy.loops import is_loop, passed_others
 from sip_proxy.targets import Contact
 from sipdns.targets import RankedTarget
 
@@ -69,7 +69,7 @@ class Stateless:
         original = one.incoming.request
         path = one.incoming.path
         seen = _seen(original)
-        if is_loop(original, seen, self._desk.identity):
+        if passed_others(original) and is_loop(original, seen, self._desk.identity):
             self._desk.reject(one.incoming, 482, now)
             return
         token = self._desk.tokens.write(FlowToken(path, is_attached=False))

@@ -7,8 +7,9 @@ from natkit.sip import AbsoluteUri, HeaderField, Request, SipUri, TelUri
 from natkit.sip.kinds import MAX_BREADTH, MAX_FORWARDS, PROXY_REQUIRE, REQUIRE, ROUTE, UNSUPPORTED
 from natkit.sip.message import is_version
 from natkit.sip.registry import SIP_VERSION
+from sip_proxy.desk import Incoming
 from sip_proxy.identity import Identity
-from sip_proxy.loops import is_loop
+from sip_proxy.loops import is_loop, passed_others
 from sip_proxy.rejection import Rejection
 
 __all__ = ["is_other_version", "unsupported", "validate"]
@@ -21,12 +22,13 @@ def is_other_version(request: Request) -> bool:
     return request.version.upper() != SIP_VERSION and is_version(request.version)
 
 
-def validate(request: Request, received: str, identity: Identity) -> Rejection | None:
+def validate(incoming: Incoming, identity: Identity) -> Rejection | None:
     """The first fault by §16.3's numbers, or None.
 
-    ``received`` is the request's fingerprint.  MalformedMessage for a field that forwarding reads,
-    so that a 400 comes before anything is asked or sent.
+    MalformedMessage for a field that forwarding reads, so that a 400 comes before anything is asked
+    or sent.
     """
+    request = incoming.request
     if is_other_version(request):
         return Rejection(505)
     uri = request.uri
@@ -36,7 +38,7 @@ def validate(request: Request, received: str, identity: Identity) -> Rejection |
         return Rejection(416)  # RFC 5630 §3.3
     if request.headers.get(MAX_FORWARDS) == 0 and not _ends_here(request, uri, identity):
         return Rejection(483)  # step 3
-    if is_loop(request, received, identity):
+    if passed_others(request) and is_loop(request, incoming.fingerprint, identity):
         return Rejection(482)  # step 4
     request.headers.get(MAX_BREADTH)
     return _refused(request.headers.get_all(PROXY_REQUIRE))  # step 5

@@ -16,7 +16,7 @@ from sip_proxy.gruu import canonical
 from sip_proxy.homes import Homes
 from sip_proxy.location import Binding
 from sip_proxy.location.binding import LARGEST_Q
-from sip_proxy.registrar import address_of_record, supports
+from sip_proxy.registrar import address_of_record, supported_by
 from sip_proxy.rejection import Rejection
 from sip_proxy.routing import with_headers
 from sip_proxy.targets import Contact
@@ -62,12 +62,13 @@ class Visitors:
         """A REGISTER with our entry in its Path, where it came from the phone itself."""
         if not comes_from_phone(incoming):
             return request
-        if self._settings.path_needs_support and not supports(request, "path"):
+        if self._settings.path_needs_support and "path" not in supported_by(request):
             return Rejection(421, None, [HeaderField.of(REQUIRE, "path")])  # RFC 3327 §5.2
         entry = self._edge.entry(incoming.path)
         if entry is None:
             return request
-        return with_headers(request, request.headers.prepend(PATH, NameAddress(entry)))
+        field = HeaderField.of_text(PATH.name, f"<{entry}>")
+        return with_headers(request, request.headers.prepend_field(field))
 
     def registered(self, incoming: Incoming, response: Response, now: float) -> Response:
         """A registrar accepted a REGISTER of a visitor: the 200 as the phone is to have it."""
@@ -107,7 +108,7 @@ class Visitors:
         bindings = []
         if left > 0:
             unix_now = now + self._offset
-            contact, path = str(asked.uri), (str(entry),)
+            contact, path = str(asked.uri), (entry,)
             bound = Binding(contact, unix_now + left, LARGEST_Q, "", 0, unix_now, path)
             bindings.append(replace(bound, flow=incoming.path))
         self._far_end.registered(canonical(to), incoming.path, bindings, now)

@@ -130,14 +130,14 @@ class Response:
         Via, From, To, Call-ID and CSeq are copied as they came; ``tag`` is added to a To without
         one.
         """
-        copied: list[HeaderField] = []
+        answer: list[HeaderField] = []
         for field in request.headers:
-            if field.key == "to" and tag is not None:
-                copied.append(_with_tag(field, tag))
-            elif field.key in _COPIED:
-                copied.append(field)
-        headers = Headers([*copied, *fields]).replace(CONTENT_LENGTH, len(body))
-        return cls(status, _reason(status, reason), headers, body)
+            key = field.key
+            if key in _COPIED:
+                answer.append(_with_tag(field, tag) if key == "to" and tag is not None else field)
+        answer += [field for field in fields if field.key != CONTENT_LENGTH.key]
+        answer.append(HeaderField.of(CONTENT_LENGTH, len(body)) if body else _NO_BODY)
+        return cls(status, _reason(status, reason), Headers(answer), body)
 
     def check(self) -> None:
         """Raise MalformedMessage for a response that is to be dropped."""
@@ -151,6 +151,7 @@ class Response:
 
 
 _COPIED: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
+_NO_BODY: Final = HeaderField.of(CONTENT_LENGTH, 0)
 
 
 def is_version(text: str) -> bool:

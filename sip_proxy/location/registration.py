@@ -127,9 +127,10 @@ class Registration:
             return Accepted(())
         for change in self.changes:
             found = [binding for binding in live if _is_same(binding, change)]
-            if any(self._is_stale(binding) for binding in found):
-                return _OUT_OF_ORDER
-            live = [binding for binding in live if binding not in found]
+            if found:
+                if any(self._is_stale(binding) for binding in found):
+                    return _OUT_OF_ORDER
+                live = [binding for binding in live if binding not in found]
             if change.expires > 0:
                 live.append(self._bound(change, found, unix_now))
         if len(live) > self.largest_count:

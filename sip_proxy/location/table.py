@@ -36,13 +36,10 @@ class BindingTable:
         self, address_of_record: str, registration: Registration, unix_now: float
     ) -> Outcome:
         """Apply a REGISTER."""
-        if (
-            registration.changes
-            and address_of_record not in self._bindings
-            and len(self._bindings) >= self._largest_count
-        ):
+        before = self._bindings.get(address_of_record, ())
+        if registration.changes and not before and len(self._bindings) >= self._largest_count:
             return NO_ROOM
-        outcome = registration.apply(self._bindings.get(address_of_record, ()), unix_now)
+        outcome = registration.apply(before, unix_now)
         if isinstance(outcome, Accepted):
             self.put(address_of_record, outcome.bindings)
         return outcome

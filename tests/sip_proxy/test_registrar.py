@@ -18,6 +18,7 @@ from natkit.sip.kinds import (
     ROUTE,
     SERVICE_ROUTE,
     SUPPORTED,
+    TO,
     UNSUPPORTED,
     USER_AGENT,
     VIA,
@@ -85,6 +86,12 @@ def test_without_contacts_it_asks_for_the_bindings(office: Office) -> None:
     assert asked.statuses == [200]
     assert lifetimes(asked) == ["3599"]
     assert office.contacts == ["sip:alice@192.0.2.10"]
+
+
+def test_the_answer_has_a_tag_of_its_own_in_its_to(office: Office) -> None:
+    answers = [office.register("<sip:alice@192.0.2.10>").responses[-1] for _ in range(2)]
+    tags = {None if (to := one.headers.get(TO)) is None else to.tag for one in answers}
+    assert len(tags - {None}) == 2
 
 
 @pytest.mark.parametrize(
