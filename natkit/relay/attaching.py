@@ -6,7 +6,7 @@ leaves them by a driver's way arrives only where a program runs at the far end t
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path as FilePath
 
@@ -97,10 +97,18 @@ class Attachment:
         raise refused or BpfError(f"{interface.name}: XDP has no mode there")
 
     def refresh(self) -> None:
-        """Have the program know the interfaces as they are now, and their VLANs."""
+        """Have the program know the interfaces as they are now, and their VLANs.
+
+        One that was removed, or moved to another network namespace, has it no more: where it comes
+        back, with another number or the same one, :meth:`add` is due.
+        """
         present = {each.number: each for each in read_links()}
-        for number in [each for each in self._attached if each not in present]:
-            self._attached.pop(number).link.close()
+        for number, held in list(self._attached.items()):
+            if number in present and held.link.interface == number:
+                self._attached[number] = replace(held, interface=present[number])
+            else:
+                del self._attached[number]
+                held.link.close()
         wanted: dict[bytes, bytes] = {}
         numbers: set[int] = set()
         for each in present.values():

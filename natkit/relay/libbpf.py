@@ -111,6 +111,18 @@ class _MapInfo(ctypes.Structure):
     ]
 
 
+class _LinkInfo(ctypes.Structure):
+    """The beginning of ``struct bpf_link_info``, as a link of XDP has it."""
+
+    _fields_: ClassVar = [
+        ("kind", ctypes.c_uint32),
+        ("number", ctypes.c_uint32),
+        ("program", ctypes.c_uint32),
+        ("_", ctypes.c_uint32),
+        ("interface", ctypes.c_uint32),
+    ]
+
+
 class _ProgramInfo(ctypes.Structure):
     """``struct bpf_prog_info`` as far as ``run_cnt``; what lies between is of no interest here."""
 
@@ -302,10 +314,26 @@ class Table:
 class Link:
     """A program that is attached: for as long as any process has the descriptor."""
 
-    __slots__ = ("descriptor",)
+    __slots__ = ("_library", "descriptor")
 
     def __init__(self, descriptor: int) -> None:
+        self._library = _library()
         self.descriptor = descriptor
+
+    @property
+    def interface(self) -> int:
+        """Where it is attached, by number; 0 once that interface has been removed."""
+        info = _LinkInfo()
+        size = ctypes.c_uint32(ctypes.sizeof(info))
+        self._library.must(
+            "BPF link",
+            "bpf_obj_get_info_by_fd",
+            self.descriptor,
+            ctypes.addressof(info),
+            ctypes.addressof(size),
+        )
+        number: int = info.interface
+        return number
 
     def close(self) -> None:
         """Detach, if nobody else has it."""

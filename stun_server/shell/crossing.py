@@ -33,6 +33,7 @@ __all__ = [
     "InheritedPlane",
     "Left",
     "NothingLeft",
+    "PlaneRuns",
     "Renew",
     "ReturnConnection",
     "RevokeConnection",
@@ -153,6 +154,13 @@ class Renew:
     """Apply this configuration, as in :class:`Begin`.  The answer is a Reload."""
 
     configuration: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneRuns:
+    """From the supervisor: where the kernel's relay plane runs from now on, in words."""
+
+    reason: str
 
 
 # What moves between workers.
@@ -276,6 +284,7 @@ VOCABULARY = Vocabulary(
                 AllocationConcluded,
                 AskTaken,
                 Taken,
+                PlaneRuns,
             )
         )
     )

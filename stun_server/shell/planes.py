@@ -1,7 +1,7 @@
 """Which relay plane serves: the one in the kernel where it may, with the reason."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from natkit.errors import ConfigError
@@ -60,13 +60,25 @@ USERSPACE = PlaneChoice("userspace", "asked for")
 
 
 class Holding:
-    """The kernel's plane, loaded and attached until :meth:`close`, or until the process ends."""
+    """The kernel's plane, loaded and attached until :meth:`close`, or until the process ends.
+
+    It is on the interfaces that bear ``hosts``, also on those that come to do so later.
+    """
 
     def __init__(
-        self, relay: KernelRelay, attachment: Attachment, logger: Logger, left: Sequence[str]
+        self,
+        relay: KernelRelay,
+        attachment: Attachment,
+        hosts: Sequence[str],
+        logger: Logger,
+        left: Sequence[str],
     ) -> None:
         self.relay = relay
+        self.on_change: Callable[[str], None] = lambda _: None
+        """Is told of another :attr:`reason`."""
+        self._hosts = hosts
         self._left = left
+        self._problems: list[str] = []
         self._attachment = attachment
         self._logger = logger
         self._signal = netlink.open_signal()
@@ -80,8 +92,10 @@ class Holding:
     def reason(self) -> str:
         """Where the program runs, in words."""
         parts = [f"{each.interface.name} {each.mode}" for each in self._attachment.attached]
+        if not parts:
+            parts = [f"user space for now: {NO_INTERFACE}"]
         parts += [f"{family} in user space: {_ADVERTISED_ROUTES}" for family in self._left]
-        return ", ".join(parts)
+        return ", ".join([*parts, *self._problems])
 
     def close(self) -> None:
         """Detach, and let go of the tables."""
@@ -106,10 +120,23 @@ class Holding:
         before = self.reason
         try:
             self._attachment.refresh()
+            self._attach_more()
         except (BpfError, OSError) as error:
             self._logger.warning("relay plane", problem=str(error))
         if self.reason != before:
             self._logger.info("relay plane", plane="kernel", plane_reason=self.reason)
+            self.on_change(self.reason)
+
+    def _attach_more(self) -> None:
+        """Run on interfaces that have come, or come back."""
+        before, self._problems = self._attachment.attached, []
+        for link in links_for(self._hosts):
+            try:
+                self._attachment.add(link)
+            except BpfError as error:
+                self._problems.append(f"not on {error}")
+        if self._attachment.attached != before:
+            self._attachment.refresh()
 
     def _refresh_neighbours(self) -> None:
         self._refreshing = self._loop.call_later(REFRESH, self._refresh_neighbours)
@@ -141,7 +168,7 @@ def hold(
         reason = NO_INTERFACE
     if reason is None:
         try:
-            holding = _attach(config, links, logger, share)
+            holding = _attach(config, hosts, links, logger, share)
         except (BpfError, OSError) as error:
             reason = str(error)
         else:
@@ -189,7 +216,13 @@ def _not_here(reason: str) -> ConfigError:
     )
 
 
-def _attach(config: Config, links: Sequence[NetworkLink], logger: Logger, share: Share) -> Holding:
+def _attach(
+    config: Config,
+    hosts: Sequence[str],
+    links: Sequence[NetworkLink],
+    logger: Logger,
+    share: Share,
+) -> Holding:
     relay = KernelRelay.load(_sizes(config), share)
     attachment = Attachment(relay)
     try:
@@ -199,7 +232,7 @@ def _attach(config: Config, links: Sequence[NetworkLink], logger: Logger, share:
         for link in links:
             attachment.add(link)
         attachment.refresh()
-        return Holding(relay, attachment, logger, left)
+        return Holding(relay, attachment, hosts, logger, left)
     except BaseException:
         attachment.close()
         relay.close()

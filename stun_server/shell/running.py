@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, assert_never
@@ -261,6 +262,10 @@ class RunningServer:
     def _plane_reason(self) -> str:
         """As it is now, where this process knows."""
         return self._holding.reason if self._holding is not None else self._choice.reason
+
+    def plane_runs(self, reason: str) -> None:
+        """Where the kernel's plane runs from now on, which another process attached."""
+        self._choice = replace(self._choice, reason=reason)
 
     @property
     def left(self) -> int:

@@ -5,7 +5,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
 from natkit.address import Address
@@ -32,6 +32,7 @@ from stun_server.shell.crossing import (
     Inherited,
     InheritedPlane,
     NothingLeft,
+    PlaneRuns,
     Renew,
     WorkerGone,
 )
@@ -80,6 +81,8 @@ class _Workers:
         self._listeners = share(probed, count)
         self._memory = SharedMemory(config, _relay_hosts(config, probed))
         self._plane, self._holding = planes.hold(config, probed, logger)
+        if self._holding is not None:
+            self._holding.on_change = self._plane_runs
         self._announced = False
 
     @property
@@ -120,6 +123,12 @@ class _Workers:
     def sign_of_life(self) -> object:
         """What every worker can answer."""
         return AskLeft()
+
+    def _plane_runs(self, reason: str) -> None:
+        """Where the program of the kernel's plane is has changed."""
+        self._plane = replace(self._plane, reason=reason)
+        if self.supervisor is not None:
+            self.supervisor.tell_all(PlaneRuns(reason))
 
     def serves(self, worker: int) -> None:
         """While the others drain, so does this one."""

@@ -40,6 +40,7 @@ from stun_server.shell.crossing import (
     Inherited,
     Left,
     NothingLeft,
+    PlaneRuns,
     Renew,
     Sessions,
 )
@@ -117,6 +118,9 @@ class _Worker:
                 raise UnreachableError("the worker does not serve yet")
             case AskLeft():
                 return Parcel(Left(self._server.left))
+            case PlaneRuns(reason) if sender == SUPERVISOR:
+                self._server.plane_runs(reason)
+                return None
             case message if sender == SUPERVISOR:
                 answer = await self._administer(self._server.administration, message)
                 if answer is not None:

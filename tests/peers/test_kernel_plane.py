@@ -4,6 +4,7 @@ Each is on a host of its own.  Far hosts compute checksums themselves, as packet
 them; what a cable carries otherwise may be several datagrams in one, and user space's.
 """
 
+import json
 import os
 import signal
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ from tests.peering.process import PeerProcess
 from tests.peering.roster import program_path
 from tests.peering.turnutils import Totals, uclient
 from tests.stun_server.process import PASSWORD, USER, Line, StunServerProcess, stun_server
+from tests.stun_server.test_operating import command, state
 
 pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf"), pytest.mark.peer("coturn")]
 
@@ -44,9 +46,14 @@ bandwidth = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
+    lab: Lab
     server: Host
     left: Host
     right: Host
+
+    def lay_clients(self) -> None:
+        """The cable to the clients."""
+        _cable(self.lab, self.server, "clients", self.left, LISTENERS, CLIENTS)
 
     @property
     def runs_program(self) -> bool:
@@ -62,8 +69,8 @@ def three_hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     program = program_path("turnutils_peer")
     assert program is not None
     with lab() as made:
-        hosts = Hosts(*map(made.host, ("server", "left", "right")))
-        _cable(made, hosts.server, "clients", hosts.left, LISTENERS, CLIENTS)
+        hosts = Hosts(made, *map(made.host, ("server", "left", "right")))
+        hosts.lay_clients()
         _cable(made, hosts.server, "peers", hosts.right, RELAYS, PEERS)
         command = [*hosts.right.prefix, program, "-p", str(PEER_PORT)]
         command += [part for each in PEERS.values() for part in ("-L", each[0])]
@@ -166,8 +173,17 @@ def test_workers_share_the_tables_and_what_is_killed_leaves_nothing_behind(
         children = Path(f"/proc/{process}/task/{process}/children").read_text()
         os.kill(int(children.split()[1]), signal.SIGKILL)
         server.wait_until(lambda: server.lines("worker restarted"))
-        # Its successor has its numbers, and both count from nothing.
-        relay(hosts, *BRIEFLY, "-c")
+        # Its successor has its numbers, and both count from nothing.  An interface that is gone and
+        # comes back has the program again, of which all workers hear.
+        hosts.server.configure("link", "delete", "clients")
+        server.wait_until(lambda: _last_reason(server) == "peers generic")
+        hosts.lay_clients()
+        server.wait_until(lambda: _last_reason(server) == "peers generic, clients generic")
+        status = command("status", "--json", *state(tmp_path))
+        assert json.loads(status.stdout)["status"]["plane_reason"] == _last_reason(server)
+        before = _datagrams(hosts.server)
+        totals = relay(hosts, *BRIEFLY, "-c")
+        assert _datagrams(hosts.server) - before < totals.sent_messages / 2
         assert hosts.runs_program
     # The workers end when they see it; what they have of the tables attaches nothing.
     assert not hosts.runs_program
@@ -201,6 +217,12 @@ def killed(hosts: Hosts, directory: Path, *arguments: str) -> Iterator[StunServe
         yield server
     finally:
         server.kill()
+
+
+def _last_reason(server: StunServerProcess) -> object:
+    """Where the program runs, as the log had it last."""
+    told = server.lines("relay plane")
+    return told[-1]["plane_reason"] if told else ""
 
 
 def _number(line: Line, name: str) -> int:
