@@ -1,8 +1,9 @@
-"""An aiortc endpoint on our ICE agent that echoes, steered by lines of JSON.
+"""An aiortc endpoint on our ICE agent that says "begin" and then echoes, steered by lines of JSON.
 
 In come ``{"offer": sdp}``, ``{"make_offer": true}``, ``{"answer": sdp}`` and ``{"candidate": …}``;
-out go ``{"sdp": …}``, ``{"open": true}`` and ``{"report": …}`` for ``{"report": true}``.  Its own
-addresses are hidden behind names, for which it answers.
+out go ``{"sdp": …}``, ``{"open": true}``, ``{"report": …}`` for ``{"report": true}``, and for
+``{"resolve": name}`` the address that the link tells, ``{"host": …}``.  Its own addresses are
+hidden behind names, for which it answers.
 """
 
 import asyncio
@@ -34,6 +35,7 @@ def tell(**values: object) -> None:
 
 def attach(channel: RTCDataChannel) -> None:
     channel.on("message", channel.send)
+    channel.send("begin")
     tell(open=True)
 
 
@@ -70,6 +72,8 @@ async def obey(connection: RTCPeerConnection, mdns: Mdns, command: dict[str, obj
         if candidate is not None:
             candidate.sdpMid = "0"
         await connection.addIceCandidate(candidate)
+    elif "resolve" in command:
+        tell(host=await mdns.resolve(str(command["resolve"])))
     elif "report" in command:
         (made,) = MADE
         assert made._agent is not None

@@ -108,16 +108,10 @@ class Chromium:
 
     def until(self, condition: str, limit: float = ANSWER_LIMIT) -> None:
         """Wait until a JavaScript expression holds, on whatever page is there."""
-        assert self.comes_true(condition, limit), f"not in {limit} s: {condition}\n{self.text()}"
-
-    def comes_true(self, condition: str, limit: float) -> bool:
-        """Whether a JavaScript expression holds within ``limit`` seconds."""
         deadline = monotonic() + limit
         while not self._holds(condition):
-            if monotonic() >= deadline:
-                return False
+            assert monotonic() < deadline, f"not in {limit} s: {condition}\n{self.text()}"
             select.select([], [], [], 0.05)
-        return True
 
     def _holds(self, condition: str) -> bool:
         try:

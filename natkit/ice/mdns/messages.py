@@ -85,9 +85,14 @@ def parse(data: bytes) -> MdnsMessage:
     if sum(counts) > MOST_RECORDS:
         raise MalformedMessage(f"{sum(counts)} records; {MOST_RECORDS} are read")
     try:
-        message = dns.message.from_wire(data, ignore_trailing=True)
+        message = dns.message.from_wire(data, ignore_trailing=True, continue_on_error=True)
     except (dns.exception.DNSException, ValueError, struct.error) as error:
         raise MalformedMessage(f"no DNS message: {error}") from error
+    for mistake in message.errors:
+        # Names within NSEC and SRV records are compressed here (§18.14), which dnspython does not
+        # read, since in unicast DNS they never are (RFC 3597 §4).
+        if not isinstance(mistake.exception, dns.name.DecompressionForbidden):
+            raise MalformedMessage(f"no DNS message: {mistake.exception}")
     questions = tuple(
         question for rrset in message.question if (question := _question(rrset)) is not None
     )
@@ -100,11 +105,11 @@ def parse(data: bytes) -> MdnsMessage:
     return MdnsMessage(message_id, bool(flags & HeaderBits.RESPONSE), questions, records)
 
 
-def query(name: str) -> bytes:
-    """A query for the addresses of ``name``, both families at once (§5.2)."""
+def query(name: str, families: Iterable[Family] = Family) -> bytes:
+    """A query for the addresses of ``name``, one question a family (§5.2)."""
     message = dns.message.QueryMessage(0)
     message.flags = dns.flags.Flag(0)
-    message.question = _questions(name, Family)
+    message.question = _questions(name, families)
     return message.to_wire(max_size=LONGEST_MESSAGE)
 
 

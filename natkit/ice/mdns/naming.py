@@ -248,9 +248,10 @@ class MulticastDns:
             return
         self._asked[name] = sent + 1
         self._timers.set(_Asking(name), now + INTERVALS[sent])
-        message = query(name)
-        for link in self._links.values():
-            self._multicast(message, link)
+        # One question a message: Chromium reads no more, and answers to none of several.
+        for message in [query(name, (family,)) for family in Family]:
+            for link in self._links.values():
+                self._multicast(message, link)
 
     def _known(self, name: str, now: float) -> str | None:
         ours = self._published.get(name)

@@ -99,7 +99,7 @@ def test_a_published_name_is_resolved_by_a_host_of_the_link(host: str) -> None:
     other.resolve(name.upper() + ".", wire.now)
     wire.settle()
     assert wire.events["192.0.2.2"] == [NameResolved(name, host)]
-    assert [message.is_response for message in wire.messages()] == [False, True]
+    assert [message.is_response for message in wire.messages()] == [False, False, True]
 
 
 def test_names_are_random_uuids_under_local() -> None:
@@ -137,7 +137,7 @@ def test_a_name_is_announced_twice_and_taken_back_with_a_ttl_of_zero() -> None:
 
 
 def test_a_query_that_is_lost_is_sent_again_and_then_given_up() -> None:
-    wire = Wire("192.0.2.1", "192.0.2.2", lose=lambda number: number < 4)
+    wire = Wire("192.0.2.1", "192.0.2.2", lose=lambda number: number < 6)
     name = wire.hosts["192.0.2.1"].publish("192.0.2.1", wire.now)
     wire.advance(10)
     assert len(wire.log) == 2  # both announcements are lost
@@ -145,7 +145,7 @@ def test_a_query_that_is_lost_is_sent_again_and_then_given_up() -> None:
     wire.advance(10)
     assert wire.events["192.0.2.2"] == [NameResolved(name, "192.0.2.1")]
     sent = [at - 1010 for at, _ in wire.log[2:]]
-    assert sent == [0, 1, 3, 3]
+    assert sent == [0, 0, 1, 1, 3, 3, 3, 4]
 
     wire.log.clear()
     wire.hosts["192.0.2.2"].resolve(NAME, wire.now)
@@ -153,7 +153,35 @@ def test_a_query_that_is_lost_is_sent_again_and_then_given_up() -> None:
     assert len(wire.events["192.0.2.2"]) == 1
     wire.advance(0.02)
     assert isinstance(wire.events["192.0.2.2"][1], NameUnresolved)
-    assert len(wire.log) == 3
+    assert len(wire.log) == 2 * 3
+
+
+def test_each_question_has_a_message_of_its_own_for_those_who_read_only_one() -> None:
+    machine = MulticastDns([link("192.0.2.2")], random=bytes)
+    machine.resolve(NAME, 0.0)
+    asked = [parse(transmit.data).questions for transmit in machine.transmits()]
+    assert [len(questions) for questions in asked] == [1, 1]
+    assert {family for (question,) in asked for family in question.families} == BOTH
+
+
+CHROMIUM_ANSWERS = """
+000084000000000100000001
+2465633735313364622d666330632d346663332d616665332d613764383031353630373933056c6f63616c00
+001c80010000007800102001 0db8000000000000000000000002
+2465633735313364622d666330632d346663332d616665332d613764383031353630373933056c6f63616c00
+002f8001000000780008c052000400000008
+"""
+"""An announcement of Chromium's; the NSEC record's next name is a pointer (§18.14)."""
+
+
+def test_an_answer_with_compressed_names_in_its_records_is_understood() -> None:
+    machine = MulticastDns([link("192.0.2.2")], random=bytes)
+    name = "ec7513db-fc0c-4fc3-afe3-a7d801560793.local"
+    machine.resolve(name, 0.0)
+    path = Path(Transport.UDP, Address("192.0.2.2", PORT), Address("192.0.2.9", PORT))
+    machine.receive(bytes.fromhex(CHROMIUM_ANSWERS), path, 0.1)
+    assert machine.next_event() == NameResolved(name, "2001:db8::2")
+    assert not machine.malformed
 
 
 def test_ipv6_comes_before_ipv4_where_a_name_has_both() -> None:
@@ -168,7 +196,7 @@ def test_ipv6_comes_before_ipv4_where_a_name_has_both() -> None:
 def test_a_link_local_address_bears_the_zone_of_the_link_that_it_was_heard_on() -> None:
     machine = MulticastDns([link("fe80::2%eth0", group=GROUP6)], random=bytes)
     machine.resolve(NAME, 0.0)
-    assert [each.path.remote for each in machine.transmits()] == [GROUP6]
+    assert {each.path.remote for each in machine.transmits()} == {GROUP6}
     path = Path(Transport.UDP, Address("fe80::2%eth0", PORT), Address("fe80::9%eth0", PORT))
     machine.receive(answer(NAME, "fe80::9", BOTH), path, 0.1)
     assert machine.next_event() == NameResolved(NAME, "fe80::9%eth0")
@@ -271,7 +299,7 @@ def test_all_tables_have_bounds() -> None:
     refused = [machine.next_event() for _ in range(50)]
     assert all(isinstance(event, NameUnresolved) for event in refused)
     assert machine.next_event() is None
-    assert len(machine.transmits()) == MOST_RESOLVING
+    assert len(machine.transmits()) == 2 * MOST_RESOLVING
 
     for _ in range(MOST_PUBLISHED):
         machine.publish("192.0.2.1", 0.0)
@@ -287,7 +315,7 @@ def test_all_tables_have_bounds() -> None:
 def test_a_name_that_nobody_waits_for_any_more_is_not_asked_for_again() -> None:
     machine = MulticastDns([link("192.0.2.1")], random=bytes)
     machine.resolve(NAME, 0.0)
-    assert len(machine.transmits()) == 1
+    assert len(machine.transmits()) == 2
     machine.forget(NAME)
     machine.handle_timer(10.0)
     assert machine.next_deadline() is None
