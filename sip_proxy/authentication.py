@@ -1,4 +1,4 @@
-"""Who sends a request: digest credentials, or a trusted network or peer.
+"""Who sends a request: digest credentials, a user's certificate, or a trusted network or peer.
 
 RFC 3261 §22, RFC 8760, RFC 5922.
 """
@@ -8,7 +8,8 @@ from enum import Enum, auto
 from typing import Final
 
 from natkit.machine import Path
-from natkit.sip import HeaderField, Request
+from natkit.sip import HeaderField, Request, SipUri
+from natkit.sip.certificate import user_identity
 from natkit.sip.digest import (
     AUTHORIZATION,
     PROXY_AUTHENTICATE,
@@ -60,6 +61,12 @@ class Authentication:
             return False
         remote = path.remote.ip
         return not any(remote in network for network in self._settings.trusted)
+
+    def is_proved(self, path: Path, claimed: SipUri) -> bool:
+        """Whether who comes by this path proved by a certificate to be this user."""
+        if not self._settings.user_certificates:
+            return False
+        return user_identity(claimed) in self._flows.users_of(path)
 
     def credentials_of(self, request: Request, realm: str, role: Role) -> Credentials | None:
         """The credentials for our realm, or None; MalformedMessage when they cannot be read."""

@@ -44,8 +44,12 @@ class Prover:
 
         MalformedMessage when its credentials cannot be read.
         """
-        realm = claimed.host.lower()
         authentication = self._authentication
+        if authentication.is_proved(incoming.path, claimed):
+            self._sources.has_proven_itself(incoming.path, incoming.size, now)
+            then(now)
+            return
+        realm = claimed.host.lower()
         credentials = authentication.credentials_of(incoming.request, realm, role)
         if credentials is None or not authentication.asked(credentials, incoming.path):
             self._challenge(incoming, realm, role, now, stale=credentials is not None)

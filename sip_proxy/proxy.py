@@ -198,10 +198,12 @@ class Proxy:
             return False
         return isinstance(message, Response) and self._stateless.receive(message)
 
-    def identified(self, path: Path, domains: frozenset[str], now: float) -> None:
-        """The peer of a connection proved by its certificate that it speaks for ``domains``."""
+    def identified(
+        self, path: Path, domains: frozenset[str], users: frozenset[str], now: float
+    ) -> None:
+        """The peer of a connection proved by its certificate for which of both it speaks."""
         del now
-        self._flows.identified(path, domains)
+        self._flows.identified(path, domains, users)
 
     def pong(self, path: Path, payload: bytes, now: float) -> None:
         """The answer to a :class:`~natkit.keepalive.SendPing`."""

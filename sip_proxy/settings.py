@@ -77,6 +77,8 @@ class Settings:
     trusted_domains: frozenset[str] = frozenset()
     """Requests need no credentials on a connection whose peer proved by its certificate that it
     speaks for one of these (RFC 5922 §7.2)."""
+    user_certificates: bool = False
+    """A user needs no other credentials on a connection whose peer has a certificate for them."""
     record_route: bool = True
     redirect: bool = False
     """Answer by 302 with the contacts in place of forwarding."""

@@ -1,4 +1,4 @@
-"""Domain certificates in SIP (RFC 5922): for which domains a certificate speaks.
+"""Certificates in SIP (RFC 5922): for which domains a certificate speaks, or for which users.
 
 The domain is the one that the request is for, never the name of the server that the DNS gave for
 it (§7.3): whoever forges the DNS could give any name.  Chains, dates and revocation are the TLS
@@ -26,14 +26,17 @@ __all__ = [
     "NameSource",
     "check_certificate",
     "names_to_carry",
+    "user_identity",
 ]
 
 SIP_DOMAIN: Final = "1.3.6.1.5.5.7.3.20"
 """The extended key usage id-kp-sipDomain (RFC 5924 §4)."""
 
 _SERVER_AUTH: Final = "1.3.6.1.5.5.7.3.1"
+_CLIENT_AUTH: Final = "1.3.6.1.5.5.7.3.2"
 _ANY_USAGE: Final = "2.5.29.37.0"
 _USAGES: Final = frozenset({SIP_DOMAIN, _SERVER_AUTH, _ANY_USAGE})
+_USERS_USAGES: Final = frozenset({_CLIENT_AUTH, _ANY_USAGE})
 
 
 class NameSource(Enum):
@@ -106,6 +109,22 @@ class CertificateNames:
             source, names = NameSource.COMMON_NAME, self.common_names
         return tuple(DomainIdentity(_canonical(name), source, name) for name in names)
 
+    def users(self) -> frozenset[str]:
+        """The users whom it speaks for as a client, each as :func:`user_identity` has them.
+
+        They are in its sip: URIs that have a user part, which therefore name no domain (§7.1).  A
+        certificate for SIP domains alone (RFC 5924 §4) speaks for no user.
+        """
+        if self.usages is not None and _USERS_USAGES.isdisjoint(self.usages):
+            return frozenset()
+        found = [_read_uri(text) for text in self.uris]
+        # With a password or a port it would be something else than an address of record.
+        return frozenset(
+            user_identity(uri)
+            for uri in found
+            if uri is not None and uri.user and uri.password is None and uri.port is None
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class NameMatch:
@@ -120,6 +139,12 @@ class NameMatch:
     matches: bool
     reason: str
     identity: DomainIdentity | None = None
+
+
+def user_identity(uri: SipUri) -> str:
+    """The user that an address of record is about, whichever scheme and port it names."""
+    found = uri.address_of_record()
+    return f"{found.user or ''}@{found.host}"
 
 
 def names_to_carry(domain: str) -> tuple[str, ...]:

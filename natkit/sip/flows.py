@@ -35,7 +35,7 @@ DEFAULT_REUSE = ConnectionReuse()
 
 
 class Flows:
-    """The open connections: whom each leads to, and for which domains its peer speaks."""
+    """The open connections: whom each leads to, and for whom its peer speaks."""
 
     def __init__(self, reuse: ConnectionReuse = DEFAULT_REUSE) -> None:
         self._reuse = reuse
@@ -44,6 +44,7 @@ class Flows:
         self._made_to: dict[tuple[Transport, Address], Path] = {}
         self._leads_to: dict[Path, _Destination] = {}
         self._domains: dict[Path, frozenset[str]] = {}
+        self._users: dict[Path, frozenset[str]] = {}
         self._aliases: dict[tuple[Transport, Address], Path] = {}
         self._alias_of: dict[Path, tuple[Transport, Address]] = {}
 
@@ -76,10 +77,16 @@ class Flows:
         self._made_to[target.transport, target.address] = path
         self._leads_to[path] = destination
 
-    def identified(self, path: Path, domains: Collection[str]) -> None:
-        """The peer of a connection proved by its certificate that it speaks for ``domains``."""
+    def identified(self, path: Path, domains: Collection[str], users: Collection[str] = ()) -> None:
+        """The peer of a connection proved by its certificate that it speaks for ``domains``.
+
+        And for ``users``, as :func:`natkit.sip.certificate.user_identity` has them.
+        """
         self._open.add(path)
-        self._domains[path] = frozenset(map(domain_name, domains))
+        if domains:
+            self._domains[path] = frozenset(map(domain_name, domains))
+        if users:
+            self._users[path] = frozenset(users)
 
     def advertised(self, path: Path, request: Request) -> None:
         """A request came on ``path``; its topmost Via may ask for reuse (RFC 5923 §5).
@@ -101,6 +108,7 @@ class Flows:
         """A connection ended."""
         self._open.discard(path)
         self._domains.pop(path, None)
+        self._users.pop(path, None)
         self._forget_alias(path)
         destination = self._leads_to.pop(path, None)
         if destination is None:
@@ -133,6 +141,10 @@ class Flows:
     def domains_of(self, path: Path) -> frozenset[str]:
         """The domains that the peer of a connection speaks for, by its certificate."""
         return self._domains.get(path, _NOBODY)
+
+    def users_of(self, path: Path) -> frozenset[str]:
+        """The users that the peer of a connection speaks for, by its certificate."""
+        return self._users.get(path, _NOBODY)
 
     def _may_be_reused(self, path: Path, via: Via) -> bool:
         match path.transport:

@@ -115,6 +115,7 @@ class Config(Table):
             algorithms=self.users.algorithms,
             trusted=self.policy.trusted,
             trusted_domains=frozenset(self.tls.trusted_domains),
+            user_certificates=self.tls.user_certificates,
             reuse=self.connections.reused(),
             keep_alive=self.connections.keep_alives(),
             record_route=self.policy.record_route,

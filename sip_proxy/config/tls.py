@@ -47,11 +47,16 @@ class Tls(Table):
     trusted_domains: tuple[Domain, ...] = ()
     """Domains whose proxies need no credentials on a connection on which their certificate proved
     who they are: one that was made to them, or with ``client_trust`` by them."""
+    user_certificates: Switch = False
+    """Whether a client's certificate with the URI ``sip:user@domain`` in its subjectAltName stands
+    in place of that user's password, on its TLS connection; needs ``client_trust``."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.require_client and self.client_trust is None:
             raise MisuseError("require_client needs client_trust")
+        if self.user_certificates and self.client_trust is None:
+            raise MisuseError("user_certificates needs client_trust")
         if self.trusted_domains and self.client_trust is None and not self.verify:
             raise MisuseError("trusted_domains needs verify or client_trust")
         return self

@@ -247,8 +247,8 @@ class RunningProxy:
         self._driver.answer(number, path)
         self.streams.start(path)
 
-    def _on_identified(self, path: Path, domains: frozenset[str]) -> None:
-        self._driver.tell(self.machine.identified, path, domains)
+    def _on_identified(self, path: Path, domains: frozenset[str], users: frozenset[str]) -> None:
+        self._driver.tell(self.machine.identified, path, domains, users)
 
     def _on_pong(self, path: Path, payload: bytes) -> None:
         self._driver.tell(self.machine.pong, path, payload)

@@ -71,6 +71,15 @@ class Securing:
         except (MalformedMessage, MisuseError):
             return frozenset()
 
+    def users_of(self, session: TlsSession) -> frozenset[str]:
+        """For which users a client speaks whose certificate we asked for and believe."""
+        if not session.certificates:
+            return frozenset()
+        try:
+            return CertificateNames.from_der(session.certificates[0]).users()
+        except MalformedMessage:
+            return frozenset()
+
     def _server(self, settings: TlsSettings, trust: FilePath | None) -> ssl.SSLContext | None:
         contexts = [
             _server_context(files, trust, require=settings.require_client)

@@ -47,8 +47,8 @@ class StreamSettings:
 class Streams(SipStreams):
     """A :class:`~natkit.aio.driver.StreamCarrier`.
 
-    ``on_identified`` is told the domains that the peer of a connection speaks for by its
-    certificate, before anything else of it.
+    ``on_identified`` is told the domains and the users that the peer of a connection speaks for by
+    its certificate, before anything else of it.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Streams(SipStreams):
         admission: Admission,
         settings: StreamSettings,
         *,
-        on_identified: Callable[[Path, frozenset[str]], None],
+        on_identified: Callable[[Path, frozenset[str], frozenset[str]], None],
         on_pong: Callable[[Path, bytes], None],
     ) -> None:
         self._securing = Securing(settings.tls)
@@ -66,7 +66,7 @@ class Streams(SipStreams):
         handshake = settings.handshake_timeout
         self._tcp = StreamConnections(FROM_CLIENTS)
         self._tls = TlsConnections(
-            FROM_CLIENTS, on_accepted=self._identify, connect_timeout=handshake
+            FROM_CLIENTS, on_accepted=self._identify_client, connect_timeout=handshake
         )
         self._beneath_wss = TlsConnections(Chunks, connect_timeout=handshake)
         super().__init__(
@@ -150,12 +150,17 @@ class Streams(SipStreams):
     def opened(self, path: Path, session: TlsSession) -> None:
         """A TLS connection was made."""
         if self._securing.verify:
-            self._identify(path, session)
+            self._identify(path, self._securing.domains_of(session))
 
-    def _identify(self, path: Path, session: TlsSession) -> None:
-        domains = self._securing.domains_of(session)
-        if domains:
-            self._on_identified(path, domains)
+    def _identify_client(self, path: Path, session: TlsSession) -> None:
+        securing = self._securing
+        self._identify(path, securing.domains_of(session), securing.users_of(session))
+
+    def _identify(
+        self, path: Path, domains: frozenset[str], users: frozenset[str] = frozenset()
+    ) -> None:
+        if domains or users:
+            self._on_identified(path, domains, users)
 
     def counts(self) -> Counter[str]:
         """What became of connections that went wrong, by name."""

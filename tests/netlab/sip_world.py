@@ -24,6 +24,10 @@ listen = ["0.0.0.0:{PORT}", "tls:0.0.0.0:{SECURE_PORT}", "ws:0.0.0.0:{WEB_PORT}"
 certificate = "{{certificate}}"
 key = "{{key}}"
 
+[tls]
+client_trust = "{{trust}}"
+user_certificates = true
+
 [users]
 passwords = {{{{ alice = "secret", bob = "secret" }}}}
 algorithms = [{{algorithms}}]
@@ -34,12 +38,12 @@ _COMMAND = "import sys; from sip_proxy.cli import run; sys.exit(run())"
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Two hosts, and the proxy between them; ``trust`` is the authority's certificate."""
+    """Two hosts, and the proxy between them; ``authority`` vouches for it and for its users."""
 
     alice: Host
     bob: Host
     proxy: Host
-    trust: Path
+    authority: Authority
     process: PeerProcess
 
 
@@ -65,6 +69,7 @@ def home(
         CONFIGURATION.format(
             certificate=issued.chain,
             key=issued.key,
+            trust=authority.file,
             algorithms=algorithms,
             authenticate=str(authenticate).lower(),
         )
@@ -73,7 +78,7 @@ def home(
     process = PeerProcess("sip-proxy", command, directory)
     try:
         process.wait_until(lambda: "serving" in process.log())
-        yield Home(alice, bob, proxy, authority.file, process)
+        yield Home(alice, bob, proxy, authority, process)
     finally:
         # It would wait for the calls that go on.
         process.stop(signal.SIGKILL)

@@ -11,6 +11,7 @@ from time import monotonic
 
 import pytest
 
+from tests.certificates import Issued
 from tests.netlab.namespaces import Host, Lab
 from tests.netlab.sip_world import (
     ALICE,
@@ -37,18 +38,31 @@ pytestmark = [pytest.mark.netns, pytest.mark.peer("baresip", "iproute2")]
 
 @contextmanager
 def phone(
-    host: Host, directory: Path, name: str, address: str, proxy: str, transport: str, more: str = ""
+    host: Host,
+    directory: Path,
+    name: str,
+    address: str,
+    proxy: str,
+    transport: str,
+    more: str = "",
+    certificate: Issued | None = None,
 ) -> Iterator[Steered]:
     port = SECURE_PORT if transport == "tls" else PORT
     directory = directory / name
     directory.mkdir()
+    own = directory / "own.pem"
+    if certificate is None:
+        more += ";auth_pass=secret"
+    else:
+        own.write_bytes(certificate.chain.read_bytes() + certificate.key.read_bytes())
     options = {
         "directory": str(directory),
         "listen": f"{address}:5060",
         "trust": str(directory.parent / "Test-Root.pem") if transport == "tls" else None,
+        "certificate": str(own) if certificate is not None else None,
         "tone": TONES[name],
         "uuid": f"00000000-0000-1000-8000-00000000000{len(name)}",
-        "account": f"<sip:{name}@{DOMAIN};transport={transport}>;auth_pass=secret;answermode=auto"
+        "account": f"<sip:{name}@{DOMAIN};transport={transport}>;answermode=auto"
         f';regint=600;outbound="sip:{proxy}:{port};transport={transport}"{more}',
     }
     with steered(host.prefix, "tests.peering.baresip_driver", json.dumps(options)) as made:
@@ -58,8 +72,13 @@ def phone(
 
 @contextmanager
 def phones(at: Home, directory: Path, transport: str, more: str = "") -> Iterator[list[Steered]]:
+    certificate = None
+    if transport == "tls":
+        # Alice has no password, and Bob no certificate.
+        uris = [f"sip:alice@{DOMAIN}"]
+        certificate = at.authority.issue(uris=uris, file="alice")
     with (
-        phone(at.alice, directory, "alice", ALICE, PROXY, transport, more) as alice,
+        phone(at.alice, directory, "alice", ALICE, PROXY, transport, more, certificate) as alice,
         phone(at.bob, directory, "bob", BOB, PROXY_FOR_BOB, transport, more) as bob,
     ):
         yield [alice, bob]

@@ -20,6 +20,7 @@ CONFIG = """\
 poll_method epoll
 sip_listen {listen}
 {trust}
+{certificate}
 audio_player aubridge,nobody
 audio_source ausine,{tone}
 audio_alert aubridge,alert
@@ -75,9 +76,11 @@ def main() -> None:
     options = json.loads(sys.argv[1])
     directory = Path(options["directory"])
     trust = f"sip_cafile {options['trust']}" if options.get("trust") else ""
+    own = options.get("certificate")
     config = CONFIG.format(
         listen=options["listen"],
         trust=trust,
+        certificate=f"sip_certificate {own}" if own else "",
         tone=options["tone"],
         directory=directory,
         control=":".join(map(str, CONTROL)),

@@ -35,8 +35,10 @@ def settings(authority: Authority, *, require: bool = False) -> StreamSettings:
     return StreamSettings(TlsSettings(certificates, client_trust=trust, require_client=require))
 
 
-async def asked(served: Served, authority: Authority, *options: str) -> str:
-    """What it prints when it is given OPTIONS, until it has an answer or ends."""
+async def asked(
+    served: Served, authority: Authority, *options: str, request: bytes = OPTIONS
+) -> str:
+    """What it prints when it is given a request, until it has an answer or ends."""
     process = await asyncio.create_subprocess_exec(
         program_path("openssl") or "openssl",
         *("s_client", "-quiet", "-connect", str(served.addresses[Transport.TLS])),
@@ -47,7 +49,7 @@ async def asked(served: Served, authority: Authority, *options: str) -> str:
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(OPTIONS)
+    process.stdin.write(request)
     printed = b""
     async with asyncio.timeout(LIMIT):
         while b"SIP/2.0 " not in printed and (line := await process.stdout.readline()):
@@ -89,3 +91,23 @@ async def test_it_gets_an_answer_only_with_a_good_certificate_where_one_is_requi
             "none": "alert certificate required",
         }
         assert shows not in alert or alert[shows] in printed
+
+
+@pytest.mark.parametrize(("user", "status"), [("alice", 200), ("bob", 401)])
+async def test_it_registers_the_user_of_its_certificate_without_a_password(
+    authority: Authority, user: str, status: int
+) -> None:
+    own = authority.issue(uris=[f"sip:{user}@{DOMAIN}"], file="user")
+    streams = settings(authority, require=True)
+    async with serving(
+        "tls:127.0.0.1:0", streams=streams, authenticate=True, user_certificates=True
+    ) as served:
+        printed = await asked(
+            served,
+            authority,
+            *("-cert", str(own.chain), "-key", str(own.key)),
+            request=OPTIONS.replace(b"OPTIONS", b"REGISTER")
+            .replace(f"To: <sip:{DOMAIN}>".encode(), f"To: <sip:alice@{DOMAIN}>".encode())
+            .replace(b"Max-F", b"Contact: <sip:alice@a.invalid>\r\nMax-F"),
+        )
+    assert f"SIP/2.0 {status} " in printed

@@ -51,6 +51,7 @@ verify = false
 client_trust = "/etc/sip/clients.pem"
 require_client = true
 trusted_domains = ["Peer.example"]
+user_certificates = true
 
 [connections]
 connect_timeout = 3
@@ -189,6 +190,7 @@ def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
         algorithms=(Algorithm.MD5, Algorithm.SHA_256),
         trusted=(ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")),
         trusted_domains=frozenset({"peer.example"}),
+        user_certificates=True,
         reuse=ConnectionReuse(secure=False, tcp=True),
         keep_alive=KeepAliveSettings(60, 0),
         record_route=False,
@@ -331,6 +333,7 @@ def test_a_user_may_have_keys_in_place_of_a_password(file: Path) -> None:
             '[tls]\nverify = false\ntrusted_domains = ["a.example"]',
             "tls: trusted_domains needs verify or client_trust",
         ),
+        ("[tls]\nuser_certificates = true", "tls: user_certificates needs client_trust"),
         ('[tls]\ncertificates = [{key = "a"}]', "tls.certificates.0.certificate: "),
         ("[connections]\nconnect_timeout = 10", "connections.connect_timeout: "),
         ("[connections]\nkeep_alive = -1", "connections.keep_alive: "),

@@ -162,6 +162,42 @@ def test_the_extended_key_usage_must_allow_it(usages: tuple[str, ...], *, matche
     assert check_certificate(names, "example.org").matches is matches
 
 
+@pytest.mark.parametrize(
+    ("text", "user"),
+    [
+        ("sip:alice@example.org", "alice@example.org"),
+        ("sips:alice@EXAMPLE.org", "alice@example.org"),
+        ("sip:al%69ce@example.org;transport=tls", "alice@example.org"),
+        ("sip:Alice@example.org", "Alice@example.org"),
+        ("sip:+15551234@example.org;user=phone", "+15551234@example.org"),
+        ("sip:example.org", None),
+        ("sip:alice:secret@example.org", None),
+        ("sip:alice@example.org:5070", None),
+        ("https://alice@example.org", None),
+        ("sip:al ice@example.org", None),
+    ],
+)
+def test_a_sip_uri_with_a_user_speaks_for_that_user(text: str, user: str | None) -> None:
+    users = certificate(uri("sip:other@example.net"), uri(text)).users()
+    assert users == {"other@example.net", *([] if user is None else [user])}
+    assert not certificate(dns("alice@example.org")).users()
+
+
+@pytest.mark.parametrize(
+    ("usages", "speaks"),
+    [
+        ((ExtendedKeyUsageOID.CLIENT_AUTH.dotted_string, SIP_DOMAIN), True),
+        ((ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE.dotted_string,), True),
+        ((SIP_DOMAIN,), False),
+        ((ExtendedKeyUsageOID.SERVER_AUTH.dotted_string,), False),
+    ],
+)
+def test_a_certificate_that_is_not_for_clients_speaks_for_no_user(
+    usages: tuple[str, ...], *, speaks: bool
+) -> None:
+    assert bool(certificate(uri("sip:alice@example.org"), usages=usages).users()) is speaks
+
+
 def test_what_to_order_for_a_domain_is_what_matches() -> None:
     assert names_to_carry("Bücher.example") == (
         "URI:sip:xn--bcher-kva.example",

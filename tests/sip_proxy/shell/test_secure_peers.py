@@ -176,6 +176,60 @@ class TestClients:
                 assert (await bob.register().final()).status == 200
 
 
+class TestUsers:
+    """Who has a certificate for a user."""
+
+    @pytest.mark.parametrize(
+        ("uri", "option", "status"),
+        [
+            (f"sip:alice@{DOMAIN}", True, 200),
+            (f"sip:alice@{DOMAIN}", False, 401),
+            (f"sip:bob@{DOMAIN}", True, 401),
+            ("sip:alice@example.net", True, 401),
+            (f"sip:{DOMAIN}", True, 401),
+        ],
+    )
+    async def test_one_needs_no_password_to_register_as_that_user(
+        self, authority: Authority, uri: str, option: bool, status: int
+    ) -> None:
+        tls = client(authority, authority.issue(uris=[uri], file="user"))
+        async with (
+            serving(
+                "tls:127.0.0.1:0",
+                streams=settings(authority),
+                authenticate=True,
+                user_certificates=option,
+            ) as served,
+            agent("alice", TLS, served.addresses[TLS], tls=tls) as alice,
+        ):
+            assert (await alice.register().final()).status == status
+
+    async def test_one_calls_as_that_user_and_as_nobody_else(self, authority: Authority) -> None:
+        issued = authority.issue(uris=[f"sip:alice@{DOMAIN}"], file="user")
+        tls = client(authority, issued)
+        async with (
+            server("carol", Transport.TCP) as carol,
+            serving(
+                "tls:127.0.0.1:0",
+                "tcp:127.0.0.1:0",
+                streams=settings(authority),
+                authenticate=True,
+                user_certificates=True,
+                assert_identity=True,
+            ) as served,
+            agent("alice", TLS, served.addresses[TLS], tls=tls) as alice,
+            agent("bob", TLS, served.addresses[TLS], tls=tls) as bob,
+            agent("alice", Transport.TCP, served.addresses[Transport.TCP]) as stranger,
+        ):
+            uri = f"sip:carol@{carol.path.local};transport=tcp"
+            assert (await alice.send("OPTIONS", uri).final()).status == 200
+            asserted = carol.received[0].request.headers.fields("P-Asserted-Identity")
+            assert [field.text for field in asserted] == [f"<sip:alice@{DOMAIN}>"]
+            for other in (bob, stranger):
+                assert (await other.send("OPTIONS", uri).final()).status == 407
+            assert len(carol.received) == 1
+
+
 class TestReuse:
     """RFC 5923."""
 
