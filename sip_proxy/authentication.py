@@ -79,13 +79,21 @@ class Authentication:
         """Whether they answer a challenge that was sent to the address that they come from."""
         return self._nonces.knows(credentials.nonce, _place(credentials.realm, path))
 
+    def protects_enough(self, credentials: Credentials) -> bool:
+        """Whether they protect what challenges say.
+
+        Credentials without a qop are those of RFC 2069, which protect what ``auth`` does (RFC 3261
+        §22.4 step 8).
+        """
+        return (credentials.qop or Qop.AUTH) in self._settings.qop
+
     def challenge(
         self, realm: str, role: Role, path: Path, now: float, *, stale: bool = False
     ) -> Rejection:
         """Ask for credentials, by each of the algorithms in their order (RFC 8760 §2.4)."""
         nonce = self._nonces.issue(_place(realm, path), now)
         challenges = [
-            Challenge(realm, nonce, algorithm, (Qop.AUTH,), stale=stale)
+            Challenge(realm, nonce, algorithm, self._settings.qop, stale=stale)
             for algorithm in self._settings.algorithms
         ]
         kind = _ASKED_BY[role]

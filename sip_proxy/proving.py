@@ -54,6 +54,9 @@ class Prover:
         if credentials is None or not authentication.asked(credentials, incoming.path):
             self._challenge(incoming, realm, role, now, stale=credentials is not None)
             return
+        if not authentication.protects_enough(credentials):
+            self._challenge(incoming, realm, role, now)
+            return
         host = incoming.path.remote.packed
         if self._guesses.wait(host, credentials.username, now) > 0:
             fault = Rejection(_FORBIDDEN, "Too many wrong passwords; wait")

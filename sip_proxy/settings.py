@@ -6,7 +6,7 @@ from natkit.address import Address, IPNetwork
 from natkit.errors import MisuseError
 from natkit.machine import Transport
 from natkit.sip import SipUri
-from natkit.sip.digest import Algorithm
+from natkit.sip.digest import Algorithm, Qop
 from natkit.sip.flows import ConnectionReuse
 from natkit.sip.grammar import domain_name, numeric_host
 from natkit.sip.registry import DEFAULT_PORTS
@@ -73,6 +73,8 @@ class Settings:
     authenticate: bool = True
     algorithms: tuple[Algorithm, ...] = tuple(Algorithm)
     """What challenges offer, in this order: a client takes the first that it knows (RFC 8760)."""
+    qop: tuple[Qop, ...] = (Qop.AUTH,)
+    """What challenges offer to protect; nothing less is taken."""
     trusted: tuple[IPNetwork, ...] = ()
     trusted_domains: frozenset[str] = frozenset()
     """Requests need no credentials on a connection whose peer proved by its certificate that it

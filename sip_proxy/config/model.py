@@ -113,6 +113,7 @@ class Config(Table):
             homes=tuple(each.home() for each in self.homes),
             authenticate=self.users.authenticate,
             algorithms=self.users.algorithms,
+            qop=self.users.qop,
             trusted=self.policy.trusted,
             trusted_domains=frozenset(self.tls.trusted_domains),
             user_certificates=self.tls.user_certificates,

@@ -11,7 +11,7 @@ from natkit.server.config.values import Seconds, StoreUrl, Switch
 from natkit.server.stores.store import UserKeys
 from natkit.stun.credentials import opaque_string
 from sip_proxy.config.tables import DEFAULT
-from sip_proxy.config.values import DigestAlgorithm, Password, ReadyKeys
+from sip_proxy.config.values import DigestAlgorithm, DigestQop, Password, ReadyKeys
 from sip_proxy.shell.users import keys_of
 
 __all__ = ["Users"]
@@ -35,6 +35,9 @@ class Users(Table):
     """Whether users prove who they are; without it anybody registers and calls as anybody."""
     algorithms: Annotated[tuple[DigestAlgorithm, ...], Field(min_length=1)] = DEFAULT.algorithms
     """What challenges offer, in this order: a phone takes the first that it knows (RFC 8760)."""
+    qop: Annotated[tuple[DigestQop, ...], Field(min_length=1)] = DEFAULT.qop
+    """What a phone's proof protects: ``auth`` its method and URI, ``auth-int`` its body too, where
+    nothing between here and the phone changes bodies.  Of both the phone chooses."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

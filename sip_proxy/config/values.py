@@ -13,7 +13,7 @@ from natkit.errors import MalformedMessage, MisuseError
 from natkit.server.config.values import read_host_name, read_secret, read_text
 from natkit.server.stores.store import UserKeys
 from natkit.sip import SipUri
-from natkit.sip.digest import Algorithm
+from natkit.sip.digest import Algorithm, Qop
 from natkit.sip.grammar import numeric_host
 from natkit.stun.credentials import opaque_string
 from sip_proxy.shell.listening import ListenAddress
@@ -21,6 +21,7 @@ from sip_proxy.shell.stores.opening import KINDS, LOCATIONS
 
 __all__ = [
     "DigestAlgorithm",
+    "DigestQop",
     "Domain",
     "Listen",
     "LocationUrl",
@@ -75,6 +76,14 @@ def _algorithm(value: object) -> Algorithm:
     return found
 
 
+def _qop(value: object) -> Qop:
+    written = read_text(value, "a qop")
+    found = next((known for known in Qop if known == written.lower()), None)
+    if found is None:
+        raise MisuseError(f"{value!r} is no qop of digest authentication; known are auth, auth-int")
+    return found
+
+
 def _password(value: object) -> str | ReadyKeys:
     match value:
         case str() | {"env": _} | {"file": _}:
@@ -111,6 +120,7 @@ def _key(algorithm: Algorithm, value: object) -> bytes:
 
 
 DigestAlgorithm = Annotated[Algorithm, BeforeValidator(_algorithm)]
+DigestQop = Annotated[Qop, BeforeValidator(_qop)]
 Domain = Annotated[str, BeforeValidator(_domain)]
 Listen = Annotated[ListenAddress, BeforeValidator(_listen_address)]
 SipServer = Annotated[SipUri, BeforeValidator(_sip_server)]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -10,6 +11,7 @@ import pytest
 
 from natkit.address import Address
 from natkit.machine import Transport
+from natkit.sip.digest import Qop
 from tests.peering.ports import free_port
 from tests.peering.sipp import Sipp
 from tests.peering.sipp_scenarios import (
@@ -216,8 +218,10 @@ async def test_a_redirecting_proxy_names_the_phone_and_steps_aside(tmp_path: Pat
         await served.aclose()
 
 
-async def test_with_her_password_alice_calls(tmp_path: Path) -> None:
-    served = Served(tmp_path, authenticate=True)
+@pytest.mark.parametrize("qop", list(Qop))
+async def test_with_her_password_alice_calls(tmp_path: Path, qop: Qop) -> None:
+    """The body of her INVITE is a description, which ``auth-int`` protects too."""
+    served = Served(tmp_path, authenticate=True, change=lambda one: replace(one, qop=(qop,)))
     try:
         port = free_port(LOOPBACK)
         registration = register(port, password="secret")

@@ -11,7 +11,7 @@ from natkit.machine import Transport
 from natkit.server.certificates import CertificateFiles
 from natkit.server.stores.store import UserKeys
 from natkit.sip import SipUri
-from natkit.sip.digest import Algorithm, ha1
+from natkit.sip.digest import Algorithm, Qop, ha1
 from natkit.sip.flows import ConnectionReuse
 from natkit.sip.transactions import SipTiming
 from sip_proxy.calls import CallSettings
@@ -73,6 +73,7 @@ cache_fresh = 2
 cache_lifetime = 20
 authenticate = false
 algorithms = ["md5", "SHA-256"]
+qop = ["Auth-Int", "auth"]
 
 [policy]
 trusted = ["192.0.2.0/24", "2001:db8::/32"]
@@ -188,6 +189,7 @@ def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
         ),
         authenticate=False,
         algorithms=(Algorithm.MD5, Algorithm.SHA_256),
+        qop=(Qop.AUTH_INT, Qop.AUTH),
         trusted=(ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")),
         trusted_domains=frozenset({"peer.example"}),
         user_certificates=True,
@@ -339,6 +341,8 @@ def test_a_user_may_have_keys_in_place_of_a_password(file: Path) -> None:
         ("[connections]\nkeep_alive = -1", "connections.keep_alive: "),
         ('[connections]\nwebsocket_origins = ["a.example"]', "'a.example' is no origin like"),
         ('[users]\nalgorithms = ["sha"]', "known are sha-512-256, sha-256, md5"),
+        ('[users]\nqop = ["int"]', "known are auth, auth-int"),
+        ("[users]\nqop = []", "users.qop: "),
         ('[users.passwords]\nann = { md5 = "12" }', "md5 is not written with 32 hexadecimal"),
         (f'[users.passwords]\nann = {{ md5 = "{"0" * 32}" }}', "name the user NAME@DOMAIN"),
         ('[users.passwords]\n"a\\u0000" = "x"', "users: "),

@@ -31,6 +31,7 @@ from natkit.sip.headers import Headers
 from natkit.sip.kinds import (
     CALL_ID,
     CONTACT,
+    CONTENT_LENGTH,
     CSEQ,
     FROM,
     MAX_FORWARDS,
@@ -340,7 +341,7 @@ class Phone:
         call = self.calls[token] = Call(token, request)
         return call
 
-    def again(self, call: Call, fields: Sequence[HeaderField]) -> Call:
+    def again(self, call: Call, fields: Sequence[HeaderField], body: bytes = b"") -> Call:
         """The same request with more fields, in a new transaction: after a challenge."""
         headers = call.request.headers.replace_first(
             VIA, Via.of(self.transport, self.path.local, self._branch())
@@ -348,8 +349,8 @@ class Phone:
         cseq = call.request.headers.get(CSEQ)
         assert cseq is not None
         headers = headers.replace(CSEQ, CSeq(cseq.number + 1, cseq.method))
-        headers = Headers([*headers, *fields])
-        return self.submit(Request(call.request.method, call.request.uri_text, headers))
+        headers = Headers([*headers, *fields]).replace(CONTENT_LENGTH, len(body))
+        return self.submit(Request(call.request.method, call.request.uri_text, headers, body))
 
     def authorized(self, call: Call, algorithm: Algorithm = Algorithm.SHA_256) -> Call:
         """The same request with credentials for the challenge that it met."""
