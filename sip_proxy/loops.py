@@ -30,8 +30,8 @@ def fingerprint(request: Request) -> str:
     )
     digest = blake2b("\0".join(parts).encode("utf-8", "surrogateescape"), digest_size=8)
     for kind in _ROUTING_FIELDS:
-        for field in headers.fields(kind):
-            digest.update(field.raw)
+        for raw in headers.raw(kind):
+            digest.update(raw)
     return digest.hexdigest()
 
 
@@ -42,8 +42,8 @@ def branch_for(unique: bytes, received: str) -> str:
 
 def passed_others(request: Request) -> bool:
     """Whether it came by way of another element, or of ourselves: only then it may be a loop."""
-    vias = request.headers.fields(VIA)
-    return len(vias) > 1 or b"," in vias[0].raw
+    vias = request.headers.raw(VIA)
+    return len(vias) > 1 or b"," in vias[0]
 
 
 def is_loop(request: Request, received: str, identity: Identity) -> bool:

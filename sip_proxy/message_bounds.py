@@ -51,7 +51,7 @@ class MessageBounds:
         headers = request.headers
         if len(headers) > self.fields:
             return Rejection(400, f"More than {self.fields} header fields")
-        lengths = [len(each.raw) for each in headers]
+        lengths = headers.lengths
         if max(lengths) > self.field:
             return Rejection(400, f"A header field has more than {self.field} bytes")
         if sum(lengths) + len(request.uri_text) + body > self.message:

@@ -7,13 +7,15 @@ What nobody asks for or changes is passed on as it came.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from sys import intern
 from typing import Final, Generic, Protocol, Self, TypeVar
 
 from natkit.errors import MalformedMessage, MisuseError
 from natkit.sip.grammar import excerpt
 from natkit.sip.registry import COMPACT_FORMS
+from natkit.sip.remembering import Memory
 from natkit.sip.values import is_token, split_list
 
 __all__ = ["HeaderField", "Headers", "Kind", "Plural", "Repeated", "Singular", "key_of"]
@@ -21,12 +23,6 @@ __all__ = ["HeaderField", "Headers", "Kind", "Plural", "Repeated", "Singular", "
 T = TypeVar("T")
 
 CRLF: Final = b"\r\n"
-
-MOST_KNOWN: Final = 1024
-"""Fields of one kind that are remembered: those of some hundred calls that are being set up."""
-
-LONGEST_KNOWN: Final = 256
-"""Bytes; what is longer is read anew each time, so that nobody can fill the memory with it."""
 
 _FOLD: Final = re.compile(rb"[ \t]*\r\n[ \t]+")
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]++")
@@ -51,14 +47,16 @@ class _Reader(Generic[T]):
     """How the values of one header field are read and written.
 
     ``read`` raises MalformedMessage.  ``write`` gives the text of a value; it can hold no line end.
+    ``reads_back``: what can be written reads as what was written, so that nobody need read it.
     """
 
     name: str
     read: Callable[[str], T]
     write: Callable[[T], str] = str
+    reads_back: bool = False
     key: str = field(init=False)
-    known: dict[bytes, tuple[T, ...]] = field(
-        init=False, default_factory=dict, repr=False, compare=False
+    known: Memory[tuple[T, ...]] = field(
+        init=False, default_factory=Memory, repr=False, compare=False
     )
     """What fields that were read of late said: the messages of a call repeat each other's."""
 
@@ -95,31 +93,23 @@ class Repeated(_Reader[T]):
 def key_of(name: str) -> str:
     """The one spelling of a field name: lower case, the long form (RFC 3261 §7.3.1, §7.3.3)."""
     lower = name.lower()
-    return COMPACT_FORMS.get(lower, lower)
+    # Interned, for it is compared with others' all the time.
+    return intern(COMPACT_FORMS.get(lower, lower))
 
 
 class HeaderField:
     """One field; immutable.  ``raw`` has its name, folds and final line end as they came."""
 
-    __slots__ = ("_kind", "_values", "key", "raw")
+    __slots__ = ("key", "raw")
 
     def __init__(self, raw: bytes, key: str) -> None:
         self.raw = raw
         self.key = key
-        self._kind: object = None
-        self._values: tuple[object, ...] = ()
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
         """Take the bytes of one field, its line end included; MalformedMessage without a name."""
-        name, colon, _ = raw.partition(b":")
-        key = _KNOWN_NAMES.get(name)
-        if key is None:
-            name = name.rstrip(b" \t")
-            if not colon or _TOKEN.fullmatch(name) is None:
-                raise MalformedMessage(f"{excerpt(_text(raw[:80]))} is not a header field")
-            key = key_of(name.decode("ascii"))
-        return cls(raw, key)
+        return cls(raw, key_in(raw))
 
     @classmethod
     def of(cls, kind: Singular[T] | Plural[T] | Repeated[T], *values: T) -> Self:
@@ -127,11 +117,10 @@ class HeaderField:
         text = ", ".join([kind.write(value) for value in values])
         if "\r" in text or "\n" in text:
             raise MisuseError(f"{kind.name} cannot hold {excerpt(text)}")
-        field = cls(f"{kind.name}: {text}\r\n".encode("utf-8", "surrogateescape"), kind.key)
-        if not any(isinstance(value, str) for value in values):
-            # Who wrote it knows what it says; texts alone may not be what their kind asks for.
-            field._kind, field._values = kind, values
-        return field
+        raw = f"{kind.name}: {text}\r\n".encode("utf-8", "surrogateescape")
+        if kind.reads_back:
+            kind.known.keep(raw, values)
+        return cls(raw, kind.key)
 
     @classmethod
     def of_text(cls, name: str, value: str) -> Self:
@@ -149,37 +138,12 @@ class HeaderField:
     @property
     def text(self) -> str:
         """The value with folds undone and without surrounding white space."""
-        value = self.raw.partition(b":")[2]
-        # The final line end must not be taken for a fold.
-        value = value.removesuffix(CRLF)
-        if CRLF in value:
-            value = _FOLD.sub(b" ", value)
-        return _text(value.strip(b" \t"))
+        return _text_in(self.raw)
 
     def values(self, kind: Singular[T] | Plural[T] | Repeated[T]) -> tuple[T, ...]:
-        """What the field says, read once; MalformedMessage when it does not follow its format."""
-        if self._kind is not kind:
-            values = kind.known.get(self.raw)
-            if values is None:
-                values = self._read(kind)
-            self._values = values
-            self._kind = kind
-        return self._values  # type: ignore[return-value]  # they are of that kind
-
-    def _read(self, kind: Singular[T] | Plural[T] | Repeated[T]) -> tuple[T, ...]:
-        text = self.text
-        try:
-            if not isinstance(kind, Plural):
-                values: tuple[T, ...] = (kind.read(text),)
-            else:
-                values = tuple([kind.read(part) for part in split_list(text)]) if text else ()
-        except MalformedMessage as error:
-            raise MalformedMessage(f"{kind.name}: {error}") from None
-        if len(self.raw) <= LONGEST_KNOWN and not isinstance(kind, Repeated):
-            if len(kind.known) >= MOST_KNOWN:
-                kind.known.clear()
-            kind.known[self.raw] = values
-        return values
+        """What the field says; MalformedMessage when it does not follow its format."""
+        values = kind.known.get(self.raw)
+        return _read(kind, self.raw) if values is None else values
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, HeaderField) and self.raw == other.raw
@@ -191,71 +155,116 @@ class HeaderField:
         return f"HeaderField({self.raw!r})"
 
 
+_Parts = tuple[list[str], list[bytes], dict[str, bytes]]
+
+
 class Headers:
-    """The header fields of a message, in order; immutable: each change gives a new Headers."""
+    """The header fields of a message, in order; immutable: each change gives a new Headers.
 
-    __slots__ = ("_by_key", "_fields")
+    They are kept as bytes, and a HeaderField is made of those that somebody asks for.
+    """
 
-    def __init__(self, fields: Iterable[HeaderField] = ()) -> None:
-        self._fields = tuple(fields)
-        self._by_key: dict[str, Sequence[HeaderField]] | None = None
+    __slots__ = ("_first", "_keys", "_raws")
+
+    def __init__(self, fields: Iterable[HeaderField] = (), parts: _Parts | None = None) -> None:
+        """``parts`` in place of ``fields``: their keys, their bytes, and the first of each key."""
+        if parts is None:
+            known = tuple(fields)
+            parts = _parts_of([one.key for one in known], [one.raw for one in known])
+        # None of them is changed afterwards, so that copies share what they have in common.
+        self._keys, self._raws, self._first = parts
+
+    @classmethod
+    def of_raw(cls, keys: list[str], raws: list[bytes]) -> "Headers":
+        """Of fields by their keys and bytes, as :class:`HeaderField` has them; both are kept."""
+        return cls(parts=_parts_of(keys, raws))
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────
 
     def fields(self, kind: Kind | str) -> Sequence[HeaderField]:
         """The fields of one kind, or of a name in any spelling."""
-        return self._found(key_of(kind) if isinstance(kind, str) else kind.key)
+        key = key_of(kind) if isinstance(kind, str) else kind.key
+        return tuple([HeaderField(raw, key) for raw in self._found(key)])
+
+    def raw(self, kind: Kind) -> Sequence[bytes]:
+        """The bytes of the fields of one kind."""
+        return self._found(kind.key)
+
+    def only_raw(self, kind: Kind) -> bytes | None:
+        """The bytes of a field that stands once at most, or None; MalformedMessage."""
+        key = kind.key
+        raw = self._first.get(key)
+        if len(self._first) < len(self._keys) and self._keys.count(key) > 1:
+            raise MalformedMessage(f"{kind.name} stands {self._keys.count(key)} times")
+        return raw
 
     def get(self, kind: Singular[T]) -> T | None:
         """The value, or None; MalformedMessage when it is malformed or stands more than once."""
-        found = self._found(kind.key)
-        if not found:
+        raw = self.only_raw(kind)
+        if raw is None:
             return None
-        if len(found) > 1:
-            raise MalformedMessage(f"{kind.name} stands {len(found)} times")
-        return found[0].values(kind)[0]
+        values = kind.known.get(raw)
+        return (_read(kind, raw) if values is None else values)[0]
 
     def get_all(self, kind: Plural[T] | Repeated[T]) -> tuple[T, ...]:
         """All values in order, wherever the commas are; MalformedMessage."""
-        return tuple([value for one in self._found(kind.key) for value in one.values(kind)])
+        values: tuple[T, ...] = ()
+        for raw in self._found(kind.key):
+            found = kind.known.get(raw)
+            values += _read(kind, raw) if found is None else found
+        return values
 
     def first(self, kind: Plural[T]) -> T | None:
         """The first value, or None; fields after it are not read.  MalformedMessage."""
-        key = kind.key
-        # What comes first is mostly near the front, and no index is made for it.
-        for one in self._fields:
-            if one.key == key:
-                for value in one.values(kind):
-                    return value
+        raw = self._first.get(kind.key)
+        if raw is None:
+            return None
+        values = kind.known.get(raw)
+        if values is None:
+            values = _read(kind, raw)
+        return values[0] if values else self._first_beyond(kind)
+
+    def _first_beyond(self, kind: Plural[T]) -> T | None:
+        """The first value where the first field is an empty list."""
+        for one in self.fields(kind):
+            for value in one.values(kind):
+                return value
         return None
 
     def has(self, kind: Kind | str) -> bool:
         """Whether there is a field of that kind or name."""
-        return bool(self.fields(kind))
+        return (key_of(kind) if isinstance(kind, str) else kind.key) in self._first
 
-    def _found(self, key: str) -> Sequence[HeaderField]:
-        by_key = self._by_key
-        if by_key is None:
-            by_key = self._by_key = _indexed(self._fields)
-        return by_key.get(key, ())
+    def _found(self, key: str) -> Sequence[bytes]:
+        raw = self._first.get(key)
+        if raw is None:
+            return ()
+        if len(self._first) == len(self._keys):
+            return (raw,)
+        return [raw for one, raw in zip(self._keys, self._raws, strict=True) if one == key]
 
     def __iter__(self) -> Iterator[HeaderField]:
-        return iter(self._fields)
+        return map(HeaderField, self._raws, self._keys)
 
     def __len__(self) -> int:
-        return len(self._fields)
+        return len(self._raws)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Headers) and self._fields == other._fields
+        return isinstance(other, Headers) and self._raws == other._raws
 
     def __hash__(self) -> int:
-        return hash(self._fields)
+        return hash(tuple(self._raws))
 
     def __bytes__(self) -> bytes:
-        return b"".join([field.raw for field in self._fields])
+        return b"".join(self._raws)
 
     def __repr__(self) -> str:
         return f"Headers({bytes(self)!r})"
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Bytes of each field."""
+        return list(map(len, self._raws))
 
     # ── changing ────────────────────────────────────────────────────────────────────────────────
 
@@ -265,29 +274,28 @@ class Headers:
 
     def prepend_field(self, field: HeaderField) -> "Headers":
         """Put a field before all others of its name; where there is none, before everything."""
-        key = field.key
-        position = next((n for n, one in enumerate(self._fields) if one.key == key), 0)
-        return self._with(position, position, (field,))
+        key, keys, raws = field.key, self._keys, self._raws
+        at = keys.index(key) if key in self._first else 0
+        first = self._first.copy()
+        first[key] = field.raw
+        return Headers(
+            parts=([*keys[:at], key, *keys[at:]], [*raws[:at], field.raw, *raws[at:]], first)
+        )
 
     def append(self, kind: Singular[T] | Plural[T] | Repeated[T], *values: T) -> "Headers":
         """Add values after everything else."""
-        end = len(self._fields)
-        return self._with(end, end, _fields_of(kind, values))
+        return self._with(len(self._keys), len(self._keys), _fields_of(kind, values))
 
     def replace(self, kind: Singular[T] | Plural[T], *values: T) -> "Headers":
         """Put values in the place of all of this kind; where there was none, at the end."""
-        key = kind.key
-        kept: list[HeaderField] = []
-        position: int | None = None
-        for one in self._fields:
-            if one.key != key:
-                kept.append(one)
-            elif position is None:
-                position = len(kept)
-        new = _fields_of(kind, values)
-        if position is None:
-            position = len(kept)
-        return Headers([*kept[:position], *new, *kept[position:]])
+        key, new = kind.key, _fields_of(kind, values)
+        if key not in self._first:
+            return self._with(len(self._keys), len(self._keys), new)
+        at = self._keys.index(key)
+        if self._keys.count(key) == 1:
+            return self._with(at, at + 1, new)
+        others = list(self.remove(kind))
+        return Headers([*others[:at], *new, *others[at:]])
 
     def replace_first(self, kind: Plural[T], value: T) -> "Headers":
         """Put a value in the place of the first one; MalformedMessage when that cannot be read."""
@@ -300,26 +308,46 @@ class Headers:
     def remove(self, kind: Kind | str) -> "Headers":
         """Take all fields of a kind or name away."""
         key = key_of(kind) if isinstance(kind, str) else kind.key
-        return Headers([field for field in self._fields if field.key != key])
+        return self if key not in self._first else self.only({*self._keys} - {key})
+
+    def only(self, keys: Container[str]) -> "Headers":
+        """The fields of these keys alone."""
+        kept = [at for at, key in enumerate(self._keys) if key in keys]
+        return Headers.of_raw([self._keys[at] for at in kept], [self._raws[at] for at in kept])
 
     def _first_changed(self, kind: Plural[T], instead: tuple[T, ...]) -> "Headers":
         key = kind.key
-        for position, one in enumerate(self._fields):
-            if one.key != key:
-                continue
-            values = one.values(kind)
+        at = -1
+        for raw in self._found(key):
+            at = self._keys.index(key, at + 1)
+            values = kind.known.get(raw)
+            if values is None:
+                values = _read(kind, raw)
             if not values:
                 continue
             fields = [HeaderField.of(kind, value) for value in instead]
             if len(values) > 1:
                 # The other values keep their bytes, unless a fold held them together.
-                rest = split_list(one.text)[1:]
+                rest = split_list(_text_in(raw))[1:]
                 fields.append(HeaderField.of_text(kind.name, ", ".join(rest)))
-            return self._with(position, position + 1, fields)
+            return self._with(at, at + 1, fields)
         raise MisuseError(f"there is no {kind.name}")
 
     def _with(self, start: int, end: int, fields: Sequence[HeaderField]) -> "Headers":
-        return Headers((*self._fields[:start], *fields, *self._fields[end:]))
+        raws = [*self._raws[:start], *[one.raw for one in fields], *self._raws[end:]]
+        if len(fields) == 1 and fields[0].key in self._keys[start:end] and end - start == 1:
+            # One in place of another: the keys stay the same.
+            keys, first = self._keys, self._first.copy()
+            if keys.index(fields[0].key) == start:
+                first[fields[0].key] = fields[0].raw
+            return Headers(parts=(keys, raws, first))
+        keys = [*self._keys[:start], *[one.key for one in fields], *self._keys[end:]]
+        return Headers.of_raw(keys, raws)
+
+
+def _parts_of(keys: list[str], raws: list[bytes]) -> _Parts:
+    # From the end on, so that the first of several is the last to be put in.
+    return keys, raws, dict(zip(reversed(keys), reversed(raws), strict=True))
 
 
 def _fields_of(
@@ -330,14 +358,30 @@ def _fields_of(
     return [HeaderField.of(kind, value) for value in values]
 
 
-def _indexed(fields: Sequence[HeaderField]) -> dict[str, Sequence[HeaderField]]:
-    by_key: dict[str, Sequence[HeaderField]] = {one.key: (one,) for one in fields}
-    if len(by_key) < len(fields):
-        several: dict[str, list[HeaderField]] = {}
-        for one in fields:
-            several.setdefault(one.key, []).append(one)
-        return {key: tuple(found) for key, found in several.items()}
-    return by_key
+def _read(kind: Singular[T] | Plural[T] | Repeated[T], raw: bytes) -> tuple[T, ...]:
+    """What a field says that is not known yet; MalformedMessage."""
+    text = _text_in(raw)
+    is_list = isinstance(kind, Plural)
+    values: tuple[T, ...] = ()
+    try:
+        if is_list and "," in text:
+            values = tuple([kind.read(part) for part in split_list(text)])
+        elif text or not is_list:
+            values = (kind.read(text),)
+    except MalformedMessage as error:
+        raise MalformedMessage(f"{kind.name}: {error}") from None
+    if not isinstance(kind, Repeated):
+        kind.known.keep(raw, values)
+    return values
+
+
+def _text_in(raw: bytes) -> str:
+    """The value of a field with folds undone and without surrounding white space."""
+    # The final line end must not be taken for a fold.
+    value = raw.partition(b":")[2].removesuffix(CRLF)
+    if CRLF in value:
+        value = _FOLD.sub(b" ", value)
+    return _text(value.strip(b" \t"))
 
 
 def _text(value: bytes) -> str:
@@ -374,3 +418,23 @@ _KNOWN_NAMES: Final = {
     for name in (*_COMMON_NAMES, *COMPACT_FORMS)
     for spelling in (name, name.lower())
 }
+
+
+def keys_in(raws: Sequence[bytes]) -> list[str]:
+    """The keys of fields by their bytes; MalformedMessage where there is no name."""
+    known = _KNOWN_NAMES.get
+    # Nearly all names are known, and few messages have another.
+    keys = [known(raw.partition(b":")[0]) for raw in raws]
+    return [key_in(raw) if key is None else key for key, raw in zip(keys, raws, strict=True)]
+
+
+def key_in(raw: bytes) -> str:
+    """The key of a field by its bytes; MalformedMessage without a name."""
+    name, colon, _ = raw.partition(b":")
+    key = _KNOWN_NAMES.get(name)
+    if key is None:
+        name = name.rstrip(b" \t")
+        if not colon or _TOKEN.fullmatch(name) is None:
+            raise MalformedMessage(f"{excerpt(_text(raw[:80]))} is not a header field")
+        key = key_of(name.decode("ascii"))
+    return key

@@ -155,7 +155,7 @@ def _read_token(text: str) -> str:
     return text
 
 
-VIA: Final = Plural("Via", Via.parse)
+VIA: Final = Plural("Via", Via.parse, reads_back=True)
 FROM: Final = Singular("From", NameAddress.parse)
 TO: Final = Singular("To", NameAddress.parse)
 CALL_ID: Final = Singular("Call-ID", _read_call_id)

@@ -130,11 +130,10 @@ class Response:
         Via, From, To, Call-ID and CSeq are copied as they came; ``tag`` is added to a To without
         one.
         """
-        answer: list[HeaderField] = []
-        for field in request.headers:
-            key = field.key
-            if key in _COPIED:
-                answer.append(_with_tag(field, tag) if key == "to" and tag is not None else field)
+        answer = [
+            _with_tag(field, tag) if field.key == "to" and tag is not None else field
+            for field in request.headers.only(_COPIED)
+        ]
         answer += [field for field in fields if field.key != CONTENT_LENGTH.key]
         answer.append(HeaderField.of(CONTENT_LENGTH, len(body)) if body else _NO_BODY)
         return cls(status, _reason(status, reason), Headers(answer), body)
@@ -165,8 +164,7 @@ def parse_message(data: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> Reques
     Empty lines before it are ignored (RFC 3261 §7.5), and so are bytes beyond its Content-Length
     (§18.3).  MalformedMessage when it cannot be taken apart or is beyond ``limits``.
     """
-    start_line, fields, body = split_message(data, limits)
-    headers = Headers(fields)
+    start_line, headers, body = split_message(data, limits)
     body = body[: _length(headers, body)]
     line = start_line.decode("utf-8", "surrogateescape")
     if line[:4].upper() == "SIP/":

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from natkit.errors import MalformedMessage, MisuseError
-from natkit.sip.headers import HeaderField
+from natkit.sip.headers import Headers, keys_in
 
 __all__ = ["DEFAULT_LIMITS", "MessageLimits", "split_message"]
 
+LINE_END: Final = b"\r\n"
 EMPTY_LINE: Final = b"\r\n\r\n"
 _WHITE_SPACE: Final = (b" ", b"\t")
 
@@ -35,7 +36,7 @@ DEFAULT_LIMITS: Final = MessageLimits()
 
 def split_message(
     data: bytes, limits: MessageLimits = DEFAULT_LIMITS
-) -> tuple[bytes, list[HeaderField], bytes]:
+) -> tuple[bytes, Headers, bytes]:
     """The start line without its line end, the fields, and all that follows the empty line.
 
     Lines end in CRLF and in nothing else: whatever a more tolerant next hop took for the end of a
@@ -52,28 +53,21 @@ def split_message(
         raise MalformedMessage("no empty line ends the header fields")
     if end - start > limits.head:
         raise MalformedMessage(f"{end - start} bytes of header fields; {limits.head} are allowed")
-    lines = data[start:end].split(b"\r\n")
-    breaks = len(lines) - 1
-    if data.count(b"\n", start, end) != breaks or data.count(b"\r", start, end) != breaks:
+    head = data[start : end + len(LINE_END)]
+    # A CR or LF alone ends a line here too, and so there are more lines than CRLFs.
+    raws = head.splitlines(keepends=True)
+    if head.count(LINE_END) != len(raws):
         raise MalformedMessage("a line ends in half a CRLF")
-    is_folded = data.find(b"\n ", start, end) >= 0 or data.find(b"\n\t", start, end) >= 0
-    if is_folded or breaks > limits.fields:
-        fields = _fields(lines, limits.fields)
-    else:
-        parse = HeaderField.parse
-        fields = [parse(line + b"\r\n") for line in lines[1:]]
-    return lines[0], fields, data[end + len(EMPTY_LINE) :]
+    start_line = raws.pop(0)[: -len(LINE_END)]
+    if b"\n " in head or b"\n\t" in head:
+        raws = _unfolded(raws)
+    if len(raws) > limits.fields:
+        raise MalformedMessage(f"more than {limits.fields} header fields")
+    return start_line, Headers.of_raw(keys_in(raws), raws), data[end + len(EMPTY_LINE) :]
 
 
-def _fields(lines: list[bytes], largest_count: int) -> list[HeaderField]:
-    fields: list[HeaderField] = []
-    start = 1
-    for stop in range(2, len(lines) + 1):
-        # A line that begins with white space continues the field before it (§7.3.1).
-        if stop < len(lines) and lines[stop][:1] in _WHITE_SPACE:
-            continue
-        if len(fields) == largest_count:
-            raise MalformedMessage(f"more than {largest_count} header fields")
-        fields.append(HeaderField.parse(b"\r\n".join(lines[start:stop]) + b"\r\n"))
-        start = stop
-    return fields
+def _unfolded(lines: list[bytes]) -> list[bytes]:
+    """The lines of each field in one: one that begins with white space continues it (§7.3.1)."""
+    begins = [at for at, line in enumerate(lines) if at == 0 or line[:1] not in _WHITE_SPACE]
+    ends = [*begins[1:], len(lines)]
+    return [b"".join(lines[start:stop]) for start, stop in zip(begins, ends, strict=True)]

@@ -9,6 +9,7 @@ from typing import Final
 from natkit.errors import MalformedMessage
 from natkit.sip.headers import HeaderField, Headers, Singular
 from natkit.sip.name_address import NameAddress
+from natkit.sip.remembering import Memory
 
 __all__ = ["check_party", "tag_of"]
 
@@ -30,29 +31,31 @@ _PLAIN: Final = re.compile(
 """What nearly all senders write; anything else is read part by part."""
 
 
+_tags: Final = Memory[str | None]()
+
+
 def check_party(headers: Headers, kind: Singular[NameAddress]) -> None:
     """Raise MalformedMessage unless there is one such field, and it is well-formed."""
-    field = _only(headers, kind)
-    if field is None:
+    raw = headers.only_raw(kind)
+    if raw is None:
         raise MalformedMessage(f"there is no {kind.name}")
-    if _PLAIN.fullmatch(field.raw) is None:
-        field.values(kind)
+    if raw not in _tags:
+        _read_tag(raw, kind)
 
 
 def tag_of(headers: Headers, kind: Singular[NameAddress]) -> str | None:
     """The tag of From or To, None without one; MalformedMessage (RFC 3261 §19.3)."""
-    field = _only(headers, kind)
-    if field is None:
+    raw = headers.only_raw(kind)
+    if raw is None:
         return None
-    found = _PLAIN.fullmatch(field.raw)
+    return _tags[raw] if raw in _tags else _read_tag(raw, kind)
+
+
+def _read_tag(raw: bytes, kind: Singular[NameAddress]) -> str | None:
+    found = _PLAIN.fullmatch(raw)
     if found is None:
-        return field.values(kind)[0].tag
-    tag: bytes | None = found[1]
-    return None if tag is None else tag.decode("ascii")
-
-
-def _only(headers: Headers, kind: Singular[NameAddress]) -> HeaderField | None:
-    found = headers.fields(kind)
-    if len(found) > 1:
-        raise MalformedMessage(f"{kind.name} stands {len(found)} times")
-    return found[0] if found else None
+        tag = HeaderField(raw, kind.key).values(kind)[0].tag
+    else:
+        tag = None if found[1] is None else found[1].decode("ascii")
+    _tags.keep(raw, tag)
+    return tag

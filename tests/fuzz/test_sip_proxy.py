@@ -91,7 +91,6 @@ def test_hostile_messages_leave_nothing_behind(
     sized: Sized, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What is remembered of texts has its own bounds, which so few messages do not reach.
-    monkeypatch.setattr("natkit.sip.headers.LONGEST_KNOWN", 0)
     monkeypatch.setattr("natkit.sip.remembering.LONGEST_TEXT", 0)
     count = sized(quick=300, full=60_000)
     tracemalloc.start()

@@ -36,6 +36,7 @@ from natkit.sip.kinds import (
     Wildcard,
 )
 from natkit.sip.parser import MessageLimits
+from natkit.sip.remembering import LONGEST_TEXT, MOST_FIELDS, Memory
 from natkit.sip.values import HeaderParameter
 
 HEAD = b"OPTIONS sip:bob@example.org SIP/2.0\r\n"
@@ -377,3 +378,25 @@ def test_tags_are_replaced_and_must_be_tokens() -> None:
     assert str(one.with_tag("y")) == "<sip:a.example>;tag=y"
     with pytest.raises(MisuseError):
         one.with_tag("a b")
+
+
+def test_what_fields_meant_is_remembered_within_a_bound() -> None:
+    memory = Memory[int]()
+    for number in range(3 * MOST_FIELDS):
+        memory.keep(b"%d" % number, number)
+        assert len(memory) <= MOST_FIELDS
+    memory.keep(b"x" * (LONGEST_TEXT + 1), 0)
+    assert b"x" * (LONGEST_TEXT + 1) not in memory
+    assert memory[b"%d" % (3 * MOST_FIELDS - 1)] == 3 * MOST_FIELDS - 1
+
+
+def test_a_via_of_ours_is_what_its_bytes_would_be_read_as() -> None:
+    for via in (
+        Via.of(Transport.UDP, Address("192.0.2.1", 5062), "z9hG4bKa"),
+        Via.of(Transport.TLS, "proxy.example", "z9hG4bKa", alias=True),
+        Via.of(Transport.TCP, Address("2001:db8::1", 5060), "z9hG4bKa", rport=False),
+        Via.parse('SIP / 2.0 / UDP a.example : 05060 ; x="a;b" ;rport').stamped(
+            Address("192.0.2.9", 4000)
+        ),
+    ):
+        assert Via.parse(str(via)) == via
