@@ -109,7 +109,7 @@ class Attachment:
             else:
                 del self._attached[number]
                 held.link.close()
-        wanted: dict[bytes, bytes] = {}
+        wanted: dict[tuple[int, int], bytes] = {}
         numbers: set[int] = set()
         for each in present.values():
             port = self._attached.get(each.below if each.vlan else each.number)
@@ -119,16 +119,11 @@ class Attachment:
             value = layout.device_value(
                 port.interface.number, each.vlan, each.mac, flags, _hop_limit(each.name)
             )
-            wanted[layout.device_key(each.number)] = value
+            wanted[each.number, 0] = value
             numbers.add(each.number)
             if each.vlan:
-                wanted[layout.device_key(port.interface.number, each.vlan)] = value
-        devices = self._relay.tables.devices
-        for key in devices.list_keys():
-            if key not in wanted:
-                devices.remove(key)
-        for key, value in wanted.items():
-            devices.put(key, value)
+                wanted[port.interface.number, each.vlan] = value
+        self._relay.tables.set_devices(wanted)
         self._numbers = frozenset(numbers)
 
     def close(self) -> None:

@@ -17,6 +17,8 @@ __all__ = [
     "BUCKETS",
     "COUNTERS_STRIDE",
     "HALF_SIZE",
+    "LOW_DEVICES",
+    "NO_DEVICE",
     "PORT_RANGES",
     "REFUSED",
     "REFUSED_AT",
@@ -28,20 +30,20 @@ __all__ = [
     "Mark",
     "channel_key",
     "channel_value",
-    "client_key",
-    "client_value",
     "device_key",
     "device_value",
     "endpoint",
     "endpoint_of_host",
-    "half_of_client",
+    "flow_key",
+    "flow_of_client",
+    "flow_of_peer",
+    "half_of_flow",
     "half_of_key",
     "half_of_local",
     "half_value",
     "limits_value",
     "local_value",
-    "peer_key",
-    "peer_value",
+    "low_device_key",
     "permission_key",
     "permission_value",
     "read_counters",
@@ -74,6 +76,9 @@ class LocalKind(IntEnum):
 
 ANSWERS_BINDING = 1
 COUNTS_SOURCES = 2
+LOW_DEVICES = 1024
+"""Interfaces with lower numbers have a table that takes less time, where they have no tag."""
+
 PORT_RANGES = 4
 """How many ranges of ports a permission has room for; with more, user space sees to it."""
 
@@ -89,16 +94,15 @@ REFUSED_AT = 80
 """Where in ``struct counters`` the Binding requests stand that were not answered."""
 _SOURCE = struct.Struct("=2Q")
 _LOCAL = struct.Struct("=III")
-_CLIENT_KEY = struct.Struct("=20s20s")
-_CLIENT = struct.Struct("=II")
+_FLOW_IPV4 = struct.Struct("=4s4s2s2s")
+_FLOW_IPV6 = struct.Struct("=16s16s2s2s")
+_FLOW = struct.Struct("=QQIHH")
 _PERMISSION_KEY = struct.Struct("=I16s")
 _PERMISSION = struct.Struct(f"=QII{2 * PORT_RANGES}H")
 _CHANNEL_KEY = struct.Struct("=II")
 _CHANNEL = struct.Struct("=Q20sI")
-_PEER_KEY = struct.Struct("=I20s")
-_PEER = struct.Struct("=QII")
 _DEVICE_KEY = struct.Struct("=II")
-_DEVICE = struct.Struct("=IH6sBBxx")
+_DEVICE = struct.Struct("=6sBBIHxx")
 WORKERS = 256
 """How many processes the tables can have a sign of."""
 
@@ -106,6 +110,8 @@ _SETTINGS = struct.Struct(f"=QBB6x{WORKERS}x")
 _NUMBER = struct.Struct("=I")
 
 HALF_SIZE = _HALF.size
+NO_DEVICE = bytes(_DEVICE.size)
+"""A place of that table where there is none."""
 COUNTERS_STRIDE = _COUNTERS.size
 
 SIZES: dict[str, tuple[int, int]] = {
@@ -113,12 +119,13 @@ SIZES: dict[str, tuple[int, int]] = {
     "halves": (_NUMBER.size, _HALF.size),
     "counters": (_NUMBER.size, _COUNTERS.size),
     "buckets": (_NUMBER.size, 8 * BUCKET_WORDS),
+    "low_devices": (_NUMBER.size, _DEVICE.size),
     "devices": (_DEVICE_KEY.size, _DEVICE.size),
     "locals": (_ENDPOINT.size, _LOCAL.size),
-    "clients": (_CLIENT_KEY.size, _CLIENT.size),
+    "flows_ipv4": (_FLOW_IPV4.size, _FLOW.size),
+    "flows_ipv6": (_FLOW_IPV6.size, _FLOW.size),
     "permissions": (_PERMISSION_KEY.size, _PERMISSION.size),
     "channels": (_CHANNEL_KEY.size, _CHANNEL.size),
-    "peers": (_PEER_KEY.size, _PEER.size),
     "external": (_ENDPOINT.size, _NUMBER.size),
     "sources": (_NUMBER.size, _SOURCE.size),
     "sources_state": (_NUMBER.size, 8 * len(State)),
@@ -184,14 +191,14 @@ def half_of_local(value: bytes) -> int:
     return half
 
 
-def half_of_client(value: bytes) -> int:
-    """Which half a ``struct client`` leads to."""
-    half: int = _CLIENT.unpack(value)[0]
+def half_of_flow(value: bytes) -> int:
+    """Which half a ``struct flow`` leads to."""
+    half: int = _FLOW.unpack(value)[2]
     return half
 
 
 def half_of_key(key: bytes) -> int:
-    """Whose permission, channel or peer a key is of."""
+    """Whose permission or channel a key is of."""
     half: int = _NUMBER.unpack_from(key)[0]
     return half
 
@@ -204,14 +211,26 @@ def local_value(
     return _LOCAL.pack(kind, flags, half)
 
 
-def client_key(client: bytes, listener: bytes) -> bytes:
-    """``struct client_key``, of two endpoints."""
-    return _CLIENT_KEY.pack(client, listener)
+def flow_key(source: bytes, destination: bytes) -> bytes:
+    """``struct flow_ipv4`` or ``struct flow_ipv6``, of the endpoints of one family."""
+    host, port, family = _ENDPOINT.unpack(source)
+    to_host, to_port, _ = _ENDPOINT.unpack(destination)
+    if family == 4:
+        return _FLOW_IPV4.pack(host, to_host, port, to_port)
+    return _FLOW_IPV6.pack(host, to_host, port, to_port)
 
 
-def client_value(half: int, flags: Mark) -> bytes:
-    """``struct client``."""
-    return _CLIENT.pack(half, flags)
+def flow_of_client(half: int, flags: Mark) -> bytes:
+    """``struct flow`` of a client, whose allocation's first half that is."""
+    return _FLOW.pack(0, 0, half, 0, flags)
+
+
+def flow_of_peer(half: int, channel: int, until: int, permitted: int) -> bytes:
+    """``struct flow`` of a peer that has a channel until then.
+
+    Until ``permitted`` a permission that has no conditions is its, too; 0: that must be looked up.
+    """
+    return _FLOW.pack(until, permitted, half, channel, 0)
 
 
 def permission_key(half: int, host: bytes) -> bytes:
@@ -239,14 +258,9 @@ def channel_value(until: int, peer: bytes, *, only_relayed: bool) -> bytes:
     return _CHANNEL.pack(until, peer, Mark.ONLY_RELAYED if only_relayed else 0)
 
 
-def peer_key(half: int, peer: bytes) -> bytes:
-    """``struct peer_key``; ``peer`` is an endpoint."""
-    return _PEER_KEY.pack(half, peer)
-
-
-def peer_value(until: int, number: int) -> bytes:
-    """``struct peer``: the channel that stands for it."""
-    return _PEER.pack(until, number, 0)
+def low_device_key(interface: int) -> bytes:
+    """Where a device without a tag stands in the table of those with low numbers."""
+    return _NUMBER.pack(interface)
 
 
 def device_key(interface: int, vlan: int = 0) -> bytes:
@@ -256,7 +270,7 @@ def device_key(interface: int, vlan: int = 0) -> bytes:
 
 def device_value(port: int, vlan: int, mac: bytes, flags: DeviceFlag, hop_limit: int) -> bytes:
     """``struct device``."""
-    return _DEVICE.pack(port, vlan, mac, flags, hop_limit)
+    return _DEVICE.pack(mac, flags, hop_limit, port, vlan)
 
 
 def settings_value(standing_clock: int, dscp: int, ttl: int) -> bytes:

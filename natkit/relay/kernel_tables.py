@@ -64,13 +64,14 @@ class TableSizes:
             "counters": self.halves,
             # None has number 0.
             "buckets": 1 + self.buckets,
+            "low_devices": layout.LOW_DEVICES,
             "devices": _MOST_DEVICES,
             "locals": self.halves + _LISTENERS,
             # A client may be about to move, and then has two.
-            "clients": 2 * self.halves,
+            "flows_ipv4": 2 * self.halves + self.channels,
+            "flows_ipv6": 2 * self.halves + self.channels,
             "permissions": self.permissions,
             "channels": self.channels,
-            "peers": self.channels,
             "external": _MOST_EXTERNAL,
             "sources": SLOTS,
             "sources_state": 1,
@@ -132,12 +133,10 @@ class KernelTables:
             if (tables[name].key_size, tables[name].value_size) != sizes:
                 raise BpfError(f"table {name!r} of relay.bpf.o has another layout")
         self.share = share
-        self.devices = tables["devices"]
         self.locals = tables["locals"]
-        self.clients = tables["clients"]
+        self.flows = (tables["flows_ipv4"], tables["flows_ipv6"])
         self.permissions = tables["permissions"]
         self.channels = tables["channels"]
-        self.peers = tables["peers"]
         self.external = tables["external"]
         self._tables = dict(tables)
         self._settings = tables["settings"].memory()
@@ -156,6 +155,7 @@ class KernelTables:
         """Where this worker counts what belongs to no allocation."""
         self.numbers = Numbers(numbers.start + 1, numbers.stop)
         self._slots = Numbers(numbers.start + 1, numbers.stop)
+        self._low_devices: set[bytes] = set()
         self._closed = Counters()
         self._last: dict[int, Counters] = {}
         self._unmirrored = 0
@@ -190,6 +190,44 @@ class KernelTables:
         self._unmirrored = count
         self._settings[UNMIRRORED_AT + self.share.worker] = min(count, 1)
 
+    def flows_like(self, key: bytes) -> Table:
+        """Which of :attr:`flows` has such a key."""
+        return next(table for table in self.flows if table.key_size == len(key))
+
+    def devices(self) -> list[bytes]:
+        """The interfaces that are known, each by its value."""
+        low, others = self._tables["low_devices"], self._tables["devices"]
+        found = [low.get(layout.low_device_key(number)) for number in range(layout.LOW_DEVICES)]
+        found += [others.get(key) for key in others.list_keys()]
+        return [value for value in found if value not in (None, layout.NO_DEVICE)]
+
+    def set_devices(self, wanted: Mapping[tuple[int, int], bytes]) -> None:
+        """Have these interfaces known, by number and tag, each by its value; and no others."""
+        low = {
+            layout.low_device_key(number): value
+            for (number, tag), value in wanted.items()
+            if not tag and number < layout.LOW_DEVICES
+        }
+        others = {
+            layout.device_key(number, tag): value
+            for (number, tag), value in wanted.items()
+            if tag or number >= layout.LOW_DEVICES
+        }
+        table = self._tables["low_devices"]
+        for key in self._low_devices - low.keys():
+            table.put(key, layout.NO_DEVICE)
+        self._low_devices = set(low)
+        for key, value in low.items():
+            # It is written in place: what stays as it is must not be touched.
+            if table.get(key) != value:
+                table.put(key, value)
+        table = self._tables["devices"]
+        for key in table.list_keys():
+            if key not in others:
+                table.remove(key)
+        for key, value in others.items():
+            table.put(key, value)
+
     def forget(self, share: Share) -> None:
         """Remove what a worker had that is dead."""
         mine = share.numbers(self._tables["halves"].capacity)
@@ -199,11 +237,12 @@ class KernelTables:
             half = layout.half_of_local(value) if value is not None else 0
             if half and half in mine:
                 self.locals.remove(key)
-        for key in self.clients.list_keys():
-            value = self.clients.get(key)
-            if value is not None and layout.half_of_client(value) in mine:
-                self.clients.remove(key)
-        for table in (self.permissions, self.channels, self.peers):
+        for flows in self.flows:
+            for key in flows.list_keys():
+                value = flows.get(key)
+                if value is not None and layout.half_of_flow(value) in mine:
+                    flows.remove(key)
+        for table in (self.permissions, self.channels):
             for key in table.list_keys():
                 if layout.half_of_key(key) in mine:
                     table.remove(key)

@@ -177,7 +177,6 @@ class Mirror:
         tables = self._tables
         fits = self._put_all(tables.permissions, held.permissions, _permissions(half, held.number))
         fits &= self._put_all(tables.channels, held.channels, _channels(half, held.number))
-        fits &= self._put_all(tables.peers, held.peers, _peers(half, held.number))
         other = half.other
         to_peers, to_clients = _buckets(half)
         fields = HalfFields(
@@ -185,27 +184,30 @@ class Mirror:
             relayed=held.local,
             client=layout.endpoint(half.client_name) if half.listener else _NO_ENDPOINT,
             listener=_listener_endpoint(half.listener) if half.listener else _NO_ENDPOINT,
-            flags=Mark.HAND_UP if not fits or _is_for_user_space(half) else Mark(0),
+            flags=Mark.HAND_UP,
             other=mirrored.halves[other.relayed_name].number if other is not None else 0,
             counters=mirrored.slot.number,
             own=tables.own,
             to_peers=to_peers,
             to_clients=to_clients,
         )
-        if held.fields is not None and _ends(held.fields) == _ends(fields):
-            tables.extend_half(held.number, fields.until)
-            tables.limit_half(held.number, to_peers, to_clients)
-            tables.mark_half(held.number, fields.flags)
-            return True
-        # The program must not read what is half written.
-        if held.fields is not None:
-            tables.locals.remove(held.local)
-            self._drop_client(mirrored)
-        tables.write_half(held.number, fields)
-        if not tables.locals.put(held.local, layout.local_value(LocalKind.RELAYED, held.number)):
-            held.fields = None
-            return False
-        held.fields = fields
+        if held.fields is None or _ends(held.fields) != _ends(fields):
+            # The program must not read what is half written.
+            if held.fields is not None:
+                tables.locals.remove(held.local)
+                self._put_flows(held, {})
+                self._drop_client(mirrored)
+            tables.write_half(held.number, fields)
+            value = layout.local_value(LocalKind.RELAYED, held.number)
+            if not tables.locals.put(held.local, value):
+                held.fields = None
+                return False
+            held.fields = fields
+        fits &= self._put_flows(held, _flows(half, held.number, held.local))
+        tables.extend_half(held.number, fields.until)
+        tables.limit_half(held.number, to_peers, to_clients)
+        is_for_user_space = not fits or _is_for_user_space(half)
+        tables.mark_half(held.number, Mark.HAND_UP if is_for_user_space else Mark(0))
         return True
 
     def _follow_client(self, mirrored: _Mirrored, first: Allocation) -> bool:
@@ -237,11 +239,11 @@ class Mirror:
         """Have ``key`` lead where it does now, be it to nobody; False when the table is full."""
         first_half = self._clients.get(key)
         if first_half is None and key not in self._expected:
-            self._tables.clients.remove(key)
+            self._tables.flows_like(key).remove(key)
             return True
         flags = Mark.HAND_UP if key in self._expected else Mark(0)
-        return self._tables.clients.put(
-            key, layout.client_value(first_half or self._tables.own, flags)
+        return self._tables.flows_like(key).put(
+            key, layout.flow_of_client(first_half or self._tables.own, flags)
         )
 
     def _drop_client(self, mirrored: _Mirrored) -> None:
@@ -253,10 +255,10 @@ class Mirror:
     def _drop_half(self, held: _Half) -> None:
         tables = self._tables
         tables.locals.remove(held.local)
+        self._put_flows(held, {})
         tables.extend_half(held.number, 0)
         self._put_all(tables.permissions, held.permissions, {})
         self._put_all(tables.channels, held.channels, {})
-        self._put_all(tables.peers, held.peers, {})
         tables.numbers.give_back(held.number)
 
     def _put_all(
@@ -276,6 +278,13 @@ class Mirror:
         if not fits:
             self._on_full()
         return fits
+
+    def _put_flows(self, held: _Half, wanted: Mapping[bytes, bytes]) -> bool:
+        """The same for the peers that have channels."""
+        example = next(iter(wanted or held.peers), None)
+        return example is None or self._put_all(
+            self._tables.flows_like(example), held.peers, wanted
+        )
 
     def _lack(self, number: AllocationId) -> None:
         """The tables do not have all of it: who seems a stranger may be its client."""
@@ -299,7 +308,7 @@ def _listener_endpoint(listener: Listener) -> bytes:
 
 
 def _client_key(name: bytes, listener: Listener) -> bytes:
-    return layout.client_key(layout.endpoint(name), _listener_endpoint(listener))
+    return layout.flow_key(layout.endpoint(name), _listener_endpoint(listener))
 
 
 def _ends(fields: HalfFields) -> tuple[bytes, bytes, bytes, int]:
@@ -363,10 +372,15 @@ def _channels(half: Allocation, number: int) -> dict[bytes, bytes]:
     }
 
 
-def _peers(half: Allocation, number: int) -> dict[bytes, bytes]:
-    return {
-        layout.peer_key(number, layout.endpoint(held.peer)): layout.peer_value(
-            _nanoseconds(held.until), held.number
+def _flows(half: Allocation, number: int, local: bytes) -> dict[bytes, bytes]:
+    """Of the peers that have channels."""
+    flows: dict[bytes, bytes] = {}
+    for held in half.channels.values():
+        permission = half.permissions.get(sockaddr.host_bytes(held.peer))
+        permitted = 0
+        if permission is not None and not permission.only_relayed:
+            permitted = _nanoseconds(permission.until)
+        flows[layout.flow_key(layout.endpoint(held.peer), local)] = layout.flow_of_peer(
+            number, held.number, _nanoseconds(held.until), permitted
         )
-        for held in half.channels.values()
-    }
+    return flows

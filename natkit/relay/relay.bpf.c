@@ -83,7 +83,11 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 // The loopback interface, in every network namespace.
 #define LOOPBACK 1
 
+// Nanoseconds; the slowest kernels have a hundred ticks a second.
+#define LONGEST_TICK 10000000
+
 #define PORT_RANGES 4
+#define LOW_DEVICES 1024
 #define WORKERS 256
 #define BUCKETS 2
 
@@ -143,14 +147,28 @@ struct local {
 	__u32 half; // of a relayed address
 };
 
-struct client_key {
-	struct endpoint client;
-	struct endpoint listener;
+// From whom to whom a packet is as it comes in: from a client to a listener, or from a peer that has
+// a channel to a relayed address.  All that such a packet is looked up by, as a rule.
+struct flow_ipv4 {
+	__be32 source;
+	__be32 destination;
+	__be16 source_port;
+	__be16 destination_port;
 };
 
-struct client {
-	__u32 half; // the first of its allocation
-	__u32 flags;
+struct flow_ipv6 {
+	__be32 source[4];
+	__be32 destination[4];
+	__be16 source_port;
+	__be16 destination_port;
+};
+
+struct flow {
+	__u64 until;     // of a peer's channel
+	__u64 permitted; // of a peer: until then it needs no look at its permission; or 0
+	__u32 half;      // of a client, the first of its allocation
+	__u16 number;    // of a peer's channel; of a client 0
+	__u16 flags;
 };
 
 struct permission_key {
@@ -179,17 +197,6 @@ struct channel {
 	__u32 flags;
 };
 
-struct peer_key {
-	__u32 half;
-	struct endpoint peer;
-};
-
-struct peer {
-	__u64 until;
-	__u32 number;
-	__u32 unused;
-};
-
 // An interface that packets come in by, with the tag that they have on its wire; or one that they
 // leave by, which may be a VLAN's, with no tag.
 struct device_key {
@@ -198,11 +205,11 @@ struct device_key {
 };
 
 struct device {
-	__u32 port; // the interface that has the wire
-	__u16 vlan; // its tag there, or 0 for none
 	__u8 mac[6];
 	__u8 flags;
 	__u8 hop_limit;
+	__u32 port; // the interface that has the wire; 0 where there is nothing
+	__u16 vlan; // its tag there, or 0 for none
 	__u16 unused;
 };
 
@@ -247,12 +254,14 @@ TABLE(settings, BPF_MAP_TYPE_ARRAY, __u32, struct settings, BPF_F_MMAPABLE);
 TABLE(halves, BPF_MAP_TYPE_ARRAY, __u32, struct half, BPF_F_MMAPABLE);
 TABLE(counters, BPF_MAP_TYPE_ARRAY, __u32, struct counters, BPF_F_MMAPABLE);
 TABLE(buckets, BPF_MAP_TYPE_ARRAY, __u32, struct bucket, BPF_F_MMAPABLE);
+// Those without a tag that have low numbers, by these; and all others.
+TABLE(low_devices, BPF_MAP_TYPE_ARRAY, __u32, struct device, 0);
 TABLE(devices, BPF_MAP_TYPE_HASH, struct device_key, struct device, BPF_F_NO_PREALLOC);
 TABLE(locals, BPF_MAP_TYPE_HASH, struct endpoint, struct local, BPF_F_NO_PREALLOC);
-TABLE(clients, BPF_MAP_TYPE_HASH, struct client_key, struct client, BPF_F_NO_PREALLOC);
+TABLE(flows_ipv4, BPF_MAP_TYPE_HASH, struct flow_ipv4, struct flow, BPF_F_NO_PREALLOC);
+TABLE(flows_ipv6, BPF_MAP_TYPE_HASH, struct flow_ipv6, struct flow, BPF_F_NO_PREALLOC);
 TABLE(permissions, BPF_MAP_TYPE_HASH, struct permission_key, struct permission, BPF_F_NO_PREALLOC);
 TABLE(channels, BPF_MAP_TYPE_HASH, struct channel_key, struct channel, BPF_F_NO_PREALLOC);
-TABLE(peers, BPF_MAP_TYPE_HASH, struct peer_key, struct peer, BPF_F_NO_PREALLOC);
 // Local hosts, and those that stand for them outside of a one-to-one NAT.
 TABLE(sources, BPF_MAP_TYPE_ARRAY, __u32, struct source, BPF_F_MMAPABLE);
 TABLE(sources_state, BPF_MAP_TYPE_ARRAY, __u32, struct sources, BPF_F_MMAPABLE);
@@ -377,6 +386,34 @@ static __always_inline __u64 clock(const struct settings *settings)
 	return settings->standing_clock ?: bpf_ktime_get_ns();
 }
 
+// The same as of the last tick, for a seventh of the time.
+static __always_inline __u64 coarse_clock(const struct settings *settings)
+{
+	return settings->standing_clock ?: bpf_ktime_get_coarse_ns();
+}
+
+// Whether what lives until then is dead, where coarse_clock() says ``now``: clock() is asked only
+// about what dies before the next tick.
+static __always_inline bool is_over(__u64 until, const struct settings *settings, __u64 now)
+{
+	if (until > now + LONGEST_TICK)
+		return false;
+	return until <= now || until <= clock(settings);
+}
+
+static __always_inline struct device *device_of(__u32 interface, __u32 vlan)
+{
+	if (!vlan && interface < LOW_DEVICES) {
+		struct device *device = bpf_map_lookup_elem(&low_devices, &interface);
+
+		return device && device->port ? device : 0;
+	}
+
+	struct device_key key = { .interface = interface, .vlan = vlan };
+
+	return bpf_map_lookup_elem(&devices, &key);
+}
+
 //       0                   1                   2                   3
 //       0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
 //      +---------------------------------------------------------------+
@@ -392,8 +429,7 @@ static __always_inline __u32 read_ethernet(struct xdp_md *ctx, struct device **d
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ethhdr *ethernet = data;
-	struct device_key key = { .interface = ctx->ingress_ifindex };
-	__u32 size = ETHERNET;
+	__u32 size = ETHERNET, vlan = 0;
 
 	if (data + ETHERNET + VLAN_TAG > end)
 		return 0;
@@ -401,11 +437,11 @@ static __always_inline __u32 read_ethernet(struct xdp_md *ctx, struct device **d
 	if (*protocol == bpf_htons(ETH_P_8021Q)) {
 		__be16 *tag = data + ETHERNET;
 
-		key.vlan = bpf_ntohs(tag[0]) & 0x0fff;
+		vlan = bpf_ntohs(tag[0]) & 0x0fff;
 		*protocol = tag[1];
 		size = ETHERNET + VLAN_TAG;
 	}
-	*device = bpf_map_lookup_elem(&devices, &key);
+	*device = device_of(ctx->ingress_ifindex, vlan);
 	if (!*device)
 		return 0;
 
@@ -688,7 +724,7 @@ static __always_inline enum verdict relays(const struct endpoint *endpoint,
 
 	if (!half)
 		return PASS;
-	return half->until > now ? GO_ON : DROP;
+	return is_over(half->until, settings, now) ? DROP : GO_ON;
 }
 
 // Whether a permission is for this peer (RFC 8656 §9): GO_ON, DROP, or PASS where that is not known.
@@ -696,7 +732,7 @@ static __always_inline enum verdict admits(const struct permission *permission,
                                            const struct endpoint *peer,
                                            const struct settings *settings, __u64 now)
 {
-	if (!permission || permission->until <= now)
+	if (!permission || is_over(permission->until, settings, now))
 		return DROP;
 	if (permission->flags & HAND_UP)
 		return PASS;
@@ -750,7 +786,10 @@ static __always_inline enum verdict channel_data(struct xdp_md *ctx, struct data
 	struct half *other = half_of(half->other);
 	struct counters *counters = counters_of(half->counters);
 
-	if (half->until <= now && !(other && other->until > now))
+	bool is_dead = is_over(half->until, settings, now);
+	bool lives_on = other && !is_over(other->until, settings, now);
+
+	if (is_dead && !lives_on)
 		return DROPPED(d, counters_of(half->own), dropped_no_allocation);
 	if (size + CHANNEL_HEADER > d->length)
 		return DROPPED(d, counters, dropped_malformed);
@@ -758,14 +797,14 @@ static __always_inline enum verdict channel_data(struct xdp_md *ctx, struct data
 	struct channel_key key = { .half = number, .number = d->head >> 16 };
 	struct channel *channel = 0;
 
-	if (half->until > now)
+	if (!is_dead)
 		channel = bpf_map_lookup_elem(&channels, &key);
-	if (!channel && other && other->until > now) {
+	if (!channel && lives_on) {
 		key.half = half->other;
 		channel = bpf_map_lookup_elem(&channels, &key);
 		half = other;
 	}
-	if (!channel || channel->until <= now)
+	if (!channel || is_over(channel->until, settings, now))
 		return DROPPED(d, counters, dropped_no_channel);
 	if ((channel->flags | half->flags) & HAND_UP)
 		return PASS;
@@ -855,7 +894,7 @@ static __always_inline enum verdict send_indication(struct xdp_md *ctx, struct d
 		if (!half || half->relayed.family != peer.family)
 			return PASS;
 	}
-	if (half->until <= now || (half->flags & HAND_UP))
+	if (is_over(half->until, settings, now) || (half->flags & HAND_UP))
 		return PASS;
 	if (admits(permission_for(number, &peer), &peer, settings, now) != GO_ON)
 		return PASS;
@@ -864,13 +903,13 @@ static __always_inline enum verdict send_indication(struct xdp_md *ctx, struct d
 
 // What a client sends that has an allocation.
 static __always_inline enum verdict from_client(struct xdp_md *ctx, struct datagram *d,
-                                                const struct client *client,
+                                                const struct flow *flow,
                                                 const struct settings *settings, __u64 now)
 {
-	__u32 number = client->half;
+	__u32 number = flow->half;
 	struct half *half = half_of(number);
 
-	if (!half || ((client->flags | half->flags) & HAND_UP))
+	if (!half || ((flow->flags | half->flags) & HAND_UP))
 		return PASS;
 	if (IS_CHANNEL_DATA(d->head))
 		return channel_data(ctx, d, number, half, settings, now);
@@ -945,8 +984,14 @@ static __always_inline enum verdict may_answer(const struct endpoint *client, in
 //      +---------------------------------------------------------------+
 //
 // The answer to a plain Binding request, a header alone.
+static __always_inline bool is_plain_binding(const struct datagram *d)
+{
+	return d->length == STUN_HEADER && d->head == BINDING_REQUEST << 16;
+}
+
 static __always_inline enum verdict binding(struct xdp_md *ctx, struct datagram *d,
-                                            const struct local *listener, __u64 now)
+                                            const struct local *listener,
+                                            const struct settings *settings)
 {
 	__u32 *word = first_words(ctx, d, STUN_HEADER);
 	bool is_ipv4 = d->source.family == FAMILY_IPV4;
@@ -959,7 +1004,7 @@ static __always_inline enum verdict binding(struct xdp_md *ctx, struct datagram 
 	d->words = is_ipv4 ? 8 : 11;
 	if (listener->flags & COUNTS_SOURCES) {
 		int cost = (int)d->words * 4 - AMPLIFICATION * STUN_HEADER;
-		enum verdict verdict = may_answer(&client, cost, now);
+		enum verdict verdict = may_answer(&client, cost, clock(settings));
 
 		if (verdict != GO_ON)
 			return verdict;
@@ -977,20 +1022,13 @@ static __always_inline enum verdict binding(struct xdp_md *ctx, struct datagram 
 	return GO_ON;
 }
 
-// What comes to a listener.
-static __always_inline enum verdict to_listener(struct xdp_md *ctx, struct datagram *d,
-                                                const struct local *listener,
-                                                const struct settings *settings, __u64 now)
+// What comes to a listener, from nobody who has an allocation or in no need of one.
+static __always_inline enum verdict from_stranger(struct xdp_md *ctx, struct datagram *d,
+                                                  const struct local *listener,
+                                                  const struct settings *settings)
 {
-	if (d->length == STUN_HEADER && d->head == BINDING_REQUEST << 16)
-		return binding(ctx, d, listener, now);
-
-
-	struct client_key key = { .client = d->source, .listener = d->destination };
-	struct client *client = bpf_map_lookup_elem(&clients, &key);
-
-	if (client)
-		return from_client(ctx, d, client, settings, now);
+	if (is_plain_binding(d))
+		return binding(ctx, d, listener, settings);
 	if (IS_CHANNEL_DATA(d->head) && knows_all(settings))
 		return DROPPED(d, counters_of(0), dropped_no_allocation);
 	return PASS;
@@ -1035,33 +1073,32 @@ static __always_inline bool data_indication(struct datagram *d)
 	return true;
 }
 
-// What a peer sends to a relayed address, that of half ``number`` (RFC 8656 §11.3, §12.7).
+// What a peer sends to a relayed address, that of half ``number`` (RFC 8656 §11.3, §12.7); with
+// ``flow`` where it has had a channel.
 static __always_inline enum verdict to_relayed(struct datagram *d, __u32 number,
+                                               const struct flow *flow,
                                                const struct settings *settings, __u64 now)
 {
 	struct half *half = half_of(number);
 
 	if (!half || (half->flags & HAND_UP))
 		return PASS;
-	if (half->until <= now)
+	if (is_over(half->until, settings, now))
 		return DROPPED(d, counters_of(half->own), dropped_no_allocation);
 
 	struct counters *counters = counters_of(half->counters);
 
-	switch (admits(permission_for(number, &d->source), &d->source, settings, now)) {
-	case PASS:
-		return PASS;
-	case DROP:
-		return DROPPED(d, counters, dropped_no_permission);
-	case GO_ON:
-		break;
+	if (!flow || is_over(flow->permitted, settings, now)) {
+		enum verdict verdict =
+			admits(permission_for(number, &d->source), &d->source, settings, now);
+
+		if (verdict == DROP)
+			return DROPPED(d, counters, dropped_no_permission);
+		if (verdict == PASS)
+			return PASS;
 	}
-
-	struct peer_key key = { .half = number, .peer = d->source };
-	struct peer *peer = bpf_map_lookup_elem(&peers, &key);
-
-	if (peer && peer->until > now) {
-		d->prefix[0] = bpf_htonl(peer->number << 16 | d->length);
+	if (flow && !is_over(flow->until, settings, now)) {
+		d->prefix[0] = bpf_htonl((__u32)flow->number << 16 | d->length);
 		d->words = 1;
 	} else if (!data_indication(d)) {
 		return PASS;
@@ -1077,20 +1114,44 @@ static __always_inline enum verdict to_relayed(struct datagram *d, __u32 number,
 
 // ---------------------------------------------------------------------------------------- writing
 
+// Whether it is for the very host that it is from: to a relayed address here, as a rule.
+static __always_inline bool goes_nowhere(const struct datagram *d)
+{
+	const __be32 *from = d->source.host, *to = d->destination.host;
+
+	return from[0] == to[0] && from[1] == to[1] && from[2] == to[2] && from[3] == to[3];
+}
+
+static __always_inline __u32 ip_header_of(const struct datagram *d)
+{
+	return d->destination.family == FAMILY_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+}
+
+// How many bytes follow the data: a message is padded, ChannelData over UDP is not.
+static __always_inline __u32 padding_of(const struct datagram *d)
+{
+	return d->words > 1 ? -d->length & 3 : 0;
+}
+
+static __always_inline __u16 udp_length_of(const struct datagram *d)
+{
+	return UDP + d->words * 4 + d->length + padding_of(d);
+}
+
 // Where the next hop is, and by which interface: 0 where the system must find out, or cannot send
-// the packet in one piece.
+// the packet in one piece, or where it is here.
 //
 // The route is that of what this machine sends by itself, as if it came from the loopback
 // interface; the system wants forwarding to be on for that one.
-static __always_inline struct device *route(struct xdp_md *ctx, const struct datagram *d,
-                                            __u16 ip_length, const struct settings *settings,
-                                            struct bpf_fib_lookup *fib)
+static __attribute__((noinline)) struct device *route(struct xdp_md *ctx, const struct datagram *d,
+                                                      const struct settings *settings,
+                                                      struct bpf_fib_lookup *fib)
 {
 	fib->ifindex = LOOPBACK;
 	fib->l4_protocol = IPPROTO_UDP;
 	fib->sport = d->source.port;
 	fib->dport = d->destination.port;
-	fib->tot_len = ip_length;
+	fib->tot_len = ip_header_of(d) + udp_length_of(d);
 	if (d->destination.family == FAMILY_IPV4) {
 		fib->family = AF_INET;
 		fib->tos = settings->traffic_class;
@@ -1104,10 +1165,7 @@ static __always_inline struct device *route(struct xdp_md *ctx, const struct dat
 	}
 	if (bpf_fib_lookup(ctx, fib, sizeof(*fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
 		return 0;
-
-	struct device_key key = { .interface = fib->ifindex };
-
-	return bpf_map_lookup_elem(&devices, &key);
+	return device_of(fib->ifindex, 0);
 }
 
 // Make room for headers of ``headers`` bytes before the data, and end the packet after ``after``
@@ -1221,18 +1279,11 @@ static __always_inline void write_ethernet(void *data, const struct bpf_fib_look
 
 // Send the datagram as it is now.
 static __always_inline int write(struct xdp_md *ctx, struct datagram *d,
-                                 const struct settings *settings)
+                                 const struct settings *settings, const struct device *device,
+                                 const struct bpf_fib_lookup *fib)
 {
-	__u32 ip_header = d->destination.family == FAMILY_IPV4 ? sizeof(struct iphdr)
-	                                                       : sizeof(struct ipv6hdr);
-	__u32 prefix = d->words * 4, after = d->words > 1 ? -d->length & 3 : 0;
-	__u16 udp_length = UDP + prefix + d->length + after;
-	struct bpf_fib_lookup fib = {};
-	struct device *device = route(ctx, d, ip_header + udp_length, settings, &fib);
-
-	if (!device)
-		return XDP_PASS;
-
+	__u32 ip_header = ip_header_of(d), prefix = d->words * 4, after = padding_of(d);
+	__u16 udp_length = udp_length_of(d);
 	__u32 ip = device->vlan ? ETHERNET + VLAN_TAG : ETHERNET;
 
 	if (!resize(ctx, d, ip + ip_header + UDP + prefix, after))
@@ -1246,7 +1297,7 @@ static __always_inline int write(struct xdp_md *ctx, struct datagram *d,
 
 	if (udp + UDP > end)
 		return XDP_ABORTED;
-	write_ethernet(data, &fib, device->vlan, d->destination.family);
+	write_ethernet(data, fib, device->vlan, d->destination.family);
 	if (ip_header == sizeof(struct iphdr))
 		write_ipv4(data + ip, d, ip_header + udp_length, settings);
 	else
@@ -1269,48 +1320,92 @@ static __always_inline struct settings *read_settings(void)
 	return bpf_map_lookup_elem(&settings, &only);
 }
 
-// To a peer, or to a client; or, where the peer is a relayed address here, both in one go.
+static __always_inline struct flow *flow_of(const struct datagram *d)
+{
+	if (d->source.family == FAMILY_IPV4) {
+		struct flow_ipv4 key = {
+			.source = d->source.host[0],
+			.destination = d->destination.host[0],
+			.source_port = d->source.port,
+			.destination_port = d->destination.port,
+		};
+
+		return bpf_map_lookup_elem(&flows_ipv4, &key);
+	}
+
+	struct flow_ipv6 key = {
+		.source_port = d->source.port,
+		.destination_port = d->destination.port,
+	};
+
+	__builtin_memcpy(key.source, d->source.host, 16);
+	__builtin_memcpy(key.destination, d->destination.host, 16);
+	return bpf_map_lookup_elem(&flows_ipv6, &key);
+}
+
+// To a peer, or to a client.
 static __always_inline enum verdict relay(struct xdp_md *ctx, struct datagram *d,
                                           const struct device *device,
                                           const struct settings *settings)
 {
+	// Whoever asks for a Binding, it is of no interest to whom else it sends.
+	struct flow *flow = is_plain_binding(d) ? 0 : flow_of(d);
+	struct local *local = flow ? 0 : bpf_map_lookup_elem(&locals, &d->destination);
+
+	if ((!flow && !local) || !check(ctx, d))
+		return PASS;
+
+	if (local && local->kind == IS_LISTENER)
+		return from_stranger(ctx, d, local, settings);
+
+	__u64 now = d->now = coarse_clock(settings);
+
+	if (flow && !flow->number)
+		return from_client(ctx, d, flow, settings, now);
+	// It may be several datagrams in one, which only the system can tell apart.
+	if (d->is_partial && (device->flags & RUNS_ON_SKB))
+		return PASS;
+	if (flow)
+		return to_relayed(d, flow->half, flow, settings, now);
+	return to_relayed(d, local->half, is_plain_binding(d) ? flow_of(d) : 0, settings, now);
+}
+
+// Where the peer of a client is a relayed address here, to the client behind that one in one go.
+static __always_inline enum verdict relay_again(struct datagram *d,
+                                                const struct settings *settings)
+{
 	struct local *local = bpf_map_lookup_elem(&locals, &d->destination);
 
-	if (!local || !check(ctx, d))
+	// What is this machine's own besides is best left to the system.
+	if (!d->peers_leg || !local || local->kind != IS_RELAYED)
 		return PASS;
-
-	__u64 now = d->now = clock(settings);
-
-	if (local->kind == IS_LISTENER) {
-		enum verdict verdict = to_listener(ctx, d, local, settings, now);
-
-		if (verdict != GO_ON || d->binding)
-			return verdict;
-		local = bpf_map_lookup_elem(&locals, &d->destination);
-		if (!local)
-			return GO_ON;
-		// Machine's own, of no relayed address: the system's way is the right one.
-		if (local->kind != IS_RELAYED)
-			return PASS;
-	} else if (d->is_partial && (device->flags & RUNS_ON_SKB)) {
-		// It may be several datagrams in one, which only the system can tell apart.
-		return PASS;
-	}
-	return to_relayed(d, local->half, settings, now);
+	return to_relayed(d, local->half, flow_of(d), settings, d->now);
 }
 
 SEC("xdp")
 int natkit_relay(struct xdp_md *ctx)
 {
 	struct settings *settings = read_settings();
+	struct bpf_fib_lookup fib = {};
 	struct datagram d = {};
 	struct device *device;
 
 	if (!settings || !read(ctx, &device, &d))
 		return XDP_PASS;
-	switch (relay(ctx, &d, device, settings)) {
+
+	enum verdict verdict = relay(ctx, &d, device, settings);
+
+	if (verdict == GO_ON) {
+		device = goes_nowhere(&d) ? 0 : route(ctx, &d, settings, &fib);
+		if (!device) {
+			verdict = relay_again(&d, settings);
+			if (verdict == GO_ON)
+				device = route(ctx, &d, settings, &fib);
+		}
+	}
+	switch (verdict) {
 	case GO_ON:
-		return write(ctx, &d, settings);
+		return device ? write(ctx, &d, settings, device, &fib) : XDP_PASS;
 	case DROP:
 		return XDP_DROP;
 	default:

@@ -5,25 +5,30 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from natkit.relay import kernel_layout as layout
 from natkit.relay.attaching import Mode
+from natkit.relay.kernel_layout import DeviceFlag
 from natkit.relay.kernel_tables import KernelRelay, Numbers, TableSizes
 from natkit.relay.libbpf import BpfError, Table, load
 from natkit.stun.attributes import Data, XorPeerAddress
 from natkit.stun.message import Message
 from natkit.stun.registry import Method
 from natkit.turn.channel_data import ChannelData
-from tests.natkit.relay.cabled import CLIENTS, IPV4, IPV6, NOW, PEERS, SMALL, Cabled
+from tests.natkit.relay.cabled import CLIENTS, IPV4, IPV6, NOW, PEERS, SMALL, Cabled, inside
+from tests.natkit.relay.frames import Frame
 from tests.natkit.relay.rig import address_of
-from tests.natkit.relay.twins import on_one_processor
+from tests.natkit.relay.twins import FAR, NEAR, on_one_processor
 from tests.netlab.namespaces import Lab
 
 pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf")]
 
 TRANSACTION = b"0123456789ab"
 CHANNEL = 0x4001
+XDP_REDIRECT = 4  # <linux/bpf.h>: enum xdp_action
 FAMILIES = [
     pytest.param(client, peer, id=f"{client.name}-{peer.name}")
     for client in (IPV4, IPV6)
@@ -202,6 +207,39 @@ def test_its_own_clock_is_that_of_the_event_loop(lab: Lab) -> None:
         cabled.close()
 
 
+def test_interfaces_with_high_numbers_and_with_tags_are_known_as_well(cabled: Cabled) -> None:
+    pair, high = Pair(cabled), layout.LOW_DEVICES + 1
+    cabled.server.configure("link", "add", "high", "index", str(high), "type", "veth")
+    data = ChannelData(CHANNEL, b"there").encode(padded=False)
+    frame = Frame(NEAR["left"], FAR["left"], address_of(pair.client), pair.listener, data)
+    tagged = replace(frame, vlan=7)
+    tables = cabled.tables
+    assert tables is not None
+    with inside(cabled.server):
+        low, out = socket.if_nametoindex("clients"), socket.if_nametoindex("peers")
+
+        def relays(frame: Frame, interface: int) -> bool:
+            return cabled.relay.program.run(frame.encode(), interface).verdict == XDP_REDIRECT
+
+        assert [relays(frame, low), relays(frame, high), relays(tagged, high)] == [
+            True,
+            False,
+            False,
+        ]
+        device = layout.device_value(high, 0, NEAR["left"], DeviceFlag(0), 64)
+        known = {(out, 0): layout.device_value(out, 0, NEAR["right"], DeviceFlag(0), 64)}
+        for more in ((high, 0), (high, 7)):
+            known[more] = device
+            tables.set_devices(known)
+        assert [relays(frame, low), relays(frame, high), relays(tagged, high)] == [
+            False,
+            True,
+            True,
+        ]
+        tables.set_devices({(high, 0): device})
+        assert not relays(frame, high)
+
+
 def test_what_has_no_room_in_a_table_is_relayed_by_user_space(lab: Lab) -> None:
     cabled = Cabled(lab, Mode.NATIVE, sizes=TableSizes(halves=4, permissions=2, channels=64))
     try:
@@ -239,7 +277,7 @@ def test_nothing_is_left_of_allocations_that_are_closed(cabled: Cabled) -> None:
     assert tables is not None
     for pair in pairs:
         cabled.plane.close(pair.number)
-    for table in (tables.clients, tables.permissions, tables.channels, tables.peers):
+    for table in (tables.permissions, tables.channels, *tables.flows):
         assert table.list_keys() == []
     cabled.plane.stop()
     assert tables.locals.list_keys() == []

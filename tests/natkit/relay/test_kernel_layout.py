@@ -50,6 +50,7 @@ def defined(name: str) -> int:
         ("ANSWERS_BINDING", layout.ANSWERS_BINDING),
         ("PORT_RANGES", layout.PORT_RANGES),
         ("BUCKETS", layout.BUCKETS),
+        ("LOW_DEVICES", layout.LOW_DEVICES),
         ("WORKERS", layout.WORKERS),
     ],
 )

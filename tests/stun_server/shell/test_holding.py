@@ -110,7 +110,7 @@ async def follow(world: World) -> None:
         for name in ("bridge", "outside", "inside"):
             ip("link", "delete", name)
         await becomes(f"user space for now: {planes.NO_INTERFACE}")
-        assert holding.relay.tables.devices.list_keys() == []
+        assert holding.relay.tables.devices() == []
     finally:
         holding.close()
 
@@ -132,9 +132,9 @@ async def learn_another_mac(world: World) -> list[str]:
     try:
         world.host.configure("address", "add", "10.1.0.77/24", "dev", "inside")
         world.host.configure("link", "set", "inside", "address", "02:00:00:00:00:77")
-        devices = holding.relay.tables.devices
+        tables = holding.relay.tables
         mac = bytes.fromhex("020000000077")
-        await until(lambda: any(mac in (devices.get(key) or b"") for key in devices.list_keys()))
+        await until(lambda: any(mac in device for device in tables.devices()))
     finally:
         holding.close()
     return told
