@@ -14,6 +14,7 @@ import mmap
 import os
 import socket
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Iterable, Sequence
 
 from natkit.address import Address
@@ -29,7 +30,7 @@ from natkit.net.libc import (
     recvmmsg,
     sendmmsg,
 )
-from natkit.net.segmentation import can_segment, run_starts
+from natkit.net.segmentation import can_segment, longest_run, run_starts
 
 __all__ = [
     "CAPACITY",
@@ -131,6 +132,7 @@ class DatagramBatch(ABC):
         # heads of all slots in the same few places of the processor's caches.
         stride = 64 * (-(-(headroom + datagram_size + _TAILROOM) // 64) | 1)
         self.starts = [headroom + index * stride for index in range(capacity)]
+        self._stride = stride
         self.buffer = _mapped(capacity * stride)
         self._view = memoryview(self.buffer)
         sizes = (sockaddr.IPV4_SIZE, sockaddr.IPV6_SIZE)
@@ -158,6 +160,23 @@ class DatagramBatch(ABC):
         that remain are given up.  Never waits.  Raises OSError when the socket
         itself is unusable.
         """
+
+    @abstractmethod
+    def send_back(self, endpoint: Endpoint, count: int, size: int) -> Sequence[int]:
+        """:meth:`send` the first ``size`` bytes of each of so many slots to who it came from."""
+
+    def column(self, form: str, offset: int) -> memoryview:
+        """A number in each slot, ``offset`` bytes after its start, as :mod:`struct` has ``form``.
+
+        MisuseError where it does not lie at a multiple of its size.
+        """
+        numbers = self._view.cast("B").cast(form)  # type: ignore[call-overload]
+        size = numbers.itemsize
+        first, stride = self.starts[0] + offset, self._stride
+        if first % size:
+            raise MisuseError(f"{size} bytes at {first} are not aligned")
+        column: memoryview = numbers[first // size :: stride // size]
+        return column
 
     def send_one(self, endpoint: Endpoint, start: int, size: int, name: bytes) -> bool:
         """:meth:`send` for one packet alone, at less expense; False when it could not be sent."""
@@ -223,8 +242,9 @@ class _LinuxBatch(DatagramBatch):
         super().__init__(capacity, datagram_size, headroom)
         self._memory = address_of(self.buffer)
         incoming = MessageVector(capacity, {n: address_of(m) for n, m in self.names.items()})
-        for index, start in enumerate(self.starts):
-            incoming.bases[index] = self._memory + start
+        self._addresses = array("L", [self._memory + start for start in self.starts])
+        for index in range(capacity):
+            incoming.bases[index] = self._addresses[index]
             incoming.sizes[index] = datagram_size
         self._incoming = incoming
         self._destinations = {size: _mapped(capacity * size) for size in self.names}
@@ -263,38 +283,57 @@ class _LinuxBatch(DatagramBatch):
 
     def send(self, endpoint: Endpoint, packets: Sequence[Packet]) -> Sequence[int]:
         count = len(packets)
-        if not count:
-            return ()
         if count > self.capacity:
             raise MisuseError(f"{count} packets in a batch of {self.capacity}")
         if count <= _SINGLY:
             return self._send_each(endpoint, packets)
-        memory, bases, sizes = self._memory, self._outgoing.bases, self._outgoing.sizes
-        for place, (start, length, _) in enumerate(packets):
-            bases[place] = memory + start
-            sizes[place] = length
-        if self._can_segment and endpoint.segments and _may_have_runs(packets):
-            starts = run_starts(packets)
-            if len(starts) == 1 or _SHORTEST_RUN * len(starts) <= count:
-                return self._send_runs(endpoint, packets, starts)
-        return self._send_from(endpoint, packets, 0)
+        # Columns, which are then treated as wholes: what is done for each packet is what costs.
+        starts: tuple[int, ...]
+        sizes: tuple[int, ...]
+        names: tuple[bytes, ...]
+        starts, sizes, names = zip(*packets, strict=True)
+        memory, outgoing = self._memory, self._outgoing
+        outgoing.bases[:count] = array("L", [memory + start for start in starts])
+        outgoing.sizes[:count] = array("L", sizes)
+        if self._can_segment and endpoint.segments:
+            runs = _runs(sizes, names)
+            if runs is not None:
+                return self._send_runs(endpoint, sizes, names, runs)
+        return self._send_from(endpoint, names, 0)
+
+    def send_back(self, endpoint: Endpoint, count: int, size: int) -> Sequence[int]:
+        name_size, outgoing = endpoint.name_size, self._outgoing
+        names = self.names[name_size][: count * name_size]
+        outgoing.bases[:count] = self._addresses[:count]
+        outgoing.sizes[:count] = array("L", [size]) * count
+        if self._can_segment and endpoint.segments and 1 < count <= longest_run(size):
+            name = names[:name_size]
+            if names == name * count:
+                return self._send_runs(endpoint, (size,) * count, (name,) * count, (0,))
+        self._destinations[name_size][: len(names)] = names
+        done = sendmmsg(endpoint.descriptor, outgoing.headers[name_size][0], count, _SEND_FLAGS)
+        return () if done == count else self._send_rest(endpoint, 0, done, count)
 
     def _send_runs(
-        self, endpoint: Endpoint, packets: Sequence[Packet], starts: Sequence[int]
+        self,
+        endpoint: Endpoint,
+        sizes: Sequence[int],
+        names: Sequence[bytes],
+        starts: Sequence[int],
     ) -> Sequence[int]:
         """Send what begins at each of ``starts`` as one message; one by one what is refused so."""
         size, runs, iovs = endpoint.name_size, self._runs, self._outgoing.iovs
         firsts, counts, datagrams = runs.firsts[size], runs.counts[size], runs.datagrams
         count = len(starts)
-        run, end = count, len(packets)
+        run, end = count, len(names)
         for first in reversed(starts):
             run -= 1
             firsts[run] = iovs[first]
             counts[run] = end - first
-            datagrams[run] = packets[first][1] if end - first > 1 else 0
+            datagrams[run] = sizes[first] if end - first > 1 else 0
             end = first
-        names = b"".join([packets[first][2] for first in starts])
-        self._destinations[size][: len(names)] = names
+        joined = b"".join([names[first] for first in starts])
+        self._destinations[size][: len(joined)] = joined
         done = sendmmsg(endpoint.descriptor, runs.headers[size][0], count, _SEND_FLAGS)
         if done == count:
             return ()
@@ -302,20 +341,18 @@ class _LinuxBatch(DatagramBatch):
             done = 0
             if last_error() in _CAN_NOT_CUT:
                 endpoint.segments = False
-        return self._send_from(endpoint, packets, starts[done])
+        return self._send_from(endpoint, names, starts[done])
 
-    def _send_from(
-        self, endpoint: Endpoint, packets: Sequence[Packet], place: int
-    ) -> Sequence[int]:
+    def _send_from(self, endpoint: Endpoint, names: Sequence[bytes], place: int) -> Sequence[int]:
         """Send the packets from ``place`` on, each as one message."""
-        size = endpoint.name_size
-        names = b"".join([packet[2] for packet in packets])
-        self._destinations[size][: len(names)] = names
+        size, count = endpoint.name_size, len(names)
+        joined = b"".join(names)
+        self._destinations[size][: len(joined)] = joined
         header = self._outgoing.headers[size][place]
-        done = sendmmsg(endpoint.descriptor, header, len(packets) - place, _SEND_FLAGS)
-        if place + done == len(packets):
+        done = sendmmsg(endpoint.descriptor, header, count - place, _SEND_FLAGS)
+        if place + done == count:
             return ()
-        return self._send_rest(endpoint, place, done, len(packets))
+        return self._send_rest(endpoint, place, done, count)
 
     def _send_rest(self, endpoint: Endpoint, place: int, done: int, count: int) -> Sequence[int]:
         """Go on after a call from ``place`` on that sent ``done`` of ``count``, or -1."""
@@ -342,10 +379,19 @@ class _LinuxBatch(DatagramBatch):
             done = sendmmsg(endpoint.descriptor, headers[place], count - place, _SEND_FLAGS)
 
 
-def _may_have_runs(packets: Sequence[Packet]) -> bool:
-    """A look at two places: where clients take turns, neighbours go to different ones."""
-    middle = len(packets) // 2
-    return packets[0][2] == packets[1][2] or packets[middle - 1][2] == packets[middle][2]
+def _runs(sizes: Sequence[int], names: Sequence[bytes]) -> Sequence[int] | None:
+    """Where runs begin, if they are long enough on average to gain by."""
+    count, size, name = len(sizes), sizes[0], names[0]
+    if sizes.count(size) == names.count(name) == count <= longest_run(size):
+        return (0,)
+    # Two looks at neighbours: where clients take turns, they go to different ones.
+    middle = count // 2
+    if name != names[1] and names[middle - 1] != names[middle]:
+        return None
+    if len(set(names)) * _SHORTEST_RUN > count:
+        return None
+    starts = run_starts(sizes, names)
+    return starts if _SHORTEST_RUN * len(starts) <= count else None
 
 
 class _PortableBatch(DatagramBatch):
@@ -376,6 +422,12 @@ class _PortableBatch(DatagramBatch):
         if len(packets) > self.capacity:
             raise MisuseError(f"{len(packets)} packets in a batch of {self.capacity}")
         return self._send_each(endpoint, packets)
+
+    def send_back(self, endpoint: Endpoint, count: int, size: int) -> Sequence[int]:
+        names = [self.sender(endpoint, index) for index in range(count)]
+        return self._send_each(
+            endpoint, [(start, size, name) for start, name in zip(self.starts, names, strict=False)]
+        )
 
 
 class DatagramSocket:

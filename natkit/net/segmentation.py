@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from natkit.net.libc import HAVE_MMSG, UDP_SEGMENT
 
-__all__ = ["LARGEST_SEGMENT", "can_segment", "run_starts"]
+__all__ = ["LARGEST_SEGMENT", "can_segment", "longest_run", "run_starts"]
 
 LARGEST_SEGMENT = 1_232
 """Bytes of a datagram that fits every link (RFC 8200 §5: 1,280 with IPv6's header and UDP's).  The
@@ -37,16 +37,21 @@ def can_segment() -> bool:
     return True
 
 
-def run_starts(packets: Sequence[tuple[int, int, bytes]]) -> list[int]:
-    """Places where a new message must begin; packets are where, how long and to whom."""
+def longest_run(size: int) -> int:
+    """How many datagrams of ``size`` bytes one message may have."""
+    if 0 < size <= LARGEST_SEGMENT:
+        return min(MOST_SEGMENTS, LONGEST_RUN // size)
+    return 1
+
+
+def run_starts(sizes: Sequence[int], names: Sequence[bytes]) -> list[int]:
+    """Places where a new message must begin, of datagrams so long and to whom."""
     starts: list[int] = []
-    size, name, room = -1, b"", -1
-    for place, (_, next_size, next_name) in enumerate(packets):
-        if next_size == size and next_name == name and room >= size:
-            room -= size
+    size, name, room = -1, b"", 0
+    for place, (next_size, next_name) in enumerate(zip(sizes, names, strict=True)):
+        if room and next_size == size and next_name == name:
+            room -= 1
         else:
             starts.append(place)
-            size, name, room = next_size, next_name, -1
-            if 0 < size <= LARGEST_SEGMENT:
-                room = min(LONGEST_RUN, MOST_SEGMENTS * size) - size
+            size, name, room = next_size, next_name, longest_run(next_size) - 1
     return starts

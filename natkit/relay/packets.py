@@ -24,14 +24,16 @@ from natkit.stun.registry import (
 
 __all__ = [
     "BINDING_ANSWER_LENGTH",
-    "BINDING_REQUEST_HEAD",
     "CHANNEL_DATA_HEAD_END",
     "CHANNEL_DATA_HEAD_START",
     "CHANNEL_FIRST_BYTES",
     "CHANNEL_HEADER",
     "CHANNEL_HEADER_LENGTH",
+    "IPV4_ANSWER",
+    "IPV4_NAME_MASK",
     "LARGEST_DATA",
     "LARGEST_HEADER",
+    "PLAIN_BINDING_REQUEST",
     "SEND_INDICATION",
     "answer_binding",
     "data_indication_header",
@@ -48,8 +50,8 @@ two_words = struct.Struct("!II").unpack_from
 read_word = struct.Struct("!I").unpack_from
 """The first word alone, in a tuple."""
 
-BINDING_REQUEST_HEAD = message_type(Method.BINDING, MessageClass.REQUEST) << 16
-"""The first word of a Binding request without attributes."""
+PLAIN_BINDING_REQUEST = message_type(Method.BINDING, MessageClass.REQUEST) << 16, MAGIC_COOKIE
+"""The first two words of a Binding request without attributes."""
 
 BINDING_ANSWER_LENGTH = {sockaddr.IPV4_SIZE: 32, sockaddr.IPV6_SIZE: 44}
 """Bytes of the answer to it, by the size of the client's socket address."""
@@ -109,6 +111,20 @@ def _mapped_head(family: Family) -> tuple[bytes, bytes]:
 
 _IPV4_SUCCESS, _IPV4_MAPPED = _mapped_head(Family.IPV4)
 _IPV6_SUCCESS, _IPV6_MAPPED = _mapped_head(Family.IPV6)
+
+IPV4_ANSWER = _IPV4_SUCCESS, _IPV4_MAPPED[:4]
+"""What stands in the answer to a client on IPv4 in place of the first word, and after the header;
+the value of XOR-MAPPED-ADDRESS follows."""
+
+IPV4_NAME_MASK = bytes(
+    one ^ other
+    for one, other in zip(
+        sockaddr.of_parts(bytes(4), 0),
+        _IPV4_MAPPED[4:] + _IPV4_MASK.to_bytes(6, "big") + bytes(8),
+        strict=True,
+    )
+)
+"""Combined with a client's socket address this gives that value in its first eight bytes."""
 
 
 def answer_binding(buffer: mmap.mmap, start: int, name: bytes) -> int:

@@ -3,34 +3,35 @@
 Packets are changed in the slot that they were received into and sent from there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from natkit.machine import Path
 from natkit.net import icmp, sockaddr
 from natkit.net.batch import DatagramBatch, Packet
+from natkit.relay.bindings import Bindings
 from natkit.relay.packets import (
-    BINDING_ANSWER_LENGTH,
-    BINDING_REQUEST_HEAD,
     CHANNEL_DATA_HEAD_END,
     CHANNEL_DATA_HEAD_START,
     CHANNEL_FIRST_BYTES,
     CHANNEL_HEADER,
     CHANNEL_HEADER_LENGTH,
     SEND_INDICATION,
-    answer_binding,
     parse_send,
     read_word,
-    two_words,
 )
 from natkit.relay.plane import Counters
 from natkit.relay.rates import pass_through
 from natkit.relay.readiness import PASSES
 from natkit.relay.relayed_addresses import RelayedAddresses
 from natkit.relay.tables import Allocation, Channel, Listener
-from natkit.stun.registry import HEADER_LENGTH, MAGIC_COOKIE
+from natkit.stun.registry import HEADER_LENGTH
 
 __all__ = ["ToPeers"]
+
+
+_FEW = 3
+"""Of so many packets of a client, each is sent by itself at no more expense than all together."""
 
 
 class HandUp(Protocol):
@@ -69,6 +70,7 @@ class ToPeers:
         self._hand_up = hand_up
         self._clock = clock
         self._batch = batch
+        self._bindings = Bindings(batch, other)
 
     def listen(self, listener: Listener) -> None:
         """Serve a listener that is ready, until it has nothing more or others must have a turn."""
@@ -174,19 +176,40 @@ class ToPeers:
     def _serve_clients(self, listener: Listener, lengths: Sequence[int], now: float) -> None:
         """Treat the batch that was received (RFC 8656 §12.6, §11.2; RFC 8489 §6.3.1)."""
         batch = self._batch
-        buffer, starts = batch.buffer, batch.starts
         name_size = listener.endpoint.name_size
         names, slices = batch.names[name_size], batch.name_slices[name_size]
+        places: Sequence[int] = range(len(lengths))
+        # Most batches are wholly of a kind that takes less than the general way.
+        if listener.answers_binding and HEADER_LENGTH in lengths:
+            places = self._bindings.answer(listener, lengths, now)
+            if not places:
+                return
+        who = [names[place] for place in slices[: len(lengths)]]
+        if batch.buffer[0] in CHANNEL_FIRST_BYTES and not listener.expected and _is_mixed(who):
+            places = self._pass_settled(listener.clients, who, lengths, places, now)
+        to_peers, unhandled = self._sort(listener, who, lengths, places, now)
+        for allocation, packets in to_peers.items():
+            self._send_to_peers(allocation, packets, now)
+        if unhandled:
+            self._hand_up(listener, unhandled, now, is_crowded=len(lengths) == batch.capacity)
+
+    def _sort(
+        self,
+        listener: Listener,
+        who: Sequence[bytes],
+        lengths: Sequence[int],
+        places: Sequence[int],
+        now: float,
+    ) -> tuple[dict[Allocation, list[Packet]], list[tuple[bytes, bytes]]]:
+        """What lies at ``places``: for whom to relay what, and what is left for above."""
+        buffer, starts = self._batch.buffer, self._batch.starts
         clients, expected = listener.clients, listener.expected
-        answers_binding = listener.answers_binding
-        bindings: list[tuple[int, bytes]] = []
         to_peers: dict[Allocation, list[Packet]] = {}
         unhandled: list[tuple[bytes, bytes]] = []
-        for index, length in enumerate(lengths):
-            start = starts[index]
+        for place in places:
+            name, start, length = who[place], starts[place], lengths[place]
             # What lies beyond the length is an earlier packet's.
-            head, cookie = two_words(buffer, start)
-            name = names[slices[index]]
+            (head,) = read_word(buffer, start)
             if CHANNEL_DATA_HEAD_START <= head < CHANNEL_DATA_HEAD_END and length >= 4:
                 if name in expected:
                     unhandled.append((name, buffer[start : start + length]))
@@ -200,11 +223,7 @@ class ToPeers:
                     else:
                         to_peers[half] = [packet]
                 continue
-            if length == HEADER_LENGTH and head == BINDING_REQUEST_HEAD and cookie == MAGIC_COOKIE:
-                if answers_binding:
-                    bindings.append((start, name))
-                    continue
-            elif head >> 16 == SEND_INDICATION:
+            if head >> 16 == SEND_INDICATION:
                 send = parse_send(buffer, start, start + length)
                 facing = self._sender(clients.get(name), send, now)
                 if send is not None and facing is not None:
@@ -212,38 +231,54 @@ class ToPeers:
                     to_peers.setdefault(facing, []).append((payload, size, peer))
                     continue
             unhandled.append((name, buffer[start : start + length]))
-        if bindings:
-            self._answer_bindings(listener, bindings, now)
-        for allocation, packets in to_peers.items():
-            self._send_to_peers(allocation, packets, now)
-        self._hand_up(listener, unhandled, now, is_crowded=len(lengths) == batch.capacity)
+        return to_peers, unhandled
 
-    def _answer_bindings(
-        self, listener: Listener, bindings: Sequence[tuple[int, bytes]], now: float
-    ) -> None:
-        """Answer plain Binding requests, as far as the gate lets them pass."""
-        batch, gate = self._batch, listener.gate
-        name_size = listener.endpoint.name_size
-        size = BINDING_ANSWER_LENGTH[name_size]
-        if gate is not None and not gate.pass_all(
-            len(bindings), now, answers_fit=size <= 2 * HEADER_LENGTH
-        ):
-            host = sockaddr.HOST[name_size]
-            bindings = [
-                (start, name)
-                for start, name in bindings
-                if gate.passes(name[host], HEADER_LENGTH, size, now)
-            ]
-        buffer = batch.buffer
-        answers = [(start, answer_binding(buffer, start, name), name) for start, name in bindings]
-        failed = len(batch.send(listener.endpoint, answers))
-        self._other.dropped_send_failed += failed
-        self._other.bindings_answered += len(answers) - failed
+    def _pass_settled(
+        self,
+        clients: Mapping[bytes, Allocation],
+        who: Sequence[bytes],
+        lengths: Sequence[int],
+        places: Sequence[int],
+        now: float,
+    ) -> list[int]:
+        """Relay ChannelData of which nothing is to be asked; the places of what is left.
+
+        Each by itself: there is little of each client.  Once something of a client is left, all
+        that follows is, to stay in order.
+        """
+        batch = self._batch
+        buffer, starts, send_one = batch.buffer, batch.starts, batch.send_one
+        left: list[int] = []
+        waiting: set[bytes] = set()
+        for place in places:
+            name, start = who[place], starts[place]
+            (head,) = read_word(buffer, start)
+            size = head & 0xFFFF
+            allocation = clients.get(name)
+            if allocation is not None and allocation.settled.until > now and name not in waiting:
+                channel = allocation.settled.channels.get(head >> 16)
+                if channel is not None and size + CHANNEL_HEADER_LENGTH <= lengths[place]:
+                    half, begin = channel.owner, start + CHANNEL_HEADER_LENGTH
+                    counters = half.counters
+                    if send_one(half.endpoint, begin, size, channel.peer):
+                        counters.packets_to_peers += 1
+                        counters.bytes_to_peers += size
+                    else:
+                        counters.dropped_send_failed += 1
+                    continue
+            left.append(place)
+            waiting.add(name)
+        return left
 
     def _channel(
         self, allocation: Allocation | None, head: int, length: int, now: float
     ) -> Channel | None:
         """Where ChannelData with ``head`` as its first word goes (RFC 8656 §12.6), or counts it."""
+        client = allocation
+        if client is not None and client.settled.until > now:
+            channel = client.settled.channels.get(head >> 16)
+            if channel is not None and (head & 0xFFFF) + CHANNEL_HEADER_LENGTH <= length:
+                return channel
         if allocation is None or allocation.until <= now:
             allocation = allocation.other_living(now) if allocation is not None else None
             if allocation is None:
@@ -262,6 +297,10 @@ class ToPeers:
         if channel.only_relayed and not self._relayed.relays(channel.peer, now):
             allocation.counters.dropped_no_permission += 1
             return None
+        owner = channel.owner
+        if client is not None and not channel.only_relayed and owner.rates is None:
+            client.settled.hold(min(owner.until, channel.until), now)
+            client.settled.channels[channel.number] = channel
         return channel
 
     def _send_to_peers(self, allocation: Allocation, packets: Sequence[Packet], now: float) -> None:
@@ -285,3 +324,8 @@ class ToPeers:
             counters.packets_to_peers -= 1
             counters.bytes_to_peers -= packets[place][1]
             counters.dropped_send_failed += 1
+
+
+def _is_mixed(who: Sequence[bytes]) -> bool:
+    """Whether there is little of each client."""
+    return len(set(who)) * _FEW > len(who)

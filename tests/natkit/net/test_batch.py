@@ -4,6 +4,7 @@ import os
 import select
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -186,6 +187,48 @@ def test_a_datagram_is_sent_from_where_it_was_received(batch: DatagramBatch, por
     packet = (batch.starts[0] + 5, 4, sockaddr.pack(address_of(target)))
     assert not batch.send(endpoint, [packet])
     assert target.recv(100) == b"body"
+
+
+@pytest.mark.parametrize("clients", [1, 3])
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_slots_are_sent_back_to_who_they_came_from(
+    batch: DatagramBatch,
+    ports: Ports,
+    family: socket.AddressFamily,
+    count: int,
+    clients: int,
+) -> None:
+    endpoint, senders = Endpoint(ports(family)), [ports(family) for _ in range(clients)]
+    for number in range(count):
+        data = bytes([number]) * 9
+        senders[number % clients].sendto(data, address_of(endpoint.socket))
+    assert batch.receive(endpoint) == [9] * count
+    assert not batch.send_back(endpoint, count, 8)
+    for number in range(count):
+        assert senders[number % clients].recv(100) == bytes([number]) * 8
+    assert batch.receive(endpoint) == []
+
+
+def test_what_can_not_be_sent_back_is_told_by_its_place(batch: DatagramBatch, ports: Ports) -> None:
+    endpoint, sender = Endpoint(ports()), ports()
+    for _ in range(3):
+        sender.sendto(b"data", address_of(endpoint.socket))
+    assert batch.receive(endpoint) == [4] * 3
+    batch.names[16][batch.name_slices[16][1]] = sockaddr.pack(Address("127.0.0.1", 0))
+    assert list(batch.send_back(endpoint, 3, 4)) == [1]
+    assert [sender.recv(10) for _ in range(2)] == [b"data"] * 2
+
+
+def test_a_column_is_a_number_of_each_slot(batch: DatagramBatch) -> None:
+    column = batch.column("I", 4)
+    assert len(column) == batch.capacity
+    for index, start in enumerate(batch.starts):
+        batch.buffer[start + 4 : start + 8] = index.to_bytes(4, sys.byteorder)
+    assert column.tolist() == list(range(batch.capacity))
+    column[3] = 7
+    assert batch.buffer[batch.starts[3] + 4 : batch.starts[3] + 8] == (7).to_bytes(4, sys.byteorder)
+    with pytest.raises(MisuseError, match="8 bytes at 4 are not aligned"):
+        batch.column("Q", 4)
 
 
 def test_more_than_the_capacity_is_never_sent_at_once(portable: bool, ports: Ports) -> None:

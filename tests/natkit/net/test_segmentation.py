@@ -162,17 +162,15 @@ def test_what_fails_within_runs_is_told_by_its_place(rig: Rig) -> None:
 
 
 def test_no_run_is_longer_than_the_kernel_takes() -> None:
-    name = bytes(16)
-    longest = [(0, LARGEST_SEGMENT, name)] * 200
-    ends = [*run_starts(longest)[1:], 200]
-    assert max(b - a for a, b in zip(run_starts(longest), ends, strict=True)) == (
-        LONGEST_RUN // LARGEST_SEGMENT
-    )
-    assert run_starts([(0, 8, name)] * 200) == [0, MOST_SEGMENTS, 2 * MOST_SEGMENTS, 192]
+    names = [bytes(16)] * 200
+    longest = run_starts([LARGEST_SEGMENT] * 200, names)
+    ends = [*longest[1:], 200]
+    assert max(b - a for a, b in zip(longest, ends, strict=True)) == LONGEST_RUN // LARGEST_SEGMENT
+    assert run_starts([8] * 200, names) == [0, MOST_SEGMENTS, 2 * MOST_SEGMENTS, 192]
 
 
 def test_what_may_not_fit_a_link_is_no_part_of_a_run() -> None:
-    assert run_starts([(0, LARGEST_SEGMENT + 1, bytes(16))] * 3) == [0, 1, 2]
+    assert run_starts([LARGEST_SEGMENT + 1] * 3, [bytes(16)] * 3) == [0, 1, 2]
 
 
 def test_random_batches_arrive_as_they_were(rig: Rig) -> None:
