@@ -167,7 +167,7 @@ class Forwarder:
 
     def ended(self, transaction: TransactionId) -> None:
         """A transaction is over."""
-        self._branches.pop(transaction, None)
+        branch = self._branches.pop(transaction, None)
         self._given_up.discard(transaction)
         self._timer_c.cancel(transaction)
         self._patience.cancel(transaction)
@@ -175,6 +175,13 @@ class Forwarder:
         if fork is not None:
             fork.is_answered = True
             fork.groups.clear()
+        elif branch is not None and branch.fork.incoming.transaction not in self._forks:
+            fork = branch.fork
+        if fork is not None:
+            # Else it and its branches, which know each other, would wait for the collector.
+            fork.branches[:] = [
+                one for one in fork.branches if not one.is_over or one.transaction in self._branches
+            ]
 
     def handle_timer(self, now: float) -> None:
         """Timer C (§16.8), and what patience is over."""
