@@ -2,41 +2,32 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from natkit.server.amounts import count, duration
-from natkit.server.reports import Phase, StoreStatus
+from natkit.server.showing import (
+    BAD,
+    GOOD,
+    Fact,
+    show_facts,
+    show_heading,
+    told_certificates,
+    told_drain,
+    told_files,
+    told_listeners,
+    told_store,
+)
 from sip_proxy.administration import GatewayStatus, Registration, Status
 
 __all__ = ["show_registrations", "show_status"]
 
-SOON = 14 * 86_400
-"""Seconds before its end when a certificate is shown as one to renew."""
-
-_GOOD, _NOTED, _BAD = "green", "yellow", "bold red"
-
 
 def show_status(console: Console, status: Status, now: float) -> None:
     """Print what an operator looks for first; ``now`` is in Unix seconds."""
-    serving = status.phase is Phase.SERVING
-    console.print(
-        Text.assemble(
-            (f"sip-proxy {status.version}", "bold"),
-            "  ",
-            (str(status.phase), _GOOD if serving else _NOTED),
-            f"  up {duration(now - status.started)}",
-        )
-    )
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column(overflow="fold")
-    for name, value in _facts(status, now):
-        facts.add_row(name, value)
-    console.print(facts)
+    show_heading(console, "sip-proxy", status, now)
+    show_facts(console, _facts(status, now))
 
 
 def show_registrations(
@@ -57,11 +48,8 @@ def show_registrations(
         console.print(Text(f"{count(limit)} of them; --limit shows more", style="dim"))
 
 
-def _facts(status: Status, now: float) -> Iterator[tuple[str, Text]]:
-    if status.drain is not None:
-        left = duration(status.drain.until - now)
-        waits = count(status.drain.sessions, "transaction")
-        yield "drain", Text(f"{waits} left, {left} at most", _NOTED)
+def _facts(status: Status, now: float) -> Iterator[Fact]:
+    yield from told_drain(status.drain, "transaction", now)
     yield "domains", Text(", ".join(status.domains))
     yield "calls", Text(count(status.calls))
     yield "registered", Text(count(status.registered))
@@ -71,16 +59,11 @@ def _facts(status: Status, now: float) -> Iterator[tuple[str, Text]]:
     yield "connections", Text(count(connections))
     for gateway in status.gateways:
         yield "gateway", _gateway(gateway)
-    yield "users", _store(status.users)
-    yield "registrations", _store(status.location)
-    for certificate in status.certificates:
-        until = datetime.fromtimestamp(certificate.expires, UTC)
-        style = _BAD if certificate.expires - now < SOON else ""
-        yield "certificate", Text(f"{', '.join(certificate.names)}, until {until:%Y-%m-%d}", style)
-    for listener in status.listeners:
-        yield "listens", Text(f"{listener.transport}:{listener.address}")
-    used, most = status.descriptors.used, status.descriptors.limit
-    yield "open files", Text(f"{count(used)} of {count(most)}", _NOTED if used > most / 2 else "")
+    yield "users", told_store(status.users)
+    yield "registrations", told_store(status.location)
+    yield from told_certificates(status.certificates, now)
+    yield told_listeners(status.listeners)
+    yield told_files(status.descriptors)
 
 
 def _requests(status: Status) -> str:
@@ -92,11 +75,5 @@ def _requests(status: Status) -> str:
 
 
 def _gateway(gateway: GatewayStatus) -> Text:
-    state = ("up", _GOOD) if gateway.is_up else ("down", _BAD)
+    state = ("up", GOOD) if gateway.is_up else ("down", BAD)
     return Text.assemble(f"{gateway.name} ", state, f", {count(gateway.calls, 'call')}")
-
-
-def _store(store: StoreStatus) -> Text:
-    if store.failure is None:
-        return Text(store.name)
-    return Text(f"{store.name}: down, {store.failure}", _BAD)

@@ -1,43 +1,35 @@
 """A server's status and its sessions for people, in 80 columns."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from natkit.server.amounts import count, duration, size
+from natkit.server.showing import (
+    Fact,
+    print_table,
+    show_facts,
+    show_heading,
+    told_certificates,
+    told_drain,
+    told_files,
+    told_listeners,
+    told_store,
+)
 from natkit.stun.registry import REASON_PHRASES, StunError
-from stun_server.administration import Phase, Session, Status
+from stun_server.administration import Session, Status
 
 __all__ = ["show_sessions", "show_status"]
-
-SOON = 14 * 86_400
-"""Seconds before its end when a certificate is shown as one to renew."""
-
-_GOOD, _NOTED, _BAD = "green", "yellow", "bold red"
 
 
 def show_status(console: Console, status: Status, now: float) -> None:
     """Print what an operator looks for first; ``now`` is in Unix seconds."""
-    serving = status.phase is Phase.SERVING
-    console.print(
-        Text.assemble(
-            (f"stun-server {status.version}", "bold"),
-            "  ",
-            (str(status.phase), _GOOD if serving else _NOTED),
-            f"  up {duration(now - status.started)}",
-        )
-    )
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column(overflow="fold")
-    for name, value in _facts(status, now):
-        facts.add_row(name, value)
-    _print(console, facts)
+    show_heading(console, "stun-server", status, now)
+    show_facts(console, _facts(status, now))
     if len(status.workers) > 1:
-        _print(console, _workers(status, now))
+        print_table(console, _workers(status, now))
 
 
 def show_sessions(console: Console, sessions: tuple[Session, ...], now: float, limit: int) -> None:
@@ -58,18 +50,13 @@ def show_sessions(console: Console, sessions: tuple[Session, ...], now: float, l
             f"{duration(now - each.since)}\n{duration(each.expires - now)}",
             f"{size(each.traffic.bytes_to_peers)}\n{size(each.traffic.bytes_to_clients)}",
         )
-    _print(console, table)
+    print_table(console, table)
     if len(sessions) == limit:
         console.print(Text(f"the oldest {count(limit)}; --limit shows more", style="dim"))
 
 
-def _facts(status: Status, now: float) -> Iterator[tuple[str, Text]]:
-    if status.drain is not None:
-        left = duration(status.drain.until - now)
-        yield (
-            "drain",
-            Text(f"{count(status.drain.sessions, 'session')} left, {left} at most", _NOTED),
-        )
+def _facts(status: Status, now: float) -> Iterator[Fact]:
+    yield from told_drain(status.drain, "session", now)
     yield "sessions", Text(_and(count(status.sessions), _allocations(status)))
     relayed = status.relayed
     yield "to peers", _amount(relayed.packets_to_peers, relayed.bytes_to_peers)
@@ -85,19 +72,12 @@ def _facts(status: Status, now: float) -> Iterator[tuple[str, Text]]:
     if dropped:
         yield "dropped", Text(_listed(dropped))
     yield "realms", Text(", ".join(status.realms))
-    yield "store", _store(status)
-    for certificate in status.certificates:
-        until = datetime.fromtimestamp(certificate.expires, UTC)
-        rest = certificate.expires - now
-        text = f"{', '.join(certificate.names)}, until {until:%Y-%m-%d}"
-        style = _BAD if rest <= 0 else _NOTED if rest < SOON else ""
-        yield "certificate", Text(text + (" (expired)" if rest <= 0 else ""), style)
+    yield "store", told_store(status.store)
+    yield from told_certificates(status.certificates, now)
     yield "plane", Text(f"{status.plane} ({status.plane_reason}), {status.event_loop}")
     if len(status.workers) == 1:
-        files = status.workers[0].descriptors
-        yield "open files", Text(f"{count(files.used)} of {count(files.limit)}")
-    listeners = (f"{each.transport} {each.address}" for each in status.listeners)
-    yield "listeners", Text("\n".join(listeners))
+        yield told_files(status.workers[0].descriptors)
+    yield told_listeners(status.listeners)
     other = {name: number for name, number in status.counts.items() if number}
     if other:
         yield "counted", Text(_listed(dict(sorted(other.items()))))
@@ -112,12 +92,6 @@ def _allocations(status: Status) -> str:
         f"{count(each.count)} {each.transport.upper()} IPv{each.family}"
         for each in status.allocations
     )
-
-
-def _store(status: Status) -> Text:
-    if status.store.failure is not None:
-        return Text(f"{status.store.name}: down, {status.store.failure}", _BAD)
-    return Text(status.store.name)
 
 
 def _workers(status: Status, now: float) -> Table:
@@ -149,14 +123,3 @@ def _and(first: str, more: str) -> str:
 
 def _listed(counts: Mapping[str, int]) -> str:
     return "\n".join(f"{name}: {count(number)}" for name, number in counts.items())
-
-
-def _print(console: Console, table: Table) -> None:
-    """A table as wide as the terminal; elsewhere lines without blanks at their ends."""
-    if console.is_terminal:
-        console.print(table, soft_wrap=False)
-        return
-    with console.capture() as captured:
-        console.print(table, soft_wrap=False)
-    for line in captured.get().splitlines():
-        console.print(Text(line.rstrip()))
