@@ -22,7 +22,7 @@ help:
 	@echo '  make unit            tests without foreign software (JOBS=2)'
 	@echo '  make peers           tests against coturn, BIND 9 … as present (JOBS=2); PEERS=install installs them'
 	@echo 'make soak            the same tests at full size (SOAK_SCALE=1)'
-	@echo 'make benchmark       our server beside coturn, our lookups beside sip-dig, kept flows, ICE, SIP; writes docs/benchmarks.md'
+	@echo 'make benchmark       our server beside coturn, and on virtual cables as root, our lookups beside sip-dig, kept flows, ICE, SIP; writes docs/benchmarks.md'
 	@echo 'make format          format the code'
 	@echo 'make lock            renew the lock files'
 	@echo 'make bpf             compile the relay plane in the kernel, which is in the repository as it is compiled'
@@ -58,7 +58,7 @@ soak: environment
 	SOAK=1 SOAK_SCALE=$(SOAK_SCALE) $(BIN)/python -m pytest -m soak --timeout 0
 
 benchmark: environment
-	@missed=0; for one in relay locate keepalive ice sip; do $(BIN)/python -m benchmarks.$$one || missed=1; done; exit $$missed
+	@missed=0; for one in relay relay.cables locate keepalive ice sip; do $(BIN)/python -m benchmarks.$$one || missed=1; done; exit $$missed
 
 format: environment
 	$(BIN)/ruff check --fix .

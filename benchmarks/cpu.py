@@ -13,7 +13,7 @@ def process_seconds(pid: int) -> float:
     /proc/PID/stat counts timer ticks instead, and misses a thread that always sleeps by then.
     """
     nanoseconds = 0
-    for process in _family(pid):
+    for process in family(pid):
         for schedstat in Path(f"/proc/{process}/task").glob("*/schedstat"):
             nanoseconds += int(schedstat.read_text(encoding="ascii").split()[0])
     return nanoseconds * 1e-9
@@ -29,12 +29,12 @@ def machine_seconds() -> float:
 def resident_bytes(pid: int) -> int:
     """What ``pid`` and its children hold in memory."""
     pages = 0
-    for process in _family(pid):
+    for process in family(pid):
         pages += int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
     return pages * _PAGE
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """A process and all that descend from it."""
     found = [pid]
     for member in found:

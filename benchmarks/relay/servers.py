@@ -88,7 +88,7 @@ def natkit(directory: Path, allocations: int, workers: int = 1) -> Iterator[Runn
     )
     program = [sys.executable, "-c", "from stun_server.cli import run; run()"]
     command = [*program, f"--config={configuration}", f"--data-dir={directory}"]
-    version = _first_line([*program, "--version"])
+    version = first_line([*program, "--version"])
     with _running("natkit", version, command, (port, secure_port), directory) as server:
         yield server
 
@@ -120,7 +120,7 @@ def coturn(directory: Path) -> Iterator[RunningServer]:
         f"--pidfile={directory / 'turnserver.pid'}",
         f"--userdb={directory / 'turndb'}",
     ]
-    version = _first_line([program, "--version"])
+    version = first_line([program, "--version"])
     with _running("coturn", version, command, (port, secure_port), directory) as server:
         yield server
 
@@ -180,7 +180,8 @@ def make_certificate(directory: Path) -> tuple[Path, Path]:
     return certificate, key
 
 
-def _first_line(command: Sequence[str]) -> str:
+def first_line(command: Sequence[str]) -> str:
+    """What a program says first."""
     output = subprocess.run(
         command, capture_output=True, text=True, check=False, env=_ENVIRONMENT
     ).stdout

@@ -95,30 +95,10 @@ class _Stream:
         return data
 
 
-class Client:
-    """One client with an allocation of its own; RFC 5389's long-term credentials.
+class Asker:
+    """Makes the requests of one client; RFC 5389's long-term credentials."""
 
-    Over TLS and DTLS somebody else shakes hands on its socket and then sets ``way``.
-    """
-
-    def __init__(
-        self,
-        server: Address,
-        username: str,
-        password: str,
-        transport: Transport = Transport.UDP,
-        host: str | None = None,
-    ) -> None:
-        is_stream = transport in (Transport.TCP, Transport.TLS)
-        self.socket = socket.socket(
-            socket.AF_INET, socket.SOCK_STREAM if is_stream else socket.SOCK_DGRAM
-        )
-        self.socket.bind((host or next(_hosts), 0))
-        self.socket.connect(server)
-        # What is secure belongs to who shakes hands, without a time limit.
-        self.socket.settimeout(None if transport.is_secure else PATIENCE)
-        self.way: Way = _Stream(self.socket) if is_stream else _Datagrams(self.socket)
-        self._transport = transport
+    def __init__(self, username: str, password: str) -> None:
         self._username = username
         self._password = password
         self._credentials: tuple[Attribute, ...] = ()
@@ -135,6 +115,10 @@ class Client:
         """An Allocate request."""
         return self.request(Method.ALLOCATE, RequestedTransport(UDP_PROTOCOL))
 
+    def channel_request(self, peer: Address) -> bytes:
+        """A request that binds the first channel to ``peer``, and permits it."""
+        return self.request(Method.CHANNEL_BIND, ChannelNumber(CHANNEL_FIRST), XorPeerAddress(peer))
+
     def challenged(self, answer: bytes) -> None:
         """Take realm and nonce from a 401 or 438."""
         message = Message.parse(answer)
@@ -143,6 +127,32 @@ class Client:
             raise BenchmarkError(f"no challenge but {message}")
         self._credentials = (Username(self._username), realm, nonce)
         self._key = IntegrityKey(long_term_key(self._username, realm.value, self._password))
+
+
+class Client(Asker):
+    """One client with an allocation of its own.
+
+    Over TLS and DTLS somebody else shakes hands on its socket and then sets ``way``.
+    """
+
+    def __init__(
+        self,
+        server: Address,
+        username: str,
+        password: str,
+        transport: Transport = Transport.UDP,
+    ) -> None:
+        super().__init__(username, password)
+        is_stream = transport in (Transport.TCP, Transport.TLS)
+        self.socket = socket.socket(
+            socket.AF_INET, socket.SOCK_STREAM if is_stream else socket.SOCK_DGRAM
+        )
+        self.socket.bind((next(_hosts), 0))
+        self.socket.connect(server)
+        # What is secure belongs to who shakes hands, without a time limit.
+        self.socket.settimeout(None if transport.is_secure else PATIENCE)
+        self.way: Way = _Stream(self.socket) if is_stream else _Datagrams(self.socket)
+        self._transport = transport
 
     def call(self, method: Method, *attributes: Attribute) -> Message:
         """Ask until the server answers with success."""

@@ -1,0 +1,1 @@
+"""The relay planes and coturn between hosts on virtual cables."""

@@ -1,0 +1,130 @@
+"""The figures of one run, and how they are kept: benchmarks/results/cables-COMMIT.json."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import fmean, median
+from typing import Final
+
+from benchmarks.page import Bar
+from benchmarks.relay.cables.bounds import upper_bound
+from benchmarks.relay.cables.entries import Entries
+from benchmarks.relay.cables.loads import LOADS, Burden, Delay, Load
+from benchmarks.relay.cables.plain import DIRECT
+from benchmarks.relay.cables.servers import COTURN, GENERIC, NATIVE, USERSPACE
+
+__all__ = ["SCHEMA", "Results", "bars", "middle_delay"]
+
+SCHEMA: Final = 1
+
+Series = dict[str, dict[str, list[Burden]]]
+
+
+@dataclass(slots=True)
+class Results:
+    """What every round gave: a list of them by server or reference, and by the load's title.
+
+    ``own`` is nanoseconds of a run of the kernel's program.
+    """
+
+    commit: str
+    date: str
+    machine: str
+    real_time: bool
+    seconds: float
+    versions: dict[str, str] = field(default_factory=dict)
+    burdens: Series = field(default_factory=dict)
+    delays: dict[str, dict[str, list[Delay]]] = field(default_factory=dict)
+    own: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    entries: Entries | None = None
+
+    @property
+    def rounds(self) -> int:
+        """How often everything was measured."""
+        return len(self.burdens[COTURN][LOADS[0].title])
+
+    @staticmethod
+    def file(directory: Path, commit: str) -> Path:
+        """Where those of a commit are kept."""
+        return directory / f"cables-{commit}.json"
+
+    def keep(self, directory: Path) -> Path:
+        """Write the file, over an earlier one of the same commit."""
+        directory.mkdir(parents=True, exist_ok=True)
+        file = self.file(directory, self.commit)
+        content = {"schema": SCHEMA, "benchmark": "cables", **asdict(self)}
+        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        return file
+
+    @classmethod
+    def read(cls, file: Path) -> "Results":
+        """Read what :meth:`keep` wrote."""
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content.pop("schema") != SCHEMA or content.pop("benchmark") != "cables":
+            raise ValueError(f"{file} is no result of this benchmark")
+        content["burdens"] = {
+            name: {title: [Burden(**each) for each in rounds] for title, rounds in loads.items()}
+            for name, loads in content["burdens"].items()
+        }
+        content["delays"] = {
+            name: {title: [Delay(**each) for each in rounds] for title, rounds in loads.items()}
+            for name, loads in content["delays"].items()
+        }
+        if content["entries"] is not None:
+            content["entries"] = Entries(**content["entries"])
+        return cls(**content)
+
+    def added(self, name: str, load: Load) -> list[float]:
+        """Microseconds of CPU that a packet cost in each round, less those of the load alone."""
+        alone = self.burdens[DIRECT][load.title]
+        return [
+            burden.machine_microseconds - direct.machine_microseconds
+            for burden, direct in zip(self.burdens[name][load.title], alone, strict=True)
+        ]
+
+    def bound(self, name: str, load: Load) -> float:
+        """The upper 95 % bound of that as a multiple of coturn's."""
+        return upper_bound(self.added(name, load), self.added(COTURN, load))
+
+    def ratio(self, name: str, load: Load) -> float:
+        """That as a multiple of coturn's."""
+        return fmean(self.added(name, load)) / fmean(self.added(COTURN, load))
+
+    def rate(self, name: str, load: Load) -> float:
+        """Packets a second."""
+        return median(each.packets_per_second for each in self.burdens[name][load.title])
+
+    def lost(self, name: str, load: Load) -> float:
+        """The worst round's share of lost packets."""
+        return max(each.lost for each in self.burdens[name][load.title])
+
+
+def middle_delay(rounds: Sequence[Delay]) -> Delay:
+    """The median of each figure."""
+    return Delay(median(each.middle for each in rounds), median(each.slow for each in rounds))
+
+
+def bars(results: Results) -> tuple[Bar, ...]:
+    """The bars, each by the bound of its worst load."""
+
+    def worst(name: str, loads: Iterable[Load]) -> float:
+        return max(results.bound(name, load) for load in loads)
+
+    bindings = [load for load in LOADS if load.kind == "binding"]
+    relayed = [load for load in LOADS if load.kind != "binding"]
+    few = [load for load in relayed if load.clients == 4]
+    many = [load for load in relayed if load.clients == 64]
+    return (
+        *(
+            Bar(f"{name}: CPU of a relayed packet, in coturn's", worst(name, relayed), 0.1)
+            for name in (NATIVE, GENERIC)
+        ),
+        *(
+            Bar(f"{name}: CPU of a Binding, in coturn's", worst(name, bindings), 0.125)
+            for name in (NATIVE, GENERIC)
+        ),
+        Bar("user space: a relayed packet of 4 allocations", worst(USERSPACE, few), 1.1),
+        Bar("user space: a relayed packet of 64 allocations", worst(USERSPACE, many), 1.25),
+        Bar("user space: a Binding", worst(USERSPACE, bindings), 0.7),
+    )
