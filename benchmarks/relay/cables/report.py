@@ -175,6 +175,6 @@ def _entries(entries: Entries | None) -> str:
 
 Written through the loader, each with a permission and {CHANNELS} channels:
 {entries.write_microseconds:.0f} µs of CPU an allocation to write and
-{entries.remove_microseconds:.0f} µs to remove, besides what user space does for it. {fit}. Tables of that size take
-{empty / 1e6:.0f} MB when they are empty and {full / 1e6:.0f} MB when they are full, which is
-{full / entries.count / 1e3:.1f} KB an allocation."""
+{entries.remove_microseconds:.0f} µs to remove, besides what user space does for it. {fit}.
+Tables of that size take {empty / 1e6:.0f} MB when they are empty and {full / 1e6:.0f} MB when they
+are full, which is {full / entries.count / 1e3:.1f} KB an allocation."""
