@@ -115,7 +115,10 @@ class Cabled:
         self, family: socket.AddressFamily, port: int = 0, gate: Gate | None = None
     ) -> Address:
         """Let the plane listen for clients."""
-        sock = self.socket_on(self.server, LISTENERS[family], port)
+        return self.listen_on(self.socket_on(self.server, LISTENERS[family], port), gate)
+
+    def listen_on(self, sock: socket.socket, gate: Gate | None = None) -> Address:
+        """Let it listen on that socket."""
         sock.setblocking(False)
         self.plane.listen(sock, BindingPolicy(gate=gate))
         return address_of(sock)
