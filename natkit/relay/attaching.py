@@ -5,13 +5,14 @@ interface can do.  The ends of virtual cables and other virtual interfaces get t
 leaves them by a driver's way arrives only where a program runs at the far end too.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path as FilePath
 
 from natkit.errors import MisuseError
 from natkit.net.links import NetworkLink, read_links
+from natkit.net.offloads import takes_vlan_tags_off
 from natkit.relay import kernel_layout as layout
 from natkit.relay.kernel_layout import DeviceFlag
 from natkit.relay.kernel_tables import KernelRelay
@@ -85,7 +86,10 @@ class Attachment:
         if mode is None and interface.kind:
             modes = list(OF_VIRTUAL)
         refused: BpfError | None = None
+        links = read_links()
         for each in modes:
+            if _is_blind(each, interface, links):
+                raise _hidden_tags(interface)
             flag = _XDP_NATIVE if each is Mode.NATIVE else _XDP_GENERIC
             try:
                 link = self._relay.program.attach(interface.number, flag)
@@ -100,15 +104,21 @@ class Attachment:
         """Have the program know the interfaces as they are now, and their VLANs.
 
         One that was removed, or moved to another network namespace, has it no more: where it comes
-        back, with another number or the same one, :meth:`add` is due.
+        back, with another number or the same one, :meth:`add` is due.  Nor has one that has a VLAN
+        now whose tags the program could not see.
         """
         present = {each.number: each for each in read_links()}
         for number, held in list(self._attached.items()):
-            if number in present and held.link.interface == number:
-                self._attached[number] = replace(held, interface=present[number])
-            else:
+            now = present.get(number)
+            if (
+                now is None
+                or held.link.interface != number
+                or _is_blind(held.mode, now, present.values())
+            ):
                 del self._attached[number]
                 held.link.close()
+            else:
+                self._attached[number] = replace(held, interface=now)
         wanted: dict[tuple[int, int], bytes] = {}
         numbers: set[int] = set()
         for each in present.values():
@@ -130,6 +140,23 @@ class Attachment:
         """Detach from all interfaces."""
         while self._attached:
             self._attached.popitem()[1].link.close()
+
+
+def _is_blind(mode: Mode, port: NetworkLink, links: Iterable[NetworkLink]) -> bool:
+    """Whether packets of VLANs come without their tags to a program that runs in that way.
+
+    They do after the driver, if that takes them off.  Whatever the program would make of such a
+    packet leaves with the tag that it came with, for that is kept beside it.
+    """
+    has_vlans = any(each.vlan and each.below == port.number for each in links)
+    return mode is Mode.GENERIC and has_vlans and takes_vlan_tags_off(port.name)
+
+
+def _hidden_tags(port: NetworkLink) -> BpfError:
+    return BpfError(
+        f"{port.name} takes the tags of its VLANs off before the program sees them; "
+        f"have it leave them, by `ethtool -K {port.name} rxvlan off`"
+    )
 
 
 def attach(relay: KernelRelay, names: Sequence[str], mode: Mode | None = None) -> Attachment:

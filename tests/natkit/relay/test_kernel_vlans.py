@@ -14,14 +14,14 @@ from natkit.machine import Path, Transport
 from natkit.net.links import NetworkLink, read_links
 from natkit.relay import attaching
 from natkit.relay.attaching import Mode
-from natkit.relay.libbpf import Ran
+from natkit.relay.libbpf import BpfError, Ran
 from natkit.stun.message import Message
 from natkit.stun.registry import Method
 from natkit.turn.channel_data import ChannelData
 from tests.natkit.relay.cabled import IPV4, IPV6, MACS, NOW, PEERS, RELAYS, Cabled, inside
 from tests.natkit.relay.frames import Frame, Reader, Seen
 from tests.natkit.relay.twins import FAR, NEAR
-from tests.netlab.namespaces import Lab
+from tests.netlab.namespaces import Lab, run
 
 pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf")]
 
@@ -73,8 +73,8 @@ class Tagged:
             return self.cabled.relay.program.run(frame, self.numbers[interface])
 
 
-@pytest.fixture(name="tagged")
-def with_tags(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tagged]:
+@pytest.fixture(autouse=True)
+def _bridges_are_vlans(monkeypatch: pytest.MonkeyPatch) -> None:
     def as_vlans() -> tuple[NetworkLink, ...]:
         links = read_links()
         below = {each.name: each.number for each in links}["clients"]
@@ -87,6 +87,10 @@ def with_tags(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tagged]:
         )
 
     monkeypatch.setattr(attaching, "read_links", as_vlans)
+
+
+@pytest.fixture(name="tagged")
+def with_tags(lab: Lab) -> Iterator[Tagged]:
     cabled = Cabled(lab, Mode.NATIVE)
     try:
         yield Tagged(cabled)
@@ -199,3 +203,23 @@ def test_a_tag_that_leaves_no_room_for_an_ip_header_passes(
     for length in range(14, len(whole)):
         ran = tagged.run(whole[:length])
         assert (ran.verdict, ran.packet) == (PASSED, whole[:length])
+
+
+def test_after_a_driver_that_takes_tags_off_it_does_not_run(lab: Lab) -> None:
+    cabled = Cabled(lab, Mode.GENERIC)
+    try:
+        # No VLAN yet: no tags that could be missed.
+        assert {each.interface.name for each in cabled.attachment.attached} == {"clients", "peers"}
+        Tagged(cabled)
+        assert {each.interface.name for each in cabled.attachment.attached} == {"peers"}
+        with inside(cabled.server):
+            (port,) = [each for each in read_links() if each.name == "clients"]
+            with pytest.raises(BpfError, match=r"^clients .* `ethtool -K clients rxvlan off`$"):
+                cabled.attachment.add(port)
+        run(cabled.server, "ethtool", "-K", "clients", "rxvlan", "off")
+        with inside(cabled.server):
+            assert cabled.attachment.add(port) is Mode.GENERIC
+            cabled.attachment.refresh()
+        assert len(cabled.attachment.attached) == 2
+    finally:
+        cabled.close()
