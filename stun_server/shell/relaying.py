@@ -1,7 +1,7 @@
 """The relay plane as the datagram carrier of the server's driver."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from natkit.address import Address
 from natkit.aio.driver import Inputs
@@ -31,10 +31,13 @@ class PlaneSockets:
         self._plane: RelayPlane | None = None
         self._inputs: Inputs | None = None
         self._held: dict[Address, socket.socket] = {}
+        self._listeners: frozenset[Address] = frozenset()
+        self._for_clients: list[Transmit] = []
 
-    def use(self, plane: RelayPlane) -> None:
-        """The plane that everything goes through."""
+    def use(self, plane: RelayPlane, listeners: Iterable[Address]) -> None:
+        """The plane that everything goes through, and where its clients come in."""
         self._plane = plane
+        self._listeners = frozenset(listeners)
 
     def attach(self, inputs: Inputs) -> None:
         """Where datagrams go that the plane leaves to the machine."""
@@ -76,17 +79,33 @@ class PlaneSockets:
             sock.close()
 
     def send(self, transmit: Transmit) -> None:
-        """Send at once; what the system refuses is lost, and the plane's to count."""
+        """Send to a peer at once, and keep what is for a client until :meth:`flush`.
+
+        A client acts on an answer as soon as it has it, and the kernel may relay on another
+        processor: the plane must know by then what was granted.
+        """
+        if transmit.path.local in self._listeners:
+            self._for_clients.append(transmit)
+        else:
+            self._send(transmit)
+
+    def flush(self) -> None:
+        """Send what was kept."""
+        if self._for_clients:
+            kept, self._for_clients = self._for_clients, []
+            for each in kept:
+                self._send(each)
+
+    def _send(self, transmit: Transmit) -> None:
+        """What the system refuses is lost, and the plane's to count."""
         if self._plane is not None:
             unfragmented = isinstance(transmit, UnfragmentedTransmit)
             self.unfragmented += unfragmented
             self._plane.send(transmit.data, transmit.path, dont_fragment=unfragmented)
 
-    def flush(self) -> None:
-        """Nothing waits."""
-
     def close(self) -> None:
         """Stop the plane, and close what is held."""
+        self.flush()
         if self._plane is not None:
             self._plane.stop()
         for local in tuple(self._held):

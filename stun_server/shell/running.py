@@ -136,7 +136,7 @@ class RunningServer:
         if plane.tables is not None:
             self._plane = KernelPlane(sockets, plane.tables, on_full=self._on_full)
         self._plane.show_as(dict(external))
-        self._sockets.use(self._plane)
+        self._sockets.use(self._plane, [each.address for each in listeners])
         self._certificates = certificates
         self._streams = Clients(self.admission, certificates)
         self.tcp = TcpRelaying(self._streams, float(config.limits.peer_connection_idle))
