@@ -19,6 +19,7 @@ from natkit.stun.registry import MAGIC_COOKIE
 from tests.certificates import Authority
 from tests.conftest import Sized
 from tests.floods.legal import legal_load
+from tests.stun_server.place import HERE, SERVER, SOURCES
 from tests.stun_server.process import LIMIT, PASSWORD, USER, StunServerProcess, stun_server
 
 IDLE = 2
@@ -36,24 +37,24 @@ CLIENT_HELLO = bytes.fromhex("160301 01fc 010001f8 0303") + bytes(32)
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[StunServerProcess]:
-    issued = Authority(tmp_path).issue("127.0.0.1")
+    issued = Authority(tmp_path).issue(SERVER)
     config = tmp_path / "config.toml"
     config.write_text(
         f"""
         [listeners]
-        listen = ["127.0.0.1:0", "tls:127.0.0.1:0", "dtls:127.0.0.1:0"]
+        listen = ["{SERVER}:0", "tls:{SERVER}:0", "dtls:{SERVER}:0"]
         certificate = "{issued.chain}"
         key = "{issued.key}"
         [policy]
-        allow_peer = ["127.0.0.0/8"]
+        allow_peer = ["{SOURCES}.0.0.0/8"]
         [limits]
         connections = {CONNECTIONS_IN_ALL}
         connection_idle = {IDLE}
         """
     )
-    listen = ("--listen", "127.0.0.1:0", "--listen", "tls:127.0.0.1:0")
+    listen = ("--listen", f"{SERVER}:0", "--listen", f"tls:{SERVER}:0")
     with stun_server(
-        tmp_path, "--config", str(config), *listen, "--listen", "dtls:127.0.0.1:0"
+        tmp_path, "--config", str(config), *listen, "--listen", f"dtls:{SERVER}:0"
     ) as running:
         yield running
 
@@ -65,8 +66,8 @@ def resident(server: StunServerProcess) -> int:
 
 
 def source(number: int) -> str:
-    """One of the many addresses of the loopback interface."""
-    return f"127.{1 + (number >> 8 & 63)}.{number & 255}.7"
+    """One of our many addresses."""
+    return f"{SOURCES}.{64 + (number >> 8 & 63)}.{number & 255}.7"
 
 
 class Flood:
@@ -125,7 +126,7 @@ async def beside(server: StunServerProcess, seconds: float, step: Callable[[], N
     """Do ``step`` again and again for so long, and serve users meanwhile."""
     ready = asyncio.Event()
     uri = f"turn:{server.address}"
-    load = asyncio.create_task(legal_load(uri, USER, PASSWORD, "127.0.0.1", seconds, ready=ready))
+    load = asyncio.create_task(legal_load(uri, USER, PASSWORD, HERE, seconds, ready=ready))
     while not load.done():
         if ready.is_set():
             step()
@@ -198,7 +199,7 @@ async def test_users_are_served_beside_handshakes_of_dtls_that_go_nowhere(
     numbers = iter(range(1 << 30))
     with socket.socket(type=socket.SOCK_DGRAM) as sock:
         sock.setblocking(False)
-        sock.bind(("127.9.9.9", 0))
+        sock.bind((f"{SOURCES}.127.9.9", 0))
 
         def step() -> None:
             nonlocal sent, received

@@ -30,8 +30,8 @@ from tests.peering.coturn import Coturn
 from tests.peering.plugin import StartCoturn
 from tests.peering.roster import program_path
 from tests.peering.turnutils import uclient
+from tests.stun_server.place import ALLOW_HERE
 from tests.stun_server.process import (
-    LOOPBACK_PEERS,
     PASSWORD,
     USER,
     StunServerProcess,
@@ -57,7 +57,7 @@ def server(tmp_path: Path) -> Iterator[StunServerProcess]:
     config = tmp_path / "config.toml"
     keys = "".join(f'oauth_keys.{kid} = "{b64encode(key).decode()}"\n' for kid, key in KEYS.items())
     config.write_text(f"[users]\n{keys}")
-    with stun_server(tmp_path, "--config", str(config), *LOOPBACK_PEERS) as running:
+    with stun_server(tmp_path, "--config", str(config), *ALLOW_HERE) as running:
         yield running
 
 

@@ -13,8 +13,8 @@ from aioice import turn
 from natkit.address import Address
 from stun_server.allocations import CHANNEL_LIFETIME, PERMISSION_LIFETIME
 from tests.certificates import Authority
+from tests.stun_server.place import ALLOW_HERE, HERE, SERVER
 from tests.stun_server.process import (
-    LOOPBACK_PEERS,
     PASSWORD,
     USER,
     StunServerProcess,
@@ -29,10 +29,10 @@ pytestmark = pytest.mark.peer("aioice")
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StunServerProcess]:
     directory = tmp_path_factory.mktemp("stun-server")
-    issued = Authority(directory).issue("127.0.0.1")
+    issued = Authority(directory).issue(SERVER)
     files = ("--certificate", str(issued.chain), "--key", str(issued.key))
-    listen = ("--listen", "127.0.0.1:0", "--listen", "tls:127.0.0.1:0")
-    with stun_server(directory, *listen, *files, *LOOPBACK_PEERS) as running:
+    listen = ("--listen", f"{SERVER}:0", "--listen", f"tls:{SERVER}:0")
+    with stun_server(directory, *listen, *files, *ALLOW_HERE) as running:
         yield running
 
 
@@ -85,7 +85,7 @@ async def test_aioice_allocates_and_relays_both_ways(
     loop = asyncio.get_running_loop()
     with socket.socket(type=socket.SOCK_DGRAM) as peer:
         peer.setblocking(False)
-        peer.bind(("127.0.0.1", 0))
+        peer.bind((HERE, 0))
         for size in (0, 1, 3, 172, 1000):
             data = bytes([size % 251]) * size
             relay.sendto(data, peer.getsockname())
@@ -162,7 +162,7 @@ async def test_aioice_hears_its_peer_past_the_end_of_the_permission(
     monkeypatch.setattr(StunServerProcess, "prelude", scaled)
     loop = asyncio.get_running_loop()
     with (
-        stun_server(tmp_path, *LOOPBACK_PEERS) as server,
+        stun_server(tmp_path, *ALLOW_HERE) as server,
         socket.socket(type=socket.SOCK_DGRAM) as peer,
     ):
         relay, protocol = await turn.create_turn_endpoint(
@@ -174,7 +174,7 @@ async def test_aioice_hears_its_peer_past_the_end_of_the_permission(
         )
         assert isinstance(protocol, Receiver)
         peer.setblocking(False)
-        peer.bind(("127.0.0.1", 0))
+        peer.bind((HERE, 0))
         relayed = relay.get_extra_info("sockname")
         began = loop.time()
         # Beyond a permission's end, and beyond the first channel's.

@@ -7,19 +7,18 @@ them; what a cable carries otherwise may be several datagrams in one, and user s
 import json
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from socket import AddressFamily
 
 import pytest
 
 from natkit.address import Address
 from natkit.relay.kernel_ability import CAPABILITIES
-from tests.natkit.relay.cabled import CLIENTS, IPV4, IPV6, LISTENERS, PEERS, RELAYS
-from tests.netlab.namespaces import Host, Lab, lab, run
+from tests.natkit.relay.cabled import IPV4, IPV6, LISTENERS, PEERS
+from tests.netlab.namespaces import run
+from tests.netlab.relay_hosts import LISTEN, RELAY_CONFIG, RelayHosts, datagrams, relay_hosts
 from tests.peering.process import PeerProcess
 from tests.peering.roster import program_path
 from tests.peering.turnutils import Totals, uclient
@@ -31,11 +30,8 @@ pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf"), pytest.mark.peer("c
 PEER_PORT = 3480
 SESSIONS = 4
 BRIEFLY = ("-m", str(SESSIONS), "-n", "50", "-z", "2")
-CONFIG = f"""
-[listeners]
+CONFIG = f"""{RELAY_CONFIG}
 relay_plane = "kernel"
-relay_ipv4 = "{RELAYS[IPV4]}"
-relay_ipv6 = "{RELAYS[IPV6]}"
 [policy]
 allow_peer = ["0.0.0.0/0", "::/0"]
 [limits]
@@ -44,34 +40,12 @@ bandwidth = 4_000_000
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Hosts:
-    lab: Lab
-    server: Host
-    left: Host
-    right: Host
-
-    def lay_clients(self) -> None:
-        """The cable to the clients."""
-        _cable(self.lab, self.server, "clients", self.left, LISTENERS, CLIENTS)
-
-    @property
-    def runs_program(self) -> bool:
-        return all(
-            "xdp" in self.server.configure("link", "show", interface)
-            for interface in ("clients", "peers")
-        )
-
-
 @pytest.fixture(scope="module", name="hosts")
-def three_hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+def three_hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayHosts]:
     """With coturn's peer on the right."""
     program = program_path("turnutils_peer")
     assert program is not None
-    with lab() as made:
-        hosts = Hosts(made, *map(made.host, ("server", "left", "right")))
-        hosts.lay_clients()
-        _cable(made, hosts.server, "peers", hosts.right, RELAYS, PEERS)
+    with relay_hosts() as hosts:
         command = [*hosts.right.prefix, program, "-p", str(PEER_PORT)]
         command += [part for each in PEERS.values() for part in ("-L", each[0])]
         peer = PeerProcess("turnutils_peer", command, tmp_path_factory.mktemp("peer"))
@@ -81,32 +55,13 @@ def three_hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
             peer.stop()
 
 
-def _cable(
-    made: Lab,
-    server: Host,
-    name: str,
-    far: Host,
-    here: Mapping[AddressFamily, str],
-    there: Mapping[AddressFamily, tuple[str, ...]],
-) -> None:
-    made.cable(
-        (server, name, f"{here[IPV4]}/24 {here[IPV6]}/64"),
-        (far, "eth0", f"{there[IPV4][0]}/24 {there[IPV6][0]}/64"),
-    )
-    run(far, "ethtool", "-K", "eth0", "tx", "off")
-
-
 def flags(directory: Path) -> tuple[str, ...]:
     config = directory / "config.toml"
     config.write_text(CONFIG)
-    listen = (f"{LISTENERS[IPV4]}:3478", f"[{LISTENERS[IPV6]}]:3478")
-    return (
-        *("--config", str(config), "--relay-plane", "kernel"),
-        *(part for each in listen for part in ("--listen", each)),
-    )
+    return ("--config", str(config), "--relay-plane", "kernel", *LISTEN)
 
 
-def relay(hosts: Hosts, *arguments: str, client: str = "ipv4", peer: str = "ipv4") -> Totals:
+def relay(hosts: RelayHosts, *arguments: str, client: str = "ipv4", peer: str = "ipv4") -> Totals:
     """What coturn's client sent to its peer and had back."""
     families = {"ipv4": IPV4, "ipv6": IPV6}
     server = Address(LISTENERS[families[client]], 3478)
@@ -128,7 +83,7 @@ FAMILIES = [("ipv4", "ipv4"), ("ipv4", "ipv6"), ("ipv6", "ipv4"), ("ipv6", "ipv6
 
 
 def test_the_kernel_relays_between_coturns_client_and_its_peer(
-    hosts: Hosts, tmp_path: Path
+    hosts: RelayHosts, tmp_path: Path
 ) -> None:
     with (
         stun_server(tmp_path, *flags(tmp_path), prefix=hosts.server.prefix) as server,
@@ -138,7 +93,7 @@ def test_the_kernel_relays_between_coturns_client_and_its_peer(
         assert ready["plane"] == "kernel"
         assert ready["plane_reason"] == "clients generic, peers generic"
         assert hosts.runs_program
-        before = _datagrams(hosts.server)
+        before = datagrams(hosts.server)
         runs = [
             pool.submit(relay, hosts, *BRIEFLY, *how, client=client, peer=peer)
             for client, peer in FAMILIES
@@ -150,7 +105,7 @@ def test_the_kernel_relays_between_coturns_client_and_its_peer(
         by_send = sum(each.sent_messages for each in indications)
         # Of twice as many, both ways, the system had requests to deliver, and Send indications:
         # coturn gives them a FINGERPRINT, which is the machine's to check.
-        assert _datagrams(hosts.server) - before < by_send + sent / 2
+        assert datagrams(hosts.server) - before < by_send + sent / 2
         server.wait_until(lambda: len(server.lines("allocation closed")) == SESSIONS * len(runs))
         closed = server.lines("allocation closed")
         assert sum(_number(line, "to_peers") for line in closed) == sent - by_send
@@ -159,14 +114,14 @@ def test_the_kernel_relays_between_coturns_client_and_its_peer(
 
 
 def test_workers_share_the_tables_and_what_is_killed_leaves_nothing_behind(
-    hosts: Hosts, tmp_path: Path
+    hosts: RelayHosts, tmp_path: Path
 ) -> None:
     with killed(hosts, tmp_path, "--workers", "2") as server:
         (ready,) = server.lines("ready")
         assert ready["plane"] == "kernel"
-        before = _datagrams(hosts.server)
+        before = datagrams(hosts.server)
         totals = relay(hosts, *BRIEFLY, "-c")
-        assert _datagrams(hosts.server) - before < totals.sent_messages / 2
+        assert datagrams(hosts.server) - before < totals.sent_messages / 2
         opened = server.lines("allocation opened")
         assert {line["worker"] for line in opened} == {0, 1}
         process = server.process.pid
@@ -181,15 +136,15 @@ def test_workers_share_the_tables_and_what_is_killed_leaves_nothing_behind(
         server.wait_until(lambda: _last_reason(server) == "peers generic, clients generic")
         status = command("status", "--json", *state(tmp_path))
         assert json.loads(status.stdout)["status"]["plane_reason"] == _last_reason(server)
-        before = _datagrams(hosts.server)
+        before = datagrams(hosts.server)
         totals = relay(hosts, *BRIEFLY, "-c")
-        assert _datagrams(hosts.server) - before < totals.sent_messages / 2
+        assert datagrams(hosts.server) - before < totals.sent_messages / 2
         assert hosts.runs_program
     # The workers end when they see it; what they have of the tables attaches nothing.
     assert not hosts.runs_program
 
 
-def test_three_capabilities_and_two_settings_are_enough(hosts: Hosts, tmp_path: Path) -> None:
+def test_three_capabilities_and_two_settings_are_enough(hosts: RelayHosts, tmp_path: Path) -> None:
     for family in ("ipv4", "ipv6"):
         setting = f"/proc/sys/net/{family}/conf/lo/forwarding"
         run(hosts.server, "tee", setting, text="1")
@@ -204,7 +159,7 @@ def test_three_capabilities_and_two_settings_are_enough(hosts: Hosts, tmp_path: 
 
 
 @contextmanager
-def killed(hosts: Hosts, directory: Path, *arguments: str) -> Iterator[StunServerProcess]:
+def killed(hosts: RelayHosts, directory: Path, *arguments: str) -> Iterator[StunServerProcess]:
     """A server that is ready, and ends by SIGKILL."""
     account = ("--user", f"{USER}:{PASSWORD}", "--data-dir", str(directory / "state"))
     server = StunServerProcess(
@@ -229,17 +184,3 @@ def _number(line: Line, name: str) -> int:
     number = line[name]
     assert isinstance(number, int)
     return number
-
-
-def _datagrams(host: Host) -> int:
-    """How many UDP datagrams its sockets have received."""
-    counts = dict[str, int]()
-    for name in ("snmp", "snmp6"):
-        text = run(host, "cat", f"/proc/net/{name}")
-        if name == "snmp":
-            names, numbers = [line.split()[1:] for line in text.splitlines() if "Udp: " in line]
-            counts["4"] = dict(zip(names, map(int, numbers), strict=True))["InDatagrams"]
-        else:
-            found = [line.split() for line in text.splitlines() if line.startswith("Udp6InD")]
-            counts["6"] = int(found[0][1])
-    return sum(counts.values())

@@ -10,7 +10,8 @@ from natkit.turn.credentials import time_limited
 from tests.peering.coturn import Coturn
 from tests.peering.plugin import StartCoturn
 from tests.peering.turnutils import uclient
-from tests.stun_server.process import LOOPBACK_PEERS, StunServerProcess, stun_server
+from tests.stun_server.place import ALLOW_HERE
+from tests.stun_server.process import StunServerProcess, stun_server
 
 pytestmark = pytest.mark.peer("coturn")
 
@@ -21,7 +22,7 @@ SECRET = "north of the river"
 def server(tmp_path: Path) -> Iterator[StunServerProcess]:
     config = tmp_path / "stun.toml"
     config.write_text(f'[users]\nsecrets = ["a newer one", "{SECRET}"]\n')
-    with stun_server(tmp_path, "--config", str(config), *LOOPBACK_PEERS) as running:
+    with stun_server(tmp_path, "--config", str(config), *ALLOW_HERE) as running:
         yield running
 
 

@@ -16,8 +16,8 @@ from tests.certificates import Authority
 from tests.conftest import Sized
 from tests.peering.turnutils import Totals, uclient
 from tests.peers.test_uclient import peer  # noqa: F401 - a fixture
+from tests.stun_server.place import ALLOW_HERE, HERE, HERE_IPV6, HERE_OF, SERVER, SERVER_IPV6
 from tests.stun_server.process import (
-    LOOPBACK_PEERS,
     PASSWORD,
     Line,
     StunServerProcess,
@@ -34,7 +34,8 @@ TRANSPORTS: dict[str, tuple[str, ...]] = {
     "tls": ("-t", "-S"),
     "dtls": ("-S",),
 }
-HOSTS = ("127.0.0.1", "::1")
+HOSTS = (SERVER, SERVER_IPV6)
+PEERS = (HERE, HERE_IPV6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Row:
 
     flags: tuple[str, ...]
     evidence: Callable[[Seen], bool]
-    peer_host: str = "127.0.0.1"
+    peer_host: str = HERE
 
 
 def has_next_port(seen: Seen) -> bool:
@@ -94,9 +95,11 @@ ROWS = {
     ),
     "padded": Row(("-D", "-X"), lambda seen: bool(seen.lines["channel bound"])),
     "reserved port, Don't Fragment": Row(("-g", "-X"), has_next_port),
-    "IPv6": Row(("-x",), lambda seen: seen.hosts("allocation opened", "relayed") == {"::1"}, "::1"),
-    "dual, peer on IPv4": Row(("-Z",), is_dual("127.0.0.1")),
-    "dual, peer on IPv6": Row(("-Z",), is_dual("::1"), "::1"),
+    "IPv6": Row(
+        ("-x",), lambda seen: seen.hosts("allocation opened", "relayed") == {SERVER_IPV6}, HERE_IPV6
+    ),
+    "dual, peer on IPv4": Row(("-Z",), is_dual(HERE)),
+    "dual, peer on IPv6": Row(("-Z",), is_dual(HERE_IPV6), HERE_IPV6),
     "relay to relay": Row(
         ("-y", "-c", "-m", "4", "-n", "20"),
         lambda seen: (
@@ -108,7 +111,7 @@ ROWS = {
         # Each of the clients draws a number of peers, of a family that it draws too.
         ("-G", "-X", "-m", "4"),
         lambda seen: (
-            bool(set(seen.values("peer permitted", "peer")) - {"127.0.0.1", "::1"})
+            bool(set(seen.values("peer permitted", "peer")) - set(PEERS))
             or ("create_permission", "443") in seen.refusals
         ),
     ),
@@ -175,13 +178,13 @@ def matrix(
         )
     ]
     directory = tmp_path_factory.mktemp("stun-server")
-    issued = Authority(directory).issue("localhost", "127.0.0.1", "::1")
+    issued = Authority(directory).issue("localhost", *HOSTS)
     config = directory / "config.toml"
     config.write_text("[log]\nlevel = 'debug'\n")
-    arguments = ["--config", str(config), *LOOPBACK_PEERS]
+    arguments = ["--config", str(config), *ALLOW_HERE]
     arguments += ["--certificate", str(issued.chain), "--key", str(issued.key)]
     for listen in ("", "tls:", "dtls:"):
-        for host in ("127.0.0.1", "[::1]"):
+        for host in (SERVER, f"[{SERVER_IPV6}]"):
             arguments += ["--listen", f"{listen}{host}:0"]
     for run in wanted:
         arguments += ["--user", f"{user_of(*run)}:{PASSWORD}"]
@@ -223,7 +226,7 @@ def test_a_row_of_the_matrix(matrix: Matrix, row: str, transport: str, host: str
     assert totals.is_complete, totals.output
     seen = matrix.seen(user)
     assert set(seen.values("allocation opened", "transport")) == {transport}
-    assert seen.hosts("allocation opened", "client") == {host}
+    assert seen.hosts("allocation opened", "client") == {HERE_OF[host]}
     matrix.server.wait_until(lambda: ROWS[row].evidence(matrix.seen(user)))
 
 
@@ -233,7 +236,7 @@ def test_data_with_dont_fragment_is_sent_so(
     peer: Address,  # noqa: F811
     transport: str,
 ) -> None:
-    with stun_server(tmp_path, *LOOPBACK_PEERS) as server:
+    with stun_server(tmp_path, *ALLOW_HERE) as server:
         totals = uclient(
             server.address,
             *(*TRANSPORTS[transport], "-s", "-g", "-X", "-e", peer.host, "-r", str(peer.port)),
@@ -252,10 +255,10 @@ def test_data_with_dont_fragment_is_sent_so(
 def test_clients_that_leave_whenever_they_like_leave_the_server_serving(
     tmp_path: Path, transport: str
 ) -> None:
-    issued = Authority(tmp_path).issue("localhost", "127.0.0.1")
-    arguments = ["--certificate", str(issued.chain), "--key", str(issued.key), *LOOPBACK_PEERS]
+    issued = Authority(tmp_path).issue("localhost", SERVER)
+    arguments = ["--certificate", str(issued.chain), "--key", str(issued.key), *ALLOW_HERE]
     for listen in ("", "tls:", "dtls:"):
-        arguments += ["--listen", f"{listen}127.0.0.1:0"]
+        arguments += ["--listen", f"{listen}{SERVER}:0"]
     with stun_server(tmp_path, *arguments) as server:
         (address,) = server.addresses(transport)
         flags = (*TRANSPORTS[transport], "-y", "-c")
@@ -276,7 +279,7 @@ def test_clients_that_leave_whenever_they_like_leave_the_server_serving(
 def test_many_messages_from_relay_to_relay_are_not_lost(
     tmp_path: Path, transport: str, sized: Sized
 ) -> None:
-    with stun_server(tmp_path, *LOOPBACK_PEERS) as server:
+    with stun_server(tmp_path, *ALLOW_HERE) as server:
         count = sized(quick=20, full=1000)
         totals = uclient(
             server.address,

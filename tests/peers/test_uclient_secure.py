@@ -14,8 +14,8 @@ from tests.certificates import Authority
 from tests.peering.roster import program_path
 from tests.peering.turnutils import Totals, uclient
 from tests.peers.test_uclient import peer  # noqa: F401 - a fixture
+from tests.stun_server.place import ALLOW_HERE, HERE_IPV6, SERVER, SERVER_IPV6
 from tests.stun_server.process import (
-    LOOPBACK_PEERS,
     PASSWORD,
     USER,
     StunServerProcess,
@@ -30,19 +30,17 @@ TRANSPORTS = {"tls": ("-t", "-S"), "dtls": ("-S",)}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StunServerProcess]:
     directory = tmp_path_factory.mktemp("stun-server")
-    issued = Authority(directory).issue("localhost", "127.0.0.1", "::1")
+    issued = Authority(directory).issue("localhost", SERVER, SERVER_IPV6)
     config = directory / "config.toml"
     config.write_text("[log]\nlevel = 'debug'\n")
     listen = [
         word
         for transport in TRANSPORTS
-        for host in ("127.0.0.1", "[::1]")
+        for host in (SERVER, f"[{SERVER_IPV6}]")
         for word in ("--listen", f"{transport}:{host}:0")
     ]
     files = ("--certificate", str(issued.chain), "--key", str(issued.key))
-    with stun_server(
-        directory, "--config", str(config), *listen, *files, *LOOPBACK_PEERS
-    ) as running:
+    with stun_server(directory, "--config", str(config), *listen, *files, *ALLOW_HERE) as running:
         yield running
 
 
@@ -51,11 +49,11 @@ def run(
     transport: str,
     peer: Address,  # noqa: F811 - the fixture's value
     *arguments: str,
-    host: str = "127.0.0.1",
+    host: str = SERVER,
 ) -> Totals:
     address = next(each for each in server.addresses(transport) if each.host == host)
     if "-y" not in arguments:
-        peer_host = "::1" if "-x" in arguments else peer.host
+        peer_host = HERE_IPV6 if "-x" in arguments else peer.host
         arguments = (*arguments, "-e", peer_host, "-r", str(peer.port))
     return uclient(address, *TRANSPORTS[transport], *arguments, username=USER, password=PASSWORD)
 
@@ -82,7 +80,7 @@ def test_uclient_relays_over_ipv6(
     peer: Address,  # noqa: F811
     transport: str,
 ) -> None:
-    totals = run(server, transport, peer, "-x", host="::1")
+    totals = run(server, transport, peer, "-x", host=SERVER_IPV6)
     assert totals.is_complete, totals.output
 
 
@@ -121,4 +119,4 @@ def test_openssl_agrees_on_a_protocol_by_alpn(
 
 def test_the_certificate_is_in_the_log(server: StunServerProcess, tmp_path: Path) -> None:
     (line,) = server.lines("certificate")
-    assert line["names"] == "localhost, 127.0.0.1, ::1"
+    assert line["names"] == f"localhost, {SERVER}, {SERVER_IPV6}"

@@ -8,8 +8,8 @@ import pytest
 
 from tests.certificates import Authority
 from tests.peering.turnutils import uclient
+from tests.stun_server.place import ALLOW_HERE, SERVER
 from tests.stun_server.process import (
-    LOOPBACK_PEERS,
     PASSWORD,
     USER,
     StunServerProcess,
@@ -26,8 +26,8 @@ def serving(directory: Path, *arguments: str) -> Iterator[StunServerProcess]:
     """Our server on TCP and TLS, with one line a connection to a peer."""
     config = directory / "config.toml"
     config.write_text(DEBUG_LOG)
-    issued = Authority(directory).issue("localhost", "127.0.0.1")
-    listen = ("--listen", "127.0.0.1:0", "--listen", "tls:127.0.0.1:0")
+    issued = Authority(directory).issue("localhost", SERVER)
+    listen = ("--listen", f"{SERVER}:0", "--listen", f"tls:{SERVER}:0")
     secure = ("--certificate", str(issued.chain), "--key", str(issued.key))
     with stun_server(directory, "--config", str(config), *listen, *secure, *arguments) as server:
         yield server
@@ -35,7 +35,7 @@ def serving(directory: Path, *arguments: str) -> Iterator[StunServerProcess]:
 
 @pytest.mark.parametrize("transport", ["tcp", "tls"])
 def test_uclient_loses_nothing_on_tcp_allocations(tmp_path: Path, transport: str) -> None:
-    with serving(tmp_path, *LOOPBACK_PEERS) as server:
+    with serving(tmp_path, *ALLOW_HERE) as server:
         totals = uclient(
             server.addresses(transport)[0],
             *("-T", *(("-S",) if transport == "tls" else ())),

@@ -11,8 +11,8 @@ import pytest
 
 from natkit.address import Address
 from tests.peering.turnutils import Totals, uclient
+from tests.stun_server.place import ALLOW_HERE
 from tests.stun_server.process import (
-    LOOPBACK_PEERS,
     PASSWORD,
     USER,
     StunServerProcess,
@@ -31,9 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StunServerProce
     directory: Path = tmp_path_factory.mktemp("stun-server")
     config = directory / "config.toml"
     config.write_text("[log]\nlevel = 'debug'\n")
-    with stun_server(
-        directory, "--config", str(config), "--workers", "4", *LOOPBACK_PEERS
-    ) as running:
+    with stun_server(directory, "--config", str(config), "--workers", "4", *ALLOW_HERE) as running:
         yield running
 
 

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.server_process import LIMIT, Line, ServerProcess
+from tests.stun_server.place import PREFIX, SERVER
 
 __all__ = [
     "LIMIT",
-    "LOOPBACK_PEERS",
     "PASSWORD",
     "USER",
     "Line",
@@ -19,9 +19,9 @@ __all__ = [
 
 USER = "user"
 PASSWORD = "secret"
-PLANE = os.environ.get("RELAY_PLANE", "userspace")
+PLANE_VARIABLE = "RELAY_PLANE"
+PLANE = os.environ.get(PLANE_VARIABLE, "userspace")
 """What relays where a test does not choose: tests of the whole server hold for every plane."""
-LOOPBACK_PEERS = ("--allow-peer", "127.0.0.0/8", "--allow-peer", "::1/128")
 
 
 class StunServerProcess(ServerProcess):
@@ -32,13 +32,13 @@ class StunServerProcess(ServerProcess):
 
 @contextmanager
 def stun_server(
-    directory: Path, *arguments: str, prefix: Sequence[str] = ()
+    directory: Path, *arguments: str, prefix: Sequence[str] = PREFIX
 ) -> Iterator[StunServerProcess]:
-    """A server that is ready, with ``USER``; without a --listen of yours on 127.0.0.1.
+    """A server that is ready, with ``USER``; without a --listen of yours where :mod:`place` says.
 
     ``prefix`` is a command that runs it somewhere else.
     """
-    listen = () if "--listen" in arguments else ("--listen", "127.0.0.1:0")
+    listen = () if "--listen" in arguments else ("--listen", f"{SERVER}:0")
     plane = () if "--relay-plane" in arguments else ("--relay-plane", PLANE)
     started = StunServerProcess(
         directory,

@@ -9,8 +9,8 @@ import pytest
 from natkit.address import Address
 from natkit.aio.turn import allocate
 from tests.conftest import Sized
+from tests.stun_server.place import ALLOW_HERE, HERE
 from tests.stun_server.process import (
-    LOOPBACK_PEERS,
     PASSWORD,
     USER,
     StunServerProcess,
@@ -20,12 +20,12 @@ from tests.stun_server.process import (
 AT_ONCE = 20
 GROWTH_ALLOWED = 8 << 20
 """Bytes of resident memory: the allocator's own ups and downs, and tables that fill up once."""
-PEER = Address("127.0.0.1", 9)
+PEER = Address(HERE, 9)
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[StunServerProcess]:
-    with stun_server(tmp_path, *LOOPBACK_PEERS) as started:
+    with stun_server(tmp_path, *ALLOW_HERE) as started:
         yield started
 
 

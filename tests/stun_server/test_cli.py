@@ -36,9 +36,9 @@ from natkit.stun.integrity import IntegrityKey
 from natkit.stun.message import Message
 from natkit.stun.registry import Integrity, MessageClass, Method, PasswordAlgorithmNumber
 from stun_server.shell.commands import app
+from tests.stun_server.place import ALLOW_HERE
 from tests.stun_server.process import (
     LIMIT,
-    LOOPBACK_PEERS,
     PASSWORD,
     USER,
     StunServerProcess,
@@ -277,7 +277,7 @@ def test_version_and_help(launch: type[Launch]) -> None:
 
 
 async def test_the_flags_decide_who_may_allocate_and_reach_whom(tmp_path: Path) -> None:
-    arguments = ("--user", "ann:secret:with:colons", "--realm", "example.org", *LOOPBACK_PEERS)
+    arguments = ("--user", "ann:secret:with:colons", "--realm", "example.org", *ALLOW_HERE)
     with stun_server(tmp_path, *arguments, "--relay-ports", "50000-50999") as server:
         assert (await binding(str(server.address))).host == "127.0.0.1"
         for transport in ("udp", "tcp"):

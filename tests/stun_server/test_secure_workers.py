@@ -10,7 +10,8 @@ import pytest
 from natkit.aio.secure import Trust
 from natkit.aio.turn import Allocation, allocate
 from tests.certificates import Authority
-from tests.stun_server.process import LOOPBACK_PEERS, PASSWORD, USER, StunServerProcess, stun_server
+from tests.stun_server.place import ALLOW_HERE, SERVER
+from tests.stun_server.process import PASSWORD, USER, StunServerProcess, stun_server
 from tests.stun_server.test_workers import CLIENTS, Load, Together, echo, until, worker_of, workers
 
 
@@ -24,7 +25,7 @@ async def clients(
     for _ in range(CLIENTS):
         relay = await together.enter(
             allocate(
-                f"turns:localhost:{port}?transport={below}",
+                f"turns:{SERVER}:{port}?transport={below}",
                 username=USER,
                 password=PASSWORD,
                 trust=trust,
@@ -39,11 +40,11 @@ async def test_a_new_certificate_and_a_workers_death_lose_no_packet_of_the_other
     tmp_path: Path, transport: str
 ) -> None:
     authority = Authority(tmp_path)
-    issued = authority.issue("localhost", "127.0.0.1")
+    issued = authority.issue("localhost", SERVER)
     trust = Trust(authority.file)
-    listen = ("--listen", f"{transport}:127.0.0.1:0")
+    listen = ("--listen", f"{transport}:{SERVER}:0")
     files = ("--certificate", str(issued.chain), "--key", str(issued.key))
-    with stun_server(tmp_path, *listen, *files, "--workers", "2", *LOOPBACK_PEERS) as server:
+    with stun_server(tmp_path, *listen, *files, "--workers", "2", *ALLOW_HERE) as server:
         async with Together() as together, echo() as peer:
             found = await clients(together, server, transport, trust)
             assert sorted(found) == [0, 1]
@@ -57,7 +58,7 @@ async def test_a_new_certificate_and_a_workers_death_lose_no_packet_of_the_other
                     for worker, each in loads.items()
                 }
                 shown = len(server.lines("certificate"))
-                authority.issue("localhost", "127.0.0.1", "new.example.org")
+                authority.issue("localhost", SERVER, "new.example.org")
                 server.process.send_signal(signal.SIGHUP)
                 # Each worker has it.
                 everybody = loads[0] + loads[1]

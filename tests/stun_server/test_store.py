@@ -17,7 +17,8 @@ from natkit.errors import ConfigError, Unauthenticated
 from stun_server.config import Config
 from stun_server.shell.serving import start
 from stun_server.shell.state import ephemeral_keys
-from tests.stun_server.process import LOOPBACK_PEERS, StunServerProcess, stun_server
+from tests.stun_server.place import ALLOW_HERE
+from tests.stun_server.process import StunServerProcess, stun_server
 
 COMMAND = "import sys; from stun_server.cli import run; sys.exit(run())"
 LIMIT = 30.0
@@ -32,7 +33,7 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path, config: Path) -> Iterator[StunServerProcess]:
-    with stun_server(tmp_path, "--config", str(config), *LOOPBACK_PEERS) as running:
+    with stun_server(tmp_path, "--config", str(config), *ALLOW_HERE) as running:
         yield running
 
 
@@ -77,7 +78,7 @@ def test_users_are_added_changed_and_removed_while_the_server_runs(
 
 def test_secrets_are_rotated_while_the_server_runs(tmp_path: Path, config: Path) -> None:
     change(config, "secret", "add")
-    with stun_server(tmp_path, "--config", str(config), *LOOPBACK_PEERS) as server:
+    with stun_server(tmp_path, "--config", str(config), *ALLOW_HERE) as server:
 
         def made() -> tuple[str, str]:
             shown = json.loads(change(config, "credentials", "ann", "--json"))
@@ -99,7 +100,7 @@ def test_secrets_are_rotated_while_the_server_runs(tmp_path: Path, config: Path)
 
 def test_the_log_holds_no_password_key_or_secret(tmp_path: Path, config: Path) -> None:
     secret = change(config, "secret", "add").strip()
-    with stun_server(tmp_path, "--config", str(config), *LOOPBACK_PEERS) as server:
+    with stun_server(tmp_path, "--config", str(config), *ALLOW_HERE) as server:
         shown = json.loads(change(config, "credentials", "ann", "--json"))
         assert may_allocate(server, shown["username"], shown["password"])
         assert not may_allocate(server, shown["username"], "hunter2")

@@ -24,9 +24,9 @@ from natkit.errors import ErrorResponse, QuotaReached, UnreachableError
 from natkit.relay.rates import SMALLEST_BURST
 from natkit.server.restarts import CRASH_LOOP_DEATHS
 from tests.conftest import Sized
+from tests.stun_server.place import ALLOW_HERE, HERE
 from tests.stun_server.process import (
     LIMIT,
-    LOOPBACK_PEERS,
     PASSWORD,
     USER,
     Line,
@@ -167,7 +167,7 @@ class Echo(asyncio.DatagramProtocol):
 @asynccontextmanager
 async def echo() -> AsyncIterator[Address]:
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(Echo, local_addr=("127.0.0.1", 0))
+    transport, _ = await loop.create_datagram_endpoint(Echo, local_addr=(HERE, 0))
     yield Address(*transport.get_extra_info("sockname"))
     transport.close()
 
@@ -188,10 +188,10 @@ async def test_the_bandwidth_of_a_user_is_one_for_all_workers(directory: Path) -
     config = directory / "server.toml"
     # Next to nothing a second, so that however long it takes only the burst passes.
     config.write_text("[limits]\nbandwidth_per_user = 1\n[listeners]\nworkers = 2\n")
-    arguments = ("--config", str(config), *LOOPBACK_PEERS)
+    arguments = ("--config", str(config), *ALLOW_HERE)
     with stun_server(directory, *arguments) as server:
         loop = asyncio.get_running_loop()
-        transport, sink = await loop.create_datagram_endpoint(Sink, local_addr=("127.0.0.1", 0))
+        transport, sink = await loop.create_datagram_endpoint(Sink, local_addr=(HERE, 0))
         peer = Address(*transport.get_extra_info("sockname"))
         async with clients(server) as found:
             for worker in (0, 1):
@@ -213,7 +213,7 @@ async def test_the_bandwidth_of_a_user_is_one_for_all_workers(directory: Path) -
 
 async def test_every_worker_tells_of_its_sessions(directory: Path) -> None:
     config = directory / "server.toml"
-    async with hook() as told:
+    async with hook(HERE) as told:
         config.write_text(f'[events]\nurl = "{told.url}"\ntoken = "of the hook"\n')
         with stun_server(directory, "--config", str(config), "--workers", "2") as server:
             async with clients(server) as found:
@@ -264,7 +264,7 @@ async def test_the_others_lose_no_packet_when_a_worker_is_killed_and_when_it_is_
     directory: Path, transport: str, sized: Sized
 ) -> None:
     deaths = sized(quick=2, full=CRASH_LOOP_DEATHS - 1)
-    with stun_server(directory, "--workers", "4", *LOOPBACK_PEERS) as server:
+    with stun_server(directory, "--workers", "4", *ALLOW_HERE) as server:
         async with (
             clients(server, 2 * CLIENTS, transport) as found,
             echo() as peer,
@@ -296,7 +296,7 @@ async def test_the_others_lose_no_packet_when_a_worker_is_killed_and_when_it_is_
 async def test_a_reload_and_a_drain_lose_no_packet_of_those_who_stay(directory: Path) -> None:
     config = directory / "server.toml"
     config.write_text("[limits]\nallocations_per_user = 100\n")
-    arguments = ("--config", str(config), "--workers", "2", *LOOPBACK_PEERS)
+    arguments = ("--config", str(config), "--workers", "2", *ALLOW_HERE)
     with stun_server(directory, *arguments) as server:
         async with clients(server) as found, echo() as peer, asyncio.TaskGroup() as group:
             loads = [Load(relay, peer) for relays in found.values() for relay in relays]
@@ -397,7 +397,7 @@ async def test_a_worker_that_is_told_to_end_drains_and_has_a_successor(directory
 
 
 async def test_a_dead_workers_clients_are_served_by_its_successor(directory: Path) -> None:
-    with stun_server(directory, "--workers", "2", *LOOPBACK_PEERS) as server:
+    with stun_server(directory, "--workers", "2", *ALLOW_HERE) as server:
         for process in workers(server).values():
             os.kill(process, signal.SIGKILL)
         # Both sockets stay open meanwhile: nobody is told that the port is closed.
@@ -419,7 +419,7 @@ async def tcp_echo() -> AsyncIterator[Address]:
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         serving.append(asyncio.create_task(serve(reader, writer)))
 
-    listener = await asyncio.start_server(connected, "127.0.0.1", 0)
+    listener = await asyncio.start_server(connected, HERE, 0)
     try:
         yield Address(*listener.sockets[0].getsockname())
         async with asyncio.timeout(LIMIT):
@@ -457,7 +457,7 @@ async def test_a_connection_that_crossed_ends_everywhere_with_either_of_its_work
 ) -> None:
     config = directory / "server.toml"
     config.write_text("[log]\nlevel = 'debug'\n")
-    arguments = ("--config", str(config), "--workers", "2", *LOOPBACK_PEERS)
+    arguments = ("--config", str(config), "--workers", "2", *ALLOW_HERE)
     with stun_server(directory, *arguments) as server:
         async with tcp_echo() as peer, AsyncExitStack() as stack:
             relay = allocate_tcp(uri(server, "tcp"), username=USER, password=PASSWORD)

@@ -11,7 +11,8 @@ import pytest
 from natkit.address import Address
 from tests.certificates import Authority
 from tests.natkit.cli.command import Ended, natkit
-from tests.stun_server.process import LOOPBACK_PEERS, PASSWORD, USER, stun_server
+from tests.stun_server.place import ALLOW_HERE
+from tests.stun_server.process import PASSWORD, USER, stun_server
 
 CREDENTIALS = ("--user", USER, "--password", PASSWORD)
 
@@ -24,7 +25,7 @@ def server(
     issued = authority.issue(name, self_signed=self_signed)
     files = ("--certificate", str(issued.chain), "--key", str(issued.key))
     listen = [word for each in ("tls", "dtls") for word in ("--listen", f"{each}:127.0.0.1:0")]
-    with stun_server(directory, *listen, *files, *LOOPBACK_PEERS) as running:
+    with stun_server(directory, *listen, *files, *ALLOW_HERE) as running:
         yield {each: running.addresses(each)[0] for each in ("tls", "dtls")}
 
 

@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from natkit.address import Address
 from natkit.aio.turn import allocate
 from tests.peering.ports import free_port
-from tests.stun_server.process import LOOPBACK_PEERS, PASSWORD, USER, stun_server
+from tests.stun_server.place import ALLOW_HERE, HERE, SERVER
+from tests.stun_server.process import PASSWORD, USER, stun_server
 
 DATA = b"x" * 100
 MESSAGES = 20
@@ -37,14 +38,12 @@ async def metrics(address: Address) -> dict[tuple[str, str], float]:
 async def test_the_metrics_of_a_session_are_there_while_it_lives(
     tmp_path: Path, workers: str
 ) -> None:
-    admin = Address("127.0.0.1", free_port("127.0.0.1"))
+    admin = Address(SERVER, free_port(HERE))
     with (
-        stun_server(
-            tmp_path, "--admin", str(admin), "--workers", workers, *LOOPBACK_PEERS
-        ) as server,
+        stun_server(tmp_path, "--admin", str(admin), "--workers", workers, *ALLOW_HERE) as server,
         socket.socket(type=socket.SOCK_DGRAM) as peer,
     ):
-        peer.bind(("127.0.0.1", 0))
+        peer.bind((HERE, 0))
         peer.settimeout(30)
         there = Address(*peer.getsockname())
         assert (await metrics(admin))["stun_server_sessions", ""] == 0
@@ -69,7 +68,7 @@ async def test_the_metrics_of_a_session_are_there_while_it_lives(
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_server_that_drains_is_alive_but_not_ready(tmp_path: Path, workers: str) -> None:
-    admin = Address("127.0.0.1", free_port("127.0.0.1"))
+    admin = Address(SERVER, free_port(HERE))
     with stun_server(tmp_path, "--admin", str(admin), "--workers", workers) as server:
         uri = f"turn:{server.address}"
         async with allocate(uri, username=USER, password=PASSWORD):

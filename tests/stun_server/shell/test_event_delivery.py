@@ -54,13 +54,13 @@ class Hook:
 
 
 @asynccontextmanager
-async def hook() -> AsyncIterator[Hook]:
+async def hook(host: str = "127.0.0.1") -> AsyncIterator[Hook]:
     made = Hook()
     application = web.Application()
     application.router.add_post("/events", made.post)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, host, 0)
     await site.start()
     host, port, *_ = runner.addresses[0]
     made.url = f"http://{host}:{port}/events"

@@ -14,26 +14,20 @@ import pytest
 
 from natkit.address import Address, Family
 from natkit.stun.attributes import (
-    Attribute,
     ChannelNumber,
     Data,
-    ErrorCode,
-    Nonce,
-    Realm,
     RequestedAddressFamily,
     RequestedTransport,
-    Username,
     XorPeerAddress,
 )
-from natkit.stun.credentials import long_term_key
-from natkit.stun.integrity import IntegrityKey
 from natkit.stun.message import Message
 from natkit.stun.registry import UDP_PROTOCOL, MessageClass, Method
 from natkit.turn.channel_data import ChannelData
-from tests.stun_server.process import LIMIT, PASSWORD, USER, StunServerProcess, stun_server
+from tests.stun_server.by_hand import HandClient, code_of
+from tests.stun_server.place import SERVER, SERVER_IPV6, at_server
+from tests.stun_server.process import LIMIT, StunServerProcess, stun_server
 from tests.stun_server.test_policy import IPV4_SPECIAL, IPV6_SPECIAL, carriers
 
-REALM = "natkit"
 TRAP_HOSTS = ("127.0.0.1", "127.0.0.2", "::1")
 CHANNELS = count(0x4000)
 SPELLINGS = [
@@ -43,53 +37,10 @@ SPELLINGS = [
 ]
 
 
-class Client:
-    """A client that speaks to the server by hand, so that nothing of ours stands between."""
-
-    def __init__(self, listener: Address) -> None:
-        family = listener.family.socket_family
-        self._socket = socket.socket(family, socket.SOCK_DGRAM)
-        self._socket.settimeout(LIMIT)
-        self._socket.connect(listener)
-        self._ids = count(1)
-        self._nonce = b""
-        self._key = IntegrityKey(long_term_key(USER, REALM, PASSWORD))
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def request(self, method: Method, *attributes: Attribute) -> Message:
-        """The answer to an authenticated request."""
-        response = self._exchange(method, attributes)
-        if not self._nonce:
-            nonce = response.get(Nonce)
-            assert nonce is not None
-            self._nonce = nonce.value
-            response = self._exchange(method, attributes)
-        return response
-
-    def _exchange(self, method: Method, attributes: tuple[Attribute, ...]) -> Message:
-        transaction_id = next(self._ids).to_bytes(12, "big")
-        key = None
-        if self._nonce:
-            attributes += (Username(USER), Realm(REALM), Nonce(self._nonce))
-            key = self._key
-        message = Message.request(method, transaction_id, *attributes)
-        self._socket.send(message.encode(integrity=key))
-        while True:
-            answer = Message.parse(self._socket.recv(65_535))
-            if answer.transaction_id == transaction_id:
-                return answer
-
-    def throw(self, data: bytes) -> None:
-        """Send what gets no answer."""
-        self._socket.send(data)
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StunServerProcess]:
-    """It relays from loopback, so that loopback is what its sockets reach."""
-    listen = ("--listen", "127.0.0.1:0", "--listen", "[::1]:0")
+    """Loopback is what its sockets reach, from wherever it relays."""
+    listen = ("--listen", f"{SERVER}:0", "--listen", f"[{SERVER_IPV6}]:0")
     with stun_server(tmp_path_factory.mktemp("stun-server"), *listen) as running:
         yield running
 
@@ -104,7 +55,8 @@ def traps() -> Iterator[list[socket.socket]]:
             try:
                 for host in TRAP_HOSTS:
                     family = Address(host, 0).family.socket_family
-                    sock = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+                    with at_server():
+                        sock = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
                     sock.bind((host, port))
                     port = sock.getsockname()[1]
                     opened.append(sock)
@@ -112,11 +64,6 @@ def traps() -> Iterator[list[socket.socket]]:
                 continue
             yield opened
             return
-
-
-def _code(response: Message) -> int | None:
-    error = response.get(ErrorCode)
-    return error.code if error is not None else None
 
 
 def test_no_spelling_is_reached_by_permission_channel_or_send(
@@ -127,26 +74,26 @@ def test_no_spelling_is_reached_by_permission_channel_or_send(
     port = traps[0].getsockname()[1]
     listener = server.addresses("udp")[0]
     with ExitStack() as stack:
-        clients: dict[Family, Client] = {}
+        clients: dict[Family, HandClient] = {}
         for family in Family:
-            client = clients[family] = Client(listener)
+            client = clients[family] = HandClient(listener)
             stack.callback(client.close)
             allocate = (RequestedTransport(UDP_PROTOCOL), RequestedAddressFamily(family))
-            assert _code(client.request(Method.ALLOCATE, *allocate)) is None
+            assert code_of(client.request(Method.ALLOCATE, *allocate)) is None
         for host in spellings:
             peer = Address.of(host, port)
             client = clients[peer.family]
             address, channel = XorPeerAddress(peer), next(CHANNELS) % 0x1000 + 0x4000
-            assert _code(client.request(Method.CREATE_PERMISSION, address)) == 403, host
+            assert code_of(client.request(Method.CREATE_PERMISSION, address)) == 403, host
             attributes = (ChannelNumber(channel), address)
-            assert _code(client.request(Method.CHANNEL_BIND, *attributes)) == 403, host
+            assert code_of(client.request(Method.CHANNEL_BIND, *attributes)) == 403, host
             # Whatever the answers said, the data is sent.
             send = Message(Method.SEND, MessageClass.INDICATION, bytes(12), (address, Data(b"in")))
             client.throw(send.encode())
             client.throw(ChannelData(channel, b"in").encode(padded=False))
         # The server has seen all of it once it answers what came last.
         for client in clients.values():
-            assert _code(client.request(Method.REFRESH)) is None
+            assert code_of(client.request(Method.REFRESH)) is None
     for trap in traps:
         trap.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -156,17 +103,17 @@ def test_no_spelling_is_reached_by_permission_channel_or_send(
 def test_the_traps_would_have_been_reached(tmp_path: Path, traps: list[socket.socket]) -> None:
     """With the networks allowed the same packets arrive, so the test above is no vain one."""
     port = traps[0].getsockname()[1]
-    listen = ("--listen", "127.0.0.1:0", "--listen", "[::1]:0")
+    listen = ("--listen", f"{SERVER}:0", "--listen", f"[{SERVER_IPV6}]:0")
     allow = ("--allow-peer", "127.0.0.0/8", "--allow-peer", "::1/128")
     with stun_server(tmp_path, *listen, *allow) as server, ExitStack() as stack:
         listener = server.addresses("udp")[0]
         for host, trap in zip(TRAP_HOSTS, traps, strict=True):
             peer = Address(host, port)
-            client = Client(listener)
+            client = HandClient(listener)
             stack.callback(client.close)
             allocate = (RequestedTransport(UDP_PROTOCOL), RequestedAddressFamily(peer.family))
-            assert _code(client.request(Method.ALLOCATE, *allocate)) is None
-            assert _code(client.request(Method.CREATE_PERMISSION, XorPeerAddress(peer))) is None
+            assert code_of(client.request(Method.ALLOCATE, *allocate)) is None
+            assert code_of(client.request(Method.CREATE_PERMISSION, XorPeerAddress(peer))) is None
             data = Data(host.encode())
             attributes = (XorPeerAddress(peer), data)
             send = Message(Method.SEND, MessageClass.INDICATION, bytes(12), attributes)
@@ -181,17 +128,20 @@ def test_a_mapped_address_reaches_nothing_though_its_network_is_allowed(
     """The relay socket is IPv6 alone, so an IPv4-mapped peer is nowhere."""
     port = traps[0].getsockname()[1]
     allow = ("--allow-peer", "127.0.0.0/8", "--allow-peer", "::/0")
-    with stun_server(tmp_path, "--listen", "[::1]:0", *allow) as server, ExitStack() as stack:
-        client = Client(server.addresses("udp")[0])
+    with (
+        stun_server(tmp_path, "--listen", f"[{SERVER_IPV6}]:0", *allow) as server,
+        ExitStack() as stack,
+    ):
+        client = HandClient(server.addresses("udp")[0])
         stack.callback(client.close)
         allocate = (RequestedTransport(UDP_PROTOCOL), RequestedAddressFamily(Family.IPV6))
-        assert _code(client.request(Method.ALLOCATE, *allocate)) is None
+        assert code_of(client.request(Method.ALLOCATE, *allocate)) is None
         for host in ("::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::127.0.0.1"):
             address = XorPeerAddress(Address.of(host, port))
             client.request(Method.CREATE_PERMISSION, address)
             send = Message(Method.SEND, MessageClass.INDICATION, bytes(12), (address, Data(b"in")))
             client.throw(send.encode())
-        assert _code(client.request(Method.REFRESH)) is None
+        assert code_of(client.request(Method.REFRESH)) is None
     for trap in traps:
         trap.setblocking(False)
         with pytest.raises(BlockingIOError):

@@ -19,17 +19,18 @@ from natkit.stun.attributes import (
 from natkit.stun.integrity import IntegrityKey
 from natkit.stun.message import Message
 from natkit.stun.registry import UDP_PROTOCOL, Method
+from tests.stun_server.place import HERE_OF, SERVER, SERVER_IPV6
 from tests.stun_server.process import LIMIT, StunServerProcess, stun_server
 
 REALM = "example.org"
 ID = bytes(range(12))
-HOSTS = ["127.0.0.1", "::1"]
+HOSTS = [SERVER, SERVER_IPV6]
 ALLOCATE = RequestedTransport(UDP_PROTOCOL)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StunServerProcess]:
-    listen = ("--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--realm", REALM)
+    listen = ("--listen", f"{SERVER}:0", "--listen", f"[{SERVER_IPV6}]:0", "--realm", REALM)
     with stun_server(tmp_path_factory.mktemp("stun-server"), *listen) as running:
         yield running
 
@@ -40,7 +41,7 @@ def exchange(server: StunServerProcess, host: str, data: bytes) -> tuple[bytes, 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         sock.settimeout(LIMIT)
-        sock.bind((host, 0))
+        sock.bind((HERE_OF[host], 0))
         sock.sendto(data, to)
         answer = sock.recv(65_535)
         return answer, Address(*sock.getsockname()[:2])

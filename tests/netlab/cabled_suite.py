@@ -1,0 +1,62 @@
+"""Runs tests of the whole server with the server on another host, and its plane on the cable.
+
+::
+
+    python -m tests.netlab.cabled_suite kernel -m pytest tests/peers/test_uclient.py
+
+Everything is in two network namespaces; the command runs where the clients and the peers are, and
+tests find the server's by :mod:`tests.stun_server.place`.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from tests.natkit.relay.cabled import inside
+from tests.netlab.namespaces import Host, lab, run
+from tests.stun_server import place, process
+
+__all__ = ["run_cabled"]
+
+_SERVER = ("10.1.0.1/24", "fd01::1/64")
+_HERE = ("10.1.0.2/24", "fd01::2/64")
+_SOURCES = "10.64.0.0/10"
+
+
+def run_cabled(plane: str, arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    """Run Python on the host of clients and peers, and give what it wrote."""
+    with lab() as made:
+        server, here = made.host("server"), made.host("here")
+        made.cable((server, "clients", " ".join(_SERVER)), (here, "eth0", " ".join(_HERE)))
+        # As packets from a wire: with checksums, and each datagram by itself.
+        run(here, "ethtool", "-K", "eth0", "tx", "off")
+        here.configure("route", "add", "local", _SOURCES, "dev", "lo")
+        server.configure("route", "add", _SOURCES, "via", "10.1.0.2")
+        return _run(plane, server, here, arguments)
+
+
+def _run(
+    plane: str, server: Host, here: Host, arguments: Sequence[str]
+) -> "subprocess.CompletedProcess[str]":
+    environment = {
+        **os.environ,
+        place.HOST_VARIABLE: server.namespace,
+        process.PLANE_VARIABLE: plane,
+    }
+    with inside(here):
+        return subprocess.run(
+            [sys.executable, *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+
+if __name__ == "__main__":
+    done = run_cabled(sys.argv[1], sys.argv[2:])
+    sys.stdout.write(done.stdout)
+    sys.exit(done.returncode)
