@@ -97,6 +97,22 @@ class Admission:
             return Standing.STRANGER
         return Rejection(403, "This proxy relays for its own users only")
 
+    def judge_unchallenged(
+        self, path: Path, request: Request, unproved: Standing
+    ) -> Standing | Rejection:
+        """The same of a CANCEL or an ACK, which cannot be challenged (RFC 3261 §22.1).
+
+        Who claims to be one of our users and has no certificate for it stands as ``unproved``.
+        """
+        verdict = self.judge(path, request)
+        if not isinstance(verdict, SipUri):
+            return verdict
+        if self._authentication.is_proved(path, verdict):
+            return Standing.USER
+        if unproved is Standing.STRANGER and not self._is_for_a_user(request):
+            return Rejection(403)
+        return unproved
+
     def _is_for_a_user(self, request: Request) -> bool:
         uri = request.uri
         if request.headers.has(ROUTE) or not isinstance(uri, SipUri):

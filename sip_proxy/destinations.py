@@ -118,11 +118,15 @@ class Destinations:
     ) -> None:
         """A CANCEL or ACK of no transaction: to where its INVITE was forwarded without state.
 
+        A CANCEL goes there whether that can have been or not (§16.10), an ACK only if.
         ``otherwise`` is called where that cannot be.
         """
+        is_cancel = one.incoming.request.method == "CANCEL"
 
         def found(contacts: Sequence[Contact] | Rejection, at: float) -> None:
-            if isinstance(contacts, Rejection) or not self._stateless.takes(contacts):
+            if isinstance(contacts, Rejection) or not (
+                is_cancel or self._stateless.takes(contacts)
+            ):
                 otherwise(at)
             else:
                 self._stateless.forward(one, in_order(contacts)[0][0], at)

@@ -184,7 +184,7 @@ class Proxy:
             return
         self.recorder.received(data, path, now)
         self._size = len(data)
-        if not (self._stateless.is_on and self._is_passed_back(data)):
+        if not (self._stateless.awaits(now) and self._is_passed_back(data)):
             self._transactions.receive(data, path, now)
         self._follow(now)
 
@@ -381,6 +381,9 @@ class Proxy:
 
     def _receive_ack(self, request: Request, path: Path, now: float) -> None:
         incoming = Incoming(NO_TRANSACTION, request, path, self._size)
+        if not self._stateless.is_on:
+            self._forward_ack(incoming, now)
+            return
         try:
             self._forward_hop_by_hop(incoming, lambda at: self._forward_ack(incoming, at), now)
         except MalformedMessage as error:
@@ -454,40 +457,35 @@ class Proxy:
         self._forwarder.cancel(event.cancels, why, now)
 
     def _forward_cancel(self, incoming: Incoming, now: float) -> None:
-        """A CANCEL for no INVITE that we have: we may have forwarded that without state (§16.10).
+        """A CANCEL for no INVITE that we have goes where that would go, without state (§16.10).
 
-        With state its branch would be one that nobody has: 481 is what would come back.
+        Whoever is there knows the INVITE, or says 481.  So do we where it may not go.
         """
 
         def unknown(at: float) -> None:
             self._desk.reject(incoming, 481, at)
 
-        self._forward_hop_by_hop(incoming, unknown, now)
+        self._desk.handle(incoming, lambda at: self._forward_hop_by_hop(incoming, unknown, at), now)
 
     def _forward_hop_by_hop(
         self, incoming: Incoming, otherwise: Callable[[float], None], now: float
     ) -> None:
-        request = incoming.request
-        if (
-            not self._stateless.is_on
-            or self._settings.bounds.judge(request, incoming.size)
-            or validate(incoming, self._desk.identity)
-        ):
+        bounds, identity = self._settings.bounds, self._desk.identity
+        if bounds.judge(incoming.request, incoming.size) or validate(incoming, identity):
             otherwise(now)
             return
         request = without_our_maddr(incoming.request, self._desk.identity, incoming.path)
         routed = preprocess(request, self._desk.identity, self._desk.tokens)
         flow = _flow_of(routed, incoming.path)
-        standing: Standing | SipUri | Rejection = Standing.ROUTED
+        standing: Standing | Rejection = Standing.ROUTED
         if routed.is_forged:
             standing = Rejection(403)
         elif routed.token is None:
-            standing = self._admission.judge(incoming.path, routed.request)
+            unproved = Standing.USER if self._stateless.is_on else Standing.STRANGER
+            standing = self._admission.judge_unchallenged(incoming.path, routed.request, unproved)
         if isinstance(standing, Rejection):
             otherwise(now)
             return
-        if isinstance(standing, SipUri):
-            standing = Standing.USER  # neither can be challenged (§22.1)
         one = Admitted(incoming, routed.request, standing, flow, is_hop_by_hop=True)
         self._destinations.forward_hop_by_hop(one, otherwise, now)
 

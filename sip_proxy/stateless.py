@@ -50,6 +50,7 @@ class Stateless:
         self._key = key
         self._first_path = FirstPath(desk, flows)
         self._asserted = asserted
+        self._awaits_until = -math.inf
         self.configure()
 
     def configure(self) -> None:
@@ -57,6 +58,10 @@ class Stateless:
         settings = self._desk.settings
         self.is_on = settings.stateless or any(rule.stateless for rule in settings.routes)
         """Whether anything is forwarded so at all."""
+
+    def awaits(self, now: float) -> bool:
+        """Whether a response may be one to what was forwarded here."""
+        return self.is_on or now < self._awaits_until
 
     def takes(self, contacts: Sequence[Contact]) -> bool:
         """Whether a request with these targets is forwarded without state, to the first of them."""
@@ -87,6 +92,7 @@ class Stateless:
                 self._desk.reject(one.incoming, 500, at)
                 return
             self._desk.transactions.abandon(one.incoming.transaction)
+            self._awaits_until = at + self._desk.settings.timing.timeout
             self._transmit(one, copy, contact, to, branch)
 
         flow = contact.flow

@@ -1,6 +1,7 @@
 """Each of RFC 3261 §16's steps, where a test of a whole call would not tell."""
 
 from collections.abc import Callable, Iterator
+from ipaddress import ip_network
 
 import pytest
 
@@ -417,10 +418,38 @@ def test_options_to_the_proxy_itself_are_answered(network: Network) -> None:
     assert "path" in call.responses[-1].headers.get_all(SUPPORTED)
 
 
-def test_a_cancel_that_is_about_nothing_is_481(network: Network) -> None:
-    ProxyHost(network, settings())
+def test_a_cancel_that_is_about_nothing_here_goes_on_without_state(network: Network) -> None:
+    """§16.10: whoever forwarded the INVITE, the next one may know it."""
+    proxy = ProxyHost(network, settings())
     alice = Phone(network, "alice", "192.0.2.10")
-    assert sent(network, alice.send("CANCEL", ELSEWHERE)).statuses == [481]
+    cancel = alice.send("CANCEL", ELSEWHERE)
+    network.run_for(2.0)
+    assert cancel.statuses == []
+    assert proxy.machine.load().transactions == 0
+    bob = Phone(network, "bob", "192.0.2.11")
+    network.run_for(5.0)
+    assert cancel.statuses == [481]
+    # Sent again it is the same request to him too.
+    assert len({one.headers.get_all(VIA)[0].branch for one in bob.received}) == 1
+
+
+def test_a_cancel_of_who_proves_nothing_gets_no_farther_than_to_our_users(
+    network: Network,
+) -> None:
+    """A CANCEL cannot be challenged (§22.1), and is no way to have us send things to others."""
+    ProxyHost(network, settings(authenticate=True, trusted=(ip_network("192.0.2.11"),)))
+    bob = Phone(network, "bob", "192.0.2.11")
+    victim = Phone(network, "victim", "192.0.2.99")
+    bob.register()
+    network.run_for(1.0)
+    eve = Phone(network, "eve", "192.0.2.66")
+    for sender in (f"<sip:alice@{DOMAIN}>;tag=1", "<sip:eve@example.net>;tag=1"):
+        to_bob = eve.send("CANCEL", f"sip:bob@{DOMAIN}", sender=sender)
+        elsewhere = eve.send("CANCEL", "sip:victim@192.0.2.99", sender=sender)
+        network.run_for(1.0)
+        assert (to_bob.statuses, elsewhere.statuses) == ([481], [481])
+    assert len(bob.received) == 2
+    assert victim.received == []
 
 
 def test_a_cancel_before_any_provisional_response_waits_for_it(network: Network) -> None:
