@@ -1,4 +1,4 @@
-"""How busy the whole machine was, from what programs that take the rest got."""
+"""Programs that take what the machine has left, so that it is known how busy it was."""
 
 import mmap
 import os
@@ -11,45 +11,16 @@ from time import monotonic, sleep
 from benchmarks.relay.cables.building import build
 from benchmarks.relay.turn_client import BenchmarkError
 
-__all__ = ["Idle", "watching_idle"]
+__all__ = ["watching_idle"]
 
 _PLACE = 8
 _SIZE = 512 * _PLACE
 _PATIENCE = 5.0
 
 
-class Idle:
-    """What every processor had left so far."""
-
-    def __init__(self, memory: mmap.mmap, processors: frozenset[int]) -> None:
-        # Aligned words, which are read in one piece.
-        self._places = memoryview(memory).cast("q")
-        self._processors = processors
-
-    def nanoseconds(self) -> int:
-        """Of all processors, in all."""
-        return sum(self._places[each] for each in self._processors)
-
-    def busy_seconds(self) -> float:
-        """Of all processors, in all, since some moment or other."""
-        return monotonic() * len(self._processors) - self.nanoseconds() * 1e-9
-
-    def wait(self) -> None:
-        """Until each processor is watched."""
-        deadline = monotonic() + _PATIENCE
-        while not all(self._places[each] for each in self._processors):
-            if monotonic() > deadline:
-                raise BenchmarkError("the programs that take what is idle do not run")
-            sleep(0.01)
-
-    def release(self) -> None:
-        """Let go of the memory."""
-        self._places.release()
-
-
 @contextmanager
-def watching_idle(directory: Path) -> Iterator[Idle]:
-    """Have every processor watched."""
+def watching_idle(directory: Path) -> Iterator[Path]:
+    """Have every processor watched; the file that says what each had left so far."""
     program = build("idle", directory)
     file = directory / "idle.words"
     file.write_bytes(bytes(_SIZE))
@@ -60,7 +31,10 @@ def watching_idle(directory: Path) -> Iterator[Idle]:
             process = subprocess.Popen([str(program), str(file), str(processor)])
             stack.enter_context(process)
             stack.callback(process.kill)
-        idle = Idle(memory, processors)
-        stack.callback(idle.release)
-        idle.wait()
-        yield idle
+        # Until each is watched.
+        deadline = monotonic() + _PATIENCE
+        while not all(any(memory[_PLACE * each : _PLACE * (each + 1)]) for each in processors):
+            if monotonic() > deadline:
+                raise BenchmarkError("the programs that take what is idle do not run")
+            sleep(0.01)
+        yield file

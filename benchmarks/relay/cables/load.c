@@ -1,6 +1,6 @@
 /* Sends datagrams of many flows from one socket, and counts those that come out at another.
  *
- *   load FLOWS SECONDS WINDOW SIZE PREFIX OUT IN
+ *   load FLOWS IDLE SECONDS WINDOW SIZE PREFIX OUT IN
  *
  * FLOWS is a file with ten bytes for each flow: source address, destination address, destination
  * port, all in network order.  Packets take the flows in turn.  OUT and IN are inherited UDP
@@ -8,22 +8,27 @@
  * PREFIX (hexadecimal) and then filler up to SIZE bytes.  At most WINDOW packets are under way, and
  * those that have not come within LOSS seconds count as lost.
  *
- * It says "ready", waits for a line, and ends with one line of JSON.  With a WINDOW of 1 a packet
- * leaves every PACE seconds, if the last has come, and how long each was under way is measured too.
+ * It says "ready", waits for a line, and ends with one line of JSON.  In that are slices of SLICE
+ * seconds: how long each was, how many packets came, and how long all processors were busy, which
+ * is what IDLE, the file of idle.c, does not have.  With a WINDOW of 1 a packet leaves every PACE
+ * seconds, if the last has come, and how long each was under way is measured instead.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 
-enum { BATCH = 64, LARGEST = 2048, FLOW = 10 };
-static const double LOSS = 0.05, PACE = 0.0001;
+enum { BATCH = 64, LARGEST = 2048, FLOW = 10, PLACES = 512 };
+static const double LOSS = 0.05, PACE = 0.0001, SLICE = 0.05;
 
 union control {
     char bytes[CMSG_SPACE(sizeof(struct in_pktinfo))];
@@ -121,11 +126,37 @@ static int take(int in) {
 static long sent, got;
 static double *delays;
 
-/* Keep the window full; how long that was done. */
-static double flood(int out, int in, double seconds, int window) {
+static volatile int64_t *idle;
+static struct slice {
+    double end, busy;
+    long got;
+} *slices;
+static int slices_done;
+
+static void watch(const char *path) {
+    int file = open(path, O_RDONLY);
+    if (file < 0) fail(path);
+    idle = mmap(NULL, PLACES * sizeof *idle, PROT_READ, MAP_SHARED, file, 0);
+    if (idle == MAP_FAILED) fail(path);
+}
+
+/* How long the processors were busy, in all, since some moment or other. */
+static double busy(double t) {
+    double seconds = 0;
+    for (int i = 0; i < PLACES; i++)
+        if (idle[i]) seconds += t - idle[i] * 1e-9;
+    return seconds;
+}
+
+static void cut(double t) { slices[slices_done++] = (struct slice){t, busy(t), got}; }
+
+/* Keep the window full. */
+static void flood(int out, int in, double seconds, int window) {
     struct pollfd waiting = {.fd = in, .events = POLLIN};
     double start = now(), last = start, t = start;
     int under_way = 0;
+    slices = many(seconds / SLICE + 2, sizeof *slices);
+    cut(start);
     while (t - start < seconds) {
         while (under_way < window) {
             int n = send_some(out, window - under_way);
@@ -144,14 +175,14 @@ static double flood(int out, int in, double seconds, int window) {
             last = t;
         }
         t = now();
+        if (t - slices[slices_done - 1].end >= SLICE) cut(t);
     }
-    /* What is still under way belongs to the work as well. */
+    /* What is still under way is not lost. */
     while (got < sent && poll(&waiting, 1, (int)(LOSS * 1000)) > 0) got += take(in);
-    return t - start;
 }
 
-/* One packet after the other; how long that was done. */
-static double measure(int out, int in, double seconds) {
+/* One packet after the other. */
+static void measure(int out, int in, double seconds) {
     double start = now(), t = start;
     delays = many(seconds / PACE + 1, sizeof *delays);
     while (t - start < seconds) {
@@ -162,7 +193,6 @@ static double measure(int out, int in, double seconds) {
         if (t - left < LOSS) delays[got++] = t - left;
         while (t - left < PACE) t = now();
     }
-    return t - start;
 }
 
 static int ascending(const void *one, const void *other) {
@@ -172,22 +202,37 @@ static int ascending(const void *one, const void *other) {
 
 static double quantile(double share) { return got ? delays[(long)(share * (got - 1))] * 1e6 : 0; }
 
+static void print_slices(void) {
+    printf("\"slices\": [");
+    for (int i = 1; i < slices_done; i++) {
+        struct slice *a = &slices[i - 1], *b = &slices[i];
+        printf("%s[%.9f, %ld, %.9f]", i > 1 ? ", " : "", b->end - a->end, b->got - a->got,
+               b->busy - a->busy);
+    }
+    printf("]");
+}
+
 int main(int arguments, char **argument) {
-    if (arguments != 8) {
-        fprintf(stderr, "usage: load FLOWS SECONDS WINDOW SIZE PREFIX OUT IN\n");
+    if (arguments != 9) {
+        fprintf(stderr, "usage: load FLOWS IDLE SECONDS WINDOW SIZE PREFIX OUT IN\n");
         return 2;
     }
-    double seconds = atof(argument[2]);
-    int window = atoi(argument[3]), out = atoi(argument[6]), in = atoi(argument[7]);
+    double seconds = atof(argument[3]);
+    int window = atoi(argument[4]), out = atoi(argument[7]), in = atoi(argument[8]);
     read_flows(argument[1]);
-    prepare(argument[5], atoi(argument[4]));
+    watch(argument[2]);
+    prepare(argument[6], atoi(argument[5]));
     puts("ready");
     fflush(stdout);
     if (getchar() == EOF) return 2;
-    double took = window > 1 ? flood(out, in, seconds, window) : measure(out, in, seconds);
+    if (window > 1)
+        flood(out, in, seconds, window);
+    else
+        measure(out, in, seconds);
     if (delays) qsort(delays, got, sizeof *delays, ascending);
-    printf("{\"sent\": %ld, \"received\": %ld, \"seconds\": %.6f, \"middle\": %.2f, "
-           "\"slow\": %.2f}\n",
-           sent, got, took, delays ? quantile(0.5) : 0, delays ? quantile(0.99) : 0);
+    printf("{\"sent\": %ld, \"received\": %ld, \"middle\": %.2f, \"slow\": %.2f, ", sent, got,
+           delays ? quantile(0.5) : 0, delays ? quantile(0.99) : 0);
+    print_slices();
+    puts("}");
     return 0;
 }

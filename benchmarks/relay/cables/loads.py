@@ -6,9 +6,9 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from benchmarks.relay.cables.building import build
-from benchmarks.relay.cables.idle import Idle
 from benchmarks.relay.servers import LOAD_PROCESSOR
 from benchmarks.relay.turn_client import BenchmarkError
 from natkit.address import Address
@@ -128,64 +128,63 @@ class Delay:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the load generator says."""
+    """What the load generator says; of each slice its seconds, packets, and seconds of CPU."""
 
     sent: int
     received: int
-    seconds: float
     middle: float
     slow: float
+    slices: list[tuple[float, int, float]]
 
 
 class Generator:
-    """The load generator, and who watches the machine meanwhile."""
+    """The load generator, which reads meanwhile how busy the machine is."""
 
-    def __init__(self, directory: Path, idle: Idle) -> None:
+    def __init__(self, directory: Path, idle: Path) -> None:
         self._program = build("load", directory)
         self._flows = directory / "flows"
         self._idle = idle
 
     def burden(self, load: Load, ends: Ends, seconds: float) -> Burden:
-        """Send as fast as packets arrive."""
-        report, busy = self._until_some_arrive(load, ends, seconds, WINDOW)
+        """Send as fast as packets arrive; the median of all slices of that time."""
+        report = self._until_some_arrive(load, ends, seconds, WINDOW)
+        slices = [each for each in report.slices if each[1]]
+        if not slices:
+            raise BenchmarkError(f"{seconds:g} seconds are too short: {load.title}")
         return Burden(
-            report.received / report.seconds,
-            busy * 1e6 / report.received,
+            median(received / took for took, received, _ in slices),
+            median(busy * 1e6 / received for _, received, busy in slices),
             1 - report.received / report.sent,
         )
 
     def delay(self, load: Load, ends: Ends, seconds: float) -> Delay:
         """Send one packet after the other."""
-        report, _ = self._until_some_arrive(load, ends, seconds, _ALONE)
+        report = self._until_some_arrive(load, ends, seconds, _ALONE)
         return Delay(report.middle, report.slow)
 
-    def _until_some_arrive(
-        self, load: Load, ends: Ends, seconds: float, window: int
-    ) -> tuple[Report, float]:
+    def _until_some_arrive(self, load: Load, ends: Ends, seconds: float, window: int) -> Report:
         """On a machine with other work to do a server may not get to it for a while."""
         for _ in range(_ATTEMPTS):
-            report, busy = self._run(load, ends, seconds, window)
+            report = self._run(load, ends, seconds, window)
             if report.received:
-                return report, busy
+                return report
         raise BenchmarkError(f"nothing came through: {load.title}")
 
-    def _run(self, load: Load, ends: Ends, seconds: float, window: int) -> tuple[Report, float]:
+    def _run(self, load: Load, ends: Ends, seconds: float, window: int) -> Report:
         self._flows.write_bytes(b"".join(flow.packed for flow in ends.flows))
         descriptors = (ends.out.fileno(), ends.into.fileno())
         command = ["taskset", "--cpu-list", str(LOAD_PROCESSOR), str(self._program)]
-        command += [str(self._flows), str(seconds), str(window), str(load.size), load.prefix.hex()]
-        command += [str(each) for each in descriptors]
+        command += [str(self._flows), str(self._idle), str(seconds), str(window)]
+        command += [str(load.size), load.prefix.hex(), *map(str, descriptors)]
         with subprocess.Popen(
             command, pass_fds=descriptors, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             process.stdout.readline()
-            busy = self._idle.busy_seconds()
             process.stdin.write("\n")
             process.stdin.flush()
             line = process.stdout.readline()
-            busy = self._idle.busy_seconds() - busy
         if process.returncode or not line:
             raise BenchmarkError(f"the load generator failed: {load.title}")
-        return Report(**json.loads(line)), busy
+        return Report(**json.loads(line))

@@ -82,7 +82,8 @@ addresses in turn and sends and receives in batches of 64: its own cost does not
 The kernel of this machine accounts for time by looking who is busy at each tick, so it does not see
 short work in interrupts as it is. Instead a program on each processor takes what nobody else wants
 (`SCHED_IDLE`) and reads the clock without end: the time between two readings is idle time unless it
-is longer than 0.4 µs; the rest is what the machine was busy (`benchmarks/relay/cables/idle.c`).
+is longer than 0.4 µs; the rest is what the machine was busy (`benchmarks/relay/cables/idle.c`). A
+load's figures are the medians of its slices of 50 ms, which spares them what else ran in some.
 
 In each round a packet's cost is the machine's less that of the load alone, under the same load. The
 ratio is that of the means over the rounds. Its bound is by Fieller's theorem: the largest ratio r
