@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
+from natkit.address import Address
 from natkit.machine import Path, Transport
 from natkit.sip import Parameter, Scheme, SipUri
 from sip_proxy.flow_tokens import FlowToken, FlowTokens
@@ -86,15 +87,19 @@ class Edge:
         None for ours, and for those of which no other is known to hold them: proxies that share
         a name and a key listen at the same ports, each at an address of its own.
         """
+        local = flow.local
         alike = [one for one in self._listeners if one.transport is flow.transport]
-        ports = {one.address.port for one in alike}
         hosts = {one.address.host for one in self._listeners}
-        if flow.transport in _REACHED_BY or flow.local.host in hosts:
+        if local.host in hosts or local.port not in {one.address.port for one in alike}:
             return None
-        if flow.local.port not in ports:
-            return None
+        held_by = Listener(flow.transport, local)
+        if flow.transport in _REACHED_BY:
+            beside = self._reachable_beside(held_by)
+            if beside is None:
+                return None
+            held_by = Listener(beside.transport, Address(local.host, beside.address.port))
         user = self._tokens.write(FlowToken(flow, is_attached=True))
-        base = _uri_of(Listener(flow.transport, flow.local))
+        base = _uri_of(held_by)
         return replace(base, user=user, parameters=(*base.parameters, Parameter("lr", None)))
 
     def _listener_beside(self, flow: Path) -> Listener | None:
@@ -102,12 +107,16 @@ class Edge:
         held_by = self._identity.listener_of(flow)
         if held_by is None or flow.transport not in _REACHED_BY:
             return held_by
-        for transport in _REACHED_BY[flow.transport]:
+        return self._reachable_beside(held_by) or held_by
+
+    def _reachable_beside(self, held_by: Listener) -> Listener | None:
+        """A listener of ours that other proxies connect to, of the family of one for WebSockets."""
+        for transport in _REACHED_BY[held_by.transport]:
             for listener in self._listeners:
                 same_family = listener.address.family is held_by.address.family
                 if listener.transport is transport and same_family:
                     return listener
-        return held_by
+        return None
 
 
 def _uri_of(listener: Listener) -> SipUri:

@@ -11,6 +11,7 @@ from natkit.sip import HeaderField, NameAddress, SipUri
 from natkit.sip.kinds import ROUTE, TO, VIA
 from sip_proxy.location import Binding, BindingTable
 from sip_proxy.outbound import OutboundSettings, read_edge
+from sip_proxy.settings import Listener
 from tests.simnet.network import Network
 from tests.sip_proxy.world import (
     DOMAIN,
@@ -26,6 +27,11 @@ from tests.sip_proxy.world import (
 FIRST = Address("192.0.2.5", 5060)
 SECOND = Address("192.0.2.6", 5060)
 BOB = f"sip:bob@{DOMAIN}"
+
+
+def web(proxy: Address) -> Address:
+    """Where a proxy listens for WebSockets."""
+    return Address(proxy.host, 8088)
 
 
 def picks_up(phone: Phone, ringing: Ringing) -> None:
@@ -53,7 +59,7 @@ def pair() -> Iterator[Pair]:
         made = [
             ProxyHost(
                 network,
-                settings(listeners=listeners_at(address)),
+                settings(listeners=(*listeners_at(address), Listener(Transport.WS, web(address)))),
                 name=f"proxy at {address}",
                 location=location,
             )
@@ -310,13 +316,19 @@ def declines_within_dialogs(phone: Phone, ringing: Ringing) -> None:
 class TestOneName:
     """Two proxies behind one name, which requests within a dialog may resolve to either of."""
 
-    @pytest.mark.parametrize("transport", [Transport.UDP, Transport.TCP])
+    @pytest.mark.parametrize("transport", [Transport.UDP, Transport.TCP, Transport.WS])
     def test_a_request_within_a_dialog_that_comes_to_the_other_goes_by_the_flow_of_the_first(
         self, pair: Pair, transport: Transport
     ) -> None:
         nat = pair.network.nat("nat", "198.51.100.1")
         bob = Phone(
-            pair.network, "bob", "10.0.0.2", behind=nat, transport=transport, answers=picks_up
+            pair.network,
+            "bob",
+            "10.0.0.2",
+            behind=nat,
+            transport=transport,
+            answers=picks_up,
+            proxy=web(FIRST) if transport is Transport.WS else FIRST,
         )
         bob.register()
         alice = Phone(pair.network, "alice", "192.0.2.10", proxy=FIRST)
