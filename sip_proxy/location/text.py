@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from natkit.address import Address
 from natkit.errors import MalformedMessage, MisuseError
@@ -10,10 +11,13 @@ from sip_proxy.location.binding import Binding
 
 __all__ = ["from_text", "to_text"]
 
+# One for all: json.dumps makes another each time where the separators are not its own.
+_written: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
 
 def to_text(bindings: Sequence[Binding]) -> str:
     """What :func:`from_text` reads; fields that say nothing are left out."""
-    return json.dumps([_described(binding) for binding in bindings], separators=(",", ":"))
+    return _written([_described(binding) for binding in bindings])
 
 
 def from_text(text: str) -> tuple[Binding, ...]:

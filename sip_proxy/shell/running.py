@@ -120,6 +120,7 @@ class RunningProxy:
             streams=self.streams,
             on_defect=self._on_defect,
         )
+        self.location.answer_within(self._driver.many)
         self.streams.listen(bound)
         self._spawn(self._forget_expired())
         self._spawn(

@@ -1,15 +1,19 @@
 """What a location store offers, whichever software keeps the bindings."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from natkit.machine import Failure
 from sip_proxy.location import Binding, Outcome, Registration
 
-__all__ = ["Found", "Location", "Updated"]
+__all__ = ["Found", "Location", "Together", "Updated"]
 
 Found = Callable[[tuple[Binding, ...] | Failure], None]
 Updated = Callable[[Outcome | Failure], None]
+
+Together = Callable[[], AbstractContextManager[None]]
+"""Around the results of one group: what they lead to is done in one go at its end."""
 
 
 class Location(Protocol):
@@ -39,6 +43,10 @@ class Location(Protocol):
 
     async def open(self) -> None:
         """Make ready; ConfigError when the store cannot be had."""
+        ...
+
+    def answer_within(self, together: Together) -> None:
+        """Give the results that are there at the same time within ``together`` from now on."""
         ...
 
     def find(self, address_of_record: str, unix_now: float, found: Found) -> None:

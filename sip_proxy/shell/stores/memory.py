@@ -5,7 +5,7 @@ from itertools import islice
 
 from sip_proxy.location import BindingTable, Registration
 from sip_proxy.location.table import LARGEST_COUNT
-from sip_proxy.shell.stores.location import Found, Updated
+from sip_proxy.shell.stores.location import Found, Together, Updated
 
 __all__ = ["MemoryLocation"]
 
@@ -26,6 +26,9 @@ class MemoryLocation:
 
     async def open(self) -> None:
         """There is nothing to open."""
+
+    def answer_within(self, together: Together) -> None:
+        """Each result is given alone, at once."""
 
     def find(self, address_of_record: str, unix_now: float, found: Found) -> None:
         """Give the bindings that have not expired."""

@@ -8,6 +8,7 @@ and for lookups apart: one that takes no changes may still be read.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Final, Generic, Protocol, TypeVar
 
 from natkit.errors import StoreFailure
@@ -18,7 +19,7 @@ from sip_proxy.events import Overloaded
 from sip_proxy.location import Binding, Outcome, Registration
 from sip_proxy.location.group import Change, Held
 from sip_proxy.location.table import LARGEST_COUNT
-from sip_proxy.shell.stores.location import Found, Updated
+from sip_proxy.shell.stores.location import Found, Together, Updated
 
 __all__ = ["LARGEST_GROUP", "LARGEST_WAITING", "Bindings", "SharedLocation"]
 
@@ -104,6 +105,7 @@ class SharedLocation:
         self._updates = _Groups(self._apply, largest_waiting)
         self._lookups = _Groups(self._fetch, largest_waiting)
         self._forgetting: asyncio.Task[None] | None = None
+        self._together: Together = nullcontext
 
     @property
     def name(self) -> str:
@@ -131,6 +133,10 @@ class SharedLocation:
         except StoreFailure as failure:
             self._failed(self._updates, failure)
             self._failed(self._lookups, failure)
+
+    def answer_within(self, together: Together) -> None:
+        """Give the results of a group within ``together`` from now on."""
+        self._together = together
 
     def find(self, address_of_record: str, unix_now: float, found: Found) -> None:
         """Give the bindings that have not expired."""
@@ -185,16 +191,18 @@ class SharedLocation:
         )
         if isinstance(outcomes, Failure):
             outcomes = [outcomes] * len(group)
-        for (_, updated), outcome in zip(group, outcomes, strict=True):
-            updated(outcome)
+        with self._together():
+            for (_, updated), outcome in zip(group, outcomes, strict=True):
+                updated(outcome)
 
     async def _fetch(self, group: Sequence[tuple[str, float, Found]]) -> None:
         names = [name for name, _, _ in group]
         held = await self._answer(self._lookups, lambda: self._bindings.fetch(names))
         if isinstance(held, Failure):
             held = dict.fromkeys(names, held)
-        for name, unix_now, found in group:
-            found(_live(held.get(name, ()), unix_now))
+        with self._together():
+            for name, unix_now, found in group:
+                found(_live(held.get(name, ()), unix_now))
 
     async def _forget(self, unix_now: float) -> None:
         try:

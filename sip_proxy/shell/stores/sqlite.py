@@ -1,8 +1,9 @@
 """Bindings in one file: read from memory, and written by one thread in groups.
 
 While a transaction is being committed the REGISTERs that come meanwhile gather for the next one; so
-a disk that takes 10 ms to be sure lets through as many as come in 10 ms.  A REGISTER is answered
-once its group is committed: what was acknowledged outlives a killed process.
+a disk that takes 10 ms to be sure lets through as many as come in 10 ms.  Where many come, the next
+one waits for some more of them, for a transaction costs as much as a hundred rows.  A REGISTER is
+answered once its group is committed: what was acknowledged outlives a killed process.
 """
 
 import asyncio
@@ -11,8 +12,9 @@ import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +24,7 @@ from sip_proxy.events import Overloaded
 from sip_proxy.location import Accepted, Binding, BindingTable, Registration
 from sip_proxy.location.table import LARGEST_COUNT
 from sip_proxy.location.text import from_text, to_text
-from sip_proxy.shell.stores.location import Found, Updated
+from sip_proxy.shell.stores.location import Found, Together, Updated
 
 __all__ = ["LARGEST_WAITING", "SqliteLocation"]
 
@@ -32,8 +34,14 @@ VERSION: Final = 1
 LARGEST_WAITING: Final = 10_000
 """REGISTERs that wait to be written, while the disk stalls; one more is answered 503."""
 
-LARGEST_GROUP: Final = 500
-"""REGISTERs of one transaction: to answer them all takes as long as others wait to be heard."""
+LARGEST_GROUP: Final = 400
+"""REGISTERs of one transaction: to answer them all takes as long as others wait to be heard.
+
+They are one statement, and SQLite before 3.32 takes 999 values in one.
+"""
+
+GATHERING: Final = 0.01
+"""Seconds for which more are waited for, where some came while those before were written."""
 
 LOCK_LIMIT: Final = 5.0
 """Seconds for which another program, a backup say, may have the file locked."""
@@ -69,6 +77,7 @@ class SqliteLocation:
         self._gathering: list[_Waiting] = []
         self._expired: set[str] = set()
         self._writing: asyncio.Task[None] | None = None
+        self._together: Together = nullcontext
 
     @property
     def name(self) -> str:
@@ -86,6 +95,10 @@ class SqliteLocation:
         open: it would not see our changes, nor we its.
         """
         await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+
+    def answer_within(self, together: Together) -> None:
+        """Give the outcomes of a group within ``together`` from now on."""
+        self._together = together
 
     def find(self, address_of_record: str, unix_now: float, found: Found) -> None:
         """Give the bindings that have not expired."""
@@ -132,33 +145,42 @@ class SqliteLocation:
             self._writing = asyncio.get_running_loop().create_task(self._write())
 
     async def _write(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while self._gathering or self._expired:
-                group = self._gathering[:LARGEST_GROUP]
-                del self._gathering[:LARGEST_GROUP]
-                rows: dict[str, tuple[Binding, ...]] = dict.fromkeys(self._expired, ())
-                self._expired = set()
-                rows.update({each.address_of_record: each.outcome.bindings for each in group})
-                try:
-                    await loop.run_in_executor(self._thread, self._commit, rows)
-                except (sqlite3.Error, OSError) as error:
-                    self.failure = f"{self._path}: {_why(error)}"
-                    self._fail(group, Failure(self.failure))
-                else:
-                    self.failure = None
-                    for each in group:
-                        each.updated(each.outcome)
+                await self._write_group()
+                if 0 < len(self._gathering) < LARGEST_GROUP:
+                    await asyncio.sleep(GATHERING)
         finally:
             self._writing = None
+
+    async def _write_group(self) -> None:
+        group = self._gathering[:LARGEST_GROUP]
+        del self._gathering[:LARGEST_GROUP]
+        rows: dict[str, tuple[Binding, ...]] = dict.fromkeys(self._expired, ())
+        self._expired = set()
+        rows.update({each.address_of_record: each.outcome.bindings for each in group})
+        kept = {name: to_text(bindings) for name, bindings in rows.items() if bindings}
+        gone = [name for name, bindings in rows.items() if not bindings]
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._thread, self._commit, kept, gone)
+        except (sqlite3.Error, OSError) as error:
+            self.failure = f"{self._path}: {_why(error)}"
+            self._fail(group, Failure(self.failure))
+            return
+        self.failure = None
+        with self._together():
+            for each in group:
+                each.updated(each.outcome)
 
     def _fail(self, group: list[_Waiting], failure: Failure) -> None:
         # What was not kept must not be used either; later changes build on it, and fail with it.
         for each in reversed([*group, *self._gathering]):
             self._table.put(each.address_of_record, each.before)
         failed, self._gathering = [*group, *self._gathering], []
-        for each in failed:
-            each.updated(failure)
+        with self._together():
+            for each in failed:
+                each.updated(failure)
 
     # What follows runs on the thread.
 
@@ -185,18 +207,19 @@ class SqliteLocation:
         except BlockingIOError:
             raise OSError("another process has it open; each needs its own") from None
 
-    def _commit(self, rows: Mapping[str, tuple[Binding, ...]]) -> None:
+    def _commit(self, kept: Mapping[str, str], gone: Sequence[str]) -> None:
         if self._connection is None:
             self._connection = self._connect()
         try:
             with self._connection as connection:
+                if kept:
+                    # In one statement, for each takes the interpreter from the loop and gives it
+                    # back; as do the texts, which are ready.
+                    places = ", ".join(["(?, ?)"] * len(kept))
+                    values = list(chain.from_iterable(kept.items()))
+                    connection.execute(f"REPLACE INTO bindings VALUES {places}", values)  # noqa: S608 - question marks
                 connection.executemany(
-                    "REPLACE INTO bindings VALUES (?, ?)",
-                    [(name, to_text(bindings)) for name, bindings in rows.items() if bindings],
-                )
-                connection.executemany(
-                    "DELETE FROM bindings WHERE address_of_record = ?",
-                    [(name,) for name, bindings in rows.items() if not bindings],
+                    "DELETE FROM bindings WHERE address_of_record = ?", [(name,) for name in gone]
                 )
         except sqlite3.Error:
             # A file that came back, or a disk with room again, is opened anew.

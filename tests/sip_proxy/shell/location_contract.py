@@ -1,7 +1,8 @@
 """What every place for bindings must do, whichever software keeps them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from natkit.address import Address
 from natkit.machine import Failure, Path, Transport
@@ -29,6 +30,26 @@ async def updated(
     outcome: asyncio.Future[Outcome | Failure] = asyncio.get_running_loop().create_future()
     location.update(name, change, now, outcome.set_result)
     return await outcome
+
+
+async def outcomes_in_groups(location: Location, count: int) -> list[int]:
+    """How many outcomes of REGISTERs that come at once are given together, each time."""
+    groups: list[int] = []
+
+    @contextmanager
+    def together() -> Iterator[None]:
+        groups.append(0)
+        yield
+
+    def count_one(outcome: Outcome | Failure) -> None:
+        assert isinstance(outcome, Accepted)
+        groups[-1] += 1
+
+    location.answer_within(together)
+    for number in range(count):
+        location.update(f"sip:{number}@example.org", registration(), NOW, count_one)
+    await location.aclose()
+    return groups
 
 
 async def found(location: Location, name: str, now: float = NOW) -> tuple[Binding, ...] | Failure:

@@ -21,6 +21,7 @@ from tests.sip_proxy.shell.location_contract import (
     LocationContract,
     contacts,
     found,
+    outcomes_in_groups,
     registration,
     updated,
 )
@@ -124,6 +125,10 @@ async def test_what_comes_while_a_group_is_under_way_makes_the_next() -> None:
     await rig.location.aclose()
     assert rig.bindings.groups == [1, 49]
     assert all(isinstance(outcome, Accepted) for (outcome,) in [first, *others])
+
+
+async def test_the_outcomes_of_a_group_are_given_together() -> None:
+    assert await outcomes_in_groups(Rig(largest_waiting=50).location, 50) == [50]
 
 
 async def test_a_group_is_no_larger_than_the_database_likes(

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -27,11 +27,13 @@ from tests.sip_proxy.shell.location_contract import (
     LocationContract,
     contacts,
     found,
+    outcomes_in_groups,
     registration,
     updated,
 )
 
 UNTIL = NOW + 3600
+THIRD = "sip:carol@example.org"
 
 
 class TestSqliteLocation(LocationContract):
@@ -76,9 +78,9 @@ async def test_many_at_once_are_written_in_a_few_groups(
     groups: list[int] = []
     commit = location._commit
 
-    def counted(rows: Mapping[str, tuple[Binding, ...]]) -> None:
-        groups.append(len(rows))
-        commit(rows)
+    def counted(kept: Mapping[str, str], gone: Sequence[str]) -> None:
+        groups.append(len(kept))
+        commit(kept, gone)
 
     monkeypatch.setattr(location, "_commit", counted)
     loop = asyncio.get_running_loop()
@@ -101,6 +103,37 @@ async def test_many_at_once_are_written_in_a_few_groups(
     with sqlite3.connect(tmp_path / "bindings.sqlite") as database:
         assert database.execute("SELECT count(*) FROM bindings").fetchone() == (500,)
     database.close()
+
+
+async def test_the_outcomes_of_a_group_are_given_together(tmp_path: Path) -> None:
+    location = await opened(tmp_path / "bindings.sqlite")
+    assert await outcomes_in_groups(location, 50) == [50]
+
+
+async def test_what_comes_while_the_disk_is_busy_waits_for_more_and_shares_a_transaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = await opened(tmp_path / "bindings.sqlite")
+    groups: list[list[str]] = []
+    commit = location._commit
+    loop = asyncio.get_running_loop()
+
+    def later(name: str) -> None:
+        location.update(name, registration(1), NOW, lambda _: None)
+
+    def followed(kept: Mapping[str, str], gone: Sequence[str]) -> None:
+        commit(kept, gone)
+        groups.append(list(kept))
+        if len(groups) == 1:
+            # One comes meanwhile, and one when that might have begun to be written by itself.
+            loop.call_soon_threadsafe(later, BOB)
+            loop.call_soon_threadsafe(loop.call_later, 0.0, later, THIRD)
+
+    monkeypatch.setattr(location, "_commit", followed)
+    monkeypatch.setattr(sqlite_module, "GATHERING", 0.1)
+    later(ALICE)
+    await location.aclose()
+    assert groups == [[ALICE], [BOB, THIRD]]
 
 
 async def test_what_cannot_be_kept_is_refused_and_not_used(tmp_path: Path) -> None:
