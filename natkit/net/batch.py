@@ -165,6 +165,12 @@ class DatagramBatch(ABC):
     def send_back(self, endpoint: Endpoint, count: int, size: int) -> Sequence[int]:
         """:meth:`send` the first ``size`` bytes of each of so many slots to who it came from."""
 
+    @abstractmethod
+    def send_from_each(
+        self, endpoints: Sequence[Endpoint], packets: Sequence[Packet]
+    ) -> Sequence[int]:
+        """:meth:`send`, each packet from an endpoint of its own; all are of one family."""
+
     def column(self, form: str, offset: int) -> memoryview:
         """A number in each slot, ``offset`` bytes after its start, as :mod:`struct` has ``form``.
 
@@ -216,6 +222,16 @@ class DatagramBatch(ABC):
                 if not self._send_again(endpoint, (start, size, name), error):
                     failed.append(place)
         return failed
+
+    def _send_each_from(
+        self, endpoints: Sequence[Endpoint], packets: Sequence[Packet]
+    ) -> Sequence[int]:
+        """:meth:`send_from_each` by one call of the socket module a datagram."""
+        return [
+            place
+            for place, (endpoint, packet) in enumerate(zip(endpoints, packets, strict=True))
+            if not self.send_one(endpoint, *packet)
+        ]
 
     def sender(self, endpoint: Endpoint, index: int) -> bytes:
         """The socket address of who sent the datagram in slot ``index``."""
@@ -288,18 +304,46 @@ class _LinuxBatch(DatagramBatch):
         if count <= _SINGLY:
             return self._send_each(endpoint, packets)
         # Columns, which are then treated as wholes: what is done for each packet is what costs.
-        starts: tuple[int, ...]
-        sizes: tuple[int, ...]
-        names: tuple[bytes, ...]
-        starts, sizes, names = zip(*packets, strict=True)
-        memory, outgoing = self._memory, self._outgoing
-        outgoing.bases[:count] = array("L", [memory + start for start in starts])
-        outgoing.sizes[:count] = array("L", sizes)
+        sizes, names = self._describe(packets)
         if self._can_segment and endpoint.segments:
             runs = _runs(sizes, names)
             if runs is not None:
                 return self._send_runs(endpoint, sizes, names, runs)
         return self._send_from(endpoint, names, 0)
+
+    def send_from_each(
+        self, endpoints: Sequence[Endpoint], packets: Sequence[Packet]
+    ) -> Sequence[int]:
+        count = len(packets)
+        if count <= _SINGLY:
+            return self._send_each_from(endpoints, packets)
+        _, names = self._describe(packets)
+        size = endpoints[0].name_size
+        joined = b"".join(names)
+        self._destinations[size][: len(joined)] = joined
+        headers = self._outgoing.headers[size]
+        failed: list[int] = []
+        place = 0
+        while place < count:
+            endpoint, end = endpoints[place], place + 1
+            while end < count and endpoints[end] is endpoint:
+                end += 1
+            done = sendmmsg(endpoint.descriptor, headers[place], end - place, _SEND_FLAGS)
+            if place + done != end:
+                failed += self._send_rest(endpoint, place, done, end)
+            place = end
+        return failed
+
+    def _describe(self, packets: Sequence[Packet]) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
+        """Have the vector say where packets lie and how long they are; their sizes and names."""
+        count, memory, outgoing = len(packets), self._memory, self._outgoing
+        starts: tuple[int, ...]
+        sizes: tuple[int, ...]
+        names: tuple[bytes, ...]
+        starts, sizes, names = zip(*packets, strict=True)
+        outgoing.bases[:count] = array("L", [memory + start for start in starts])
+        outgoing.sizes[:count] = array("L", sizes)
+        return sizes, names
 
     def send_back(self, endpoint: Endpoint, count: int, size: int) -> Sequence[int]:
         name_size, outgoing = endpoint.name_size, self._outgoing
@@ -422,6 +466,11 @@ class _PortableBatch(DatagramBatch):
         if len(packets) > self.capacity:
             raise MisuseError(f"{len(packets)} packets in a batch of {self.capacity}")
         return self._send_each(endpoint, packets)
+
+    def send_from_each(
+        self, endpoints: Sequence[Endpoint], packets: Sequence[Packet]
+    ) -> Sequence[int]:
+        return self._send_each_from(endpoints, packets)
 
     def send_back(self, endpoint: Endpoint, count: int, size: int) -> Sequence[int]:
         names = [self.sender(endpoint, index) for index in range(count)]

@@ -3,12 +3,12 @@
 Packets are changed in the slot that they were received into and sent from there.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from natkit.machine import Path
 from natkit.net import icmp, sockaddr
-from natkit.net.batch import DatagramBatch, Packet
+from natkit.net.batch import DatagramBatch, Endpoint, Packet
 from natkit.relay.bindings import Bindings
 from natkit.relay.packets import (
     CHANNEL_DATA_HEAD_END,
@@ -185,8 +185,10 @@ class ToPeers:
             if not places:
                 return
         who = [names[place] for place in slices[: len(lengths)]]
-        if batch.buffer[0] in CHANNEL_FIRST_BYTES and not listener.expected and _is_mixed(who):
-            places = self._pass_settled(listener.clients, who, lengths, places, now)
+        if len(places) == len(who) and not listener.expected and _is_mixed(who):
+            places = self._pass_settled(listener, who, lengths, now)
+            if not places:
+                return
         to_peers, unhandled = self._sort(listener, who, lengths, places, now)
         for allocation, packets in to_peers.items():
             self._send_to_peers(allocation, packets, now)
@@ -234,40 +236,43 @@ class ToPeers:
         return to_peers, unhandled
 
     def _pass_settled(
-        self,
-        clients: Mapping[bytes, Allocation],
-        who: Sequence[bytes],
-        lengths: Sequence[int],
-        places: Sequence[int],
-        now: float,
+        self, listener: Listener, who: Sequence[bytes], lengths: Sequence[int], now: float
     ) -> list[int]:
         """Relay ChannelData of which nothing is to be asked; the places of what is left.
 
-        Each by itself: there is little of each client.  Once something of a client is left, all
-        that follows is, to stay in order.
+        Once something of a client is left, all that follows is, to stay in order.
         """
-        batch = self._batch
-        buffer, starts, send_one = batch.buffer, batch.starts, batch.send_one
+        batch, clients, name_size = self._batch, listener.clients, listener.endpoint.name_size
+        buffer = batch.buffer
+        packets: list[Packet] = []
+        halves: list[Allocation] = []
+        endpoints: list[Endpoint] = []
         left: list[int] = []
         waiting: set[bytes] = set()
-        for place in places:
-            name, start = who[place], starts[place]
-            (head,) = read_word(buffer, start)
-            size = head & 0xFFFF
+        for place, (name, start) in enumerate(zip(who, batch.starts, strict=False)):
             allocation = clients.get(name)
-            if allocation is not None and allocation.settled.until > now and name not in waiting:
-                channel = allocation.settled.channels.get(head >> 16)
+            if (
+                allocation is not None
+                and (settled := allocation.settled).until > now
+                and not (left and name in waiting)
+            ):
+                (head,) = read_word(buffer, start)
+                channel, size = settled.channels.get(head >> 16), head & 0xFFFF
                 if channel is not None and size + CHANNEL_HEADER_LENGTH <= lengths[place]:
-                    half, begin = channel.owner, start + CHANNEL_HEADER_LENGTH
-                    counters = half.counters
-                    if send_one(half.endpoint, begin, size, channel.peer):
+                    half = channel.owner
+                    endpoint = half.endpoint
+                    if endpoint.name_size == name_size:
+                        packets.append((start + CHANNEL_HEADER_LENGTH, size, channel.peer))
+                        halves.append(half)
+                        endpoints.append(endpoint)
+                        counters = half.counters
                         counters.packets_to_peers += 1
                         counters.bytes_to_peers += size
-                    else:
-                        counters.dropped_send_failed += 1
-                    continue
+                        continue
             left.append(place)
             waiting.add(name)
+        for place in batch.send_from_each(endpoints, packets):
+            _take_back(halves[place].counters, packets[place][1])
         return left
 
     def _channel(
@@ -321,11 +326,16 @@ class ToPeers:
         counters.packets_to_peers += len(packets)
         counters.bytes_to_peers += sum([packet[1] for packet in packets])
         for place in failed:
-            counters.packets_to_peers -= 1
-            counters.bytes_to_peers -= packets[place][1]
-            counters.dropped_send_failed += 1
+            _take_back(counters, packets[place][1])
 
 
 def _is_mixed(who: Sequence[bytes]) -> bool:
     """Whether there is little of each client."""
     return len(set(who)) * _FEW > len(who)
+
+
+def _take_back(counters: Counters, size: int) -> None:
+    """One packet that was counted has not been sent."""
+    counters.packets_to_peers -= 1
+    counters.bytes_to_peers -= size
+    counters.dropped_send_failed += 1

@@ -15,6 +15,7 @@ from natkit.errors import MisuseError
 from natkit.net import batch as batch_module
 from natkit.net import libc, sockaddr
 from natkit.net.batch import (
+    CAPACITY,
     LARGEST_DATAGRAM,
     DatagramBatch,
     DatagramSocket,
@@ -217,6 +218,71 @@ def test_what_can_not_be_sent_back_is_told_by_its_place(batch: DatagramBatch, po
     batch.names[16][batch.name_slices[16][1]] = sockaddr.pack(Address("127.0.0.1", 0))
     assert list(batch.send_back(endpoint, 3, 4)) == [1]
     assert [sender.recv(10) for _ in range(2)] == [b"data"] * 2
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, CAPACITY])
+def test_each_packet_leaves_from_an_endpoint_of_its_own(
+    batch: DatagramBatch, ports: Ports, family: socket.AddressFamily, count: int
+) -> None:
+    endpoints, target = [Endpoint(ports(family)) for _ in range(3)], ports(family)
+    name = sockaddr.pack(address_of(target))
+    packets, senders, expected = [], [], []
+    for number, start in enumerate(batch.starts[:count]):
+        batch.buffer[start : start + 4] = bytes([number]) * 4
+        packets.append((start + 1, 3, name))
+        # In turn, and then two of one endpoint after another.
+        senders.append(endpoints[number % 3 if number < 5 else number // 2 % 3])
+        expected.append((bytes([number]) * 3, address_of(senders[-1].socket)))
+    assert not batch.send_from_each(senders, packets)
+    got = [target.recvfrom(100) for _ in range(count)]
+    assert [(data, Address(*source[:2])) for data, source in got] == expected
+
+
+def test_what_one_endpoint_can_not_send_is_told_by_its_place(
+    batch: DatagramBatch, ports: Ports
+) -> None:
+    endpoints, target = [Endpoint(ports()) for _ in range(3)], ports()
+    good = sockaddr.pack(address_of(target))
+    nowhere = sockaddr.pack(Address("127.0.0.1", 0))
+    batch.buffer[batch.starts[0]] = 7
+    packets = [
+        (batch.starts[0], 65_520 if number == 5 else 1, nowhere if number in (1, 2, 6) else good)
+        for number in range(9)
+    ]
+    senders = [endpoints[number // 2 % 3] for number in range(9)]
+    assert list(batch.send_from_each(senders, packets)) == [1, 2, 5, 6]
+    sources = [target.recvfrom(10)[1] for _ in range(5)]
+    assert sources == [senders[number].socket.getsockname() for number in (0, 3, 4, 7, 8)]
+    # What could not be sent is not sent with what comes next.
+    assert not batch.send_from_each(senders[:3], [packets[0]] * 3)
+    assert len([target.recv(10) for _ in range(3)]) == 3
+    target.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        target.recv(10)
+
+
+def test_an_error_of_an_earlier_packet_costs_none_of_another(
+    batch: DatagramBatch, ports: Ports
+) -> None:
+    sockets, target = [ports() for _ in range(3)], ports()
+    for sock in sockets:
+        sock.connect(closed_port(ports))
+        sock.send(b"to nobody")
+        wait_for_icmp_error(sock)
+    endpoints = [Endpoint(sock) for sock in sockets]
+    packet = (batch.starts[0], 1, sockaddr.pack(address_of(target)))
+    assert not batch.send_from_each(endpoints, [packet] * 3)
+    assert len([target.recv(10) for _ in range(3)]) == 3
+
+
+def test_an_endpoint_that_is_closed_is_an_error_not_a_loss(
+    batch: DatagramBatch, ports: Ports
+) -> None:
+    endpoints, target = [Endpoint(ports()) for _ in range(3)], ports()
+    endpoints[1].socket.close()
+    packet = (batch.starts[0], 1, sockaddr.pack(address_of(target)))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        batch.send_from_each(endpoints, [packet] * 3)
 
 
 def test_a_column_is_a_number_of_each_slot(batch: DatagramBatch) -> None:
