@@ -176,7 +176,7 @@ def attach(relay: KernelRelay, names: Sequence[str], mode: Mode | None = None) -
 
 
 def allow_routes() -> tuple[str, ...]:
-    """Let the program ask for routes as this machine itself does; raises OSError.
+    """Let the program ask for routes as this machine itself does; BpfError where it may not.
 
     The kernel answers only where forwarding is on for the interface that a packet seems to come
     from, which is the loopback one, where nothing comes in that could be forwarded.  Gives the
@@ -195,8 +195,18 @@ def allow_routes() -> tuple[str, ...]:
         if family == "ipv6" and would_forget_routes(_ROUTES.read_text(), _accepts_always):
             left.append(name)
         else:
-            setting.write_text("1")
+            _turn_on(family, setting)
     return tuple(left)
+
+
+def _turn_on(family: str, setting: FilePath) -> None:
+    try:
+        setting.write_text("1")
+    except OSError as error:
+        raise BpfError(
+            f"net.{family}.conf.lo.forwarding must be 1 and cannot be set here "
+            f"({error.strerror}); set it at boot, or on the host of a container"
+        ) from error
 
 
 def would_forget_routes(table: str, accepts_always: Callable[[str], bool]) -> bool:

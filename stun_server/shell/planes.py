@@ -227,7 +227,6 @@ def _attach(
     attachment = Attachment(relay)
     try:
         relay.tables.set_header(dscp=config.listeners.dscp, ttl=default_ttl())
-        allow_routes()
         left = allow_routes()
         for link in links:
             attachment.add(link)

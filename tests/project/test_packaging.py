@@ -103,6 +103,7 @@ def test_containers_get_time_to_drain_and_flags_that_there_are() -> None:
         re.findall(r"(?<=[\[ \"])--[a-z-]+", text + (PACKAGING / "Containerfile").read_text())
     )
     not_ours = {"--from", "--no-cache-dir", "--system", "--uid", "--stop-timeout", "--target"}
+    not_ours |= {"--no-install-recommends"}
     assert words - not_ours <= STUN.flags()
     assert str(STUN.data_dir) in text
 

@@ -7,8 +7,8 @@ import pytest
 
 from natkit.net.interfaces import InterfaceAddress
 from natkit.net.links import NetworkLink
-from natkit.relay import kernel_ability
-from natkit.relay.attaching import would_forget_routes
+from natkit.relay import attaching, kernel_ability
+from natkit.relay.attaching import allow_routes, would_forget_routes
 from natkit.relay.kernel_ability import interfaces_of, requirements
 from natkit.relay.libbpf import BpfError
 
@@ -98,3 +98,15 @@ def test_routes_that_routers_advertised_are_not_put_at_risk(
     table: list[str], accepts: bool, forgets: bool
 ) -> None:
     assert would_forget_routes("\n".join(table), lambda _: accepts) == forgets
+
+
+def test_a_setting_that_may_not_be_set_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    loopback = tmp_path / "ipv4" / "conf" / "lo"
+    loopback.mkdir(parents=True)
+    # Which nobody can write.
+    (loopback / "forwarding").symlink_to("/proc/version")
+    monkeypatch.setattr(attaching, "_SYSTEM", tmp_path)
+    with pytest.raises(BpfError, match=r"^net\.ipv4\.conf\.lo\.forwarding must be 1 .* at boot"):
+        allow_routes()
