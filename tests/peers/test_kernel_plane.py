@@ -47,9 +47,9 @@ def three_hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayHosts
     program = program_path("turnutils_peer")
     assert program is not None
     with relay_hosts() as hosts:
-        command = [*hosts.right.prefix, program, "-p", str(PEER_PORT)]
-        command += [part for each in PEERS.values() for part in ("-L", each[0])]
-        peer = PeerProcess("turnutils_peer", command, tmp_path_factory.mktemp("peer"))
+        words = [*hosts.right.prefix, program, "-p", str(PEER_PORT)]
+        words += [part for each in PEERS.values() for part in ("-L", each[0])]
+        peer = PeerProcess("turnutils_peer", words, tmp_path_factory.mktemp("peer"))
         try:
             yield hosts
         finally:
@@ -165,9 +165,9 @@ def test_three_capabilities_and_two_settings_are_enough(hosts: RelayHosts, tmp_p
         assert {int(each, 16) for each in held} == {
             sum(1 << each for each in CAPABILITIES.values())
         }
-        before = _datagrams(hosts.server)
+        before = datagrams(hosts.server)
         totals = relay(hosts, *BRIEFLY, "-c")
-        assert _datagrams(hosts.server) - before < totals.sent_messages / 2
+        assert datagrams(hosts.server) - before < totals.sent_messages / 2
         (ready,) = server.lines("ready")
         assert ready["plane"] == "kernel"
 
