@@ -7,7 +7,7 @@ source be forged, so only there packets and bytes are limited by source
 
 from natkit.address import IPNetwork
 from natkit.machine import Path, RandomBytes, Transport
-from natkit.relay.source_memory import SourceMemory, State
+from natkit.relay.source_memory import Clients, SourceMemory, State
 from natkit.server.limits import SourceLimits, SourceRates
 from natkit.server.networks import NetworkTable
 from stun_server.settings import Settings
@@ -21,17 +21,17 @@ class ClientPolicy:
     """
 
     def __init__(self, allowed: tuple[IPNetwork, ...], denied: tuple[IPNetwork, ...]) -> None:
-        self._networks = NetworkTable(
-            [*((each, False) for each in denied), *((each, True) for each in allowed)]
-        )
-        self._otherwise = not allowed
+        self.named = dict.fromkeys(allowed, True) | dict.fromkeys(denied, False)
+        """The networks that were named, and whether clients in them are served."""
+        self.serves_others = not allowed
+        self._networks = NetworkTable(self.named.items())
 
     def __bool__(self) -> bool:
         return bool(self._networks)
 
     def admits(self, host: bytes) -> bool:
         """Whether a client at ``host``, an IP address in network order, is served."""
-        return next(self._networks.around(host), self._otherwise)
+        return next(self._networks.around(host), self.serves_others)
 
 
 class Strangers:
@@ -54,7 +54,15 @@ class Strangers:
 
     def _tell_policy(self) -> None:
         """To who answers by the memory alone."""
-        self.limits.memory.state[State.IS_OPEN] = not self._policy
+        state, networks = self.limits.memory.state, self.limits.memory.networks
+        if not self._policy:
+            state[State.CLIENTS] = Clients.ALL
+            return
+        # The machine is asked while the networks change, and where they do not fit.
+        state[State.CLIENTS] = Clients.ASK_ABOVE
+        if networks is not None and networks.replace(self._policy.named):
+            others = Clients.OTHERS_TOO if self._policy.serves_others else Clients.NO_OTHERS
+            state[State.CLIENTS] = others
 
     def hears(self, path: Path, now: float) -> bool:
         """Whether a message that came on ``path`` is looked at."""

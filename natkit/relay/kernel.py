@@ -172,8 +172,12 @@ class KernelPlane:
         """What became of all packets since the start."""
         return _sum(self._behind.totals(), self._mirror.totals())
 
-    def refused_bindings(self) -> tuple[int, int]:
-        """Binding requests over the limit of their source, and answers too large for theirs."""
+    def refused_bindings(self) -> tuple[int, int, int]:
+        """Binding requests that were dropped.
+
+        Those over the limit of their source, those whose answers are too large for theirs, and
+        those of clients in networks that are not served.
+        """
         return self._tables.refused_bindings()
 
     def stop(self) -> None:

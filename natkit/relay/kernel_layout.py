@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
+from natkit.address import IPNetwork
 from natkit.net import sockaddr
 from natkit.relay.plane import Counters, Ports
 from natkit.relay.rates import BUCKET_WORDS
@@ -44,6 +45,8 @@ __all__ = [
     "limits_value",
     "local_value",
     "low_device_key",
+    "network_key",
+    "network_value",
     "permission_key",
     "permission_value",
     "read_counters",
@@ -89,9 +92,10 @@ _ENDPOINT = struct.Struct("=16s2sH")
 _HALF = struct.Struct("=Q20s20s20sIII2I2II28x")
 _LIMITS = struct.Struct(f"={2 * BUCKETS}I")
 _COUNTERS = struct.Struct("=10Q48x")
-REFUSED = struct.Struct("=2Q")
+REFUSED = struct.Struct("=3Q")
 REFUSED_AT = 80
 """Where in ``struct counters`` the Binding requests stand that were not answered."""
+_NETWORK_KEY = struct.Struct("=II16s")
 _SOURCE = struct.Struct("=2Q")
 _LOCAL = struct.Struct("=III")
 _FLOW_IPV4 = struct.Struct("=4s4s2s2s")
@@ -127,6 +131,7 @@ SIZES: dict[str, tuple[int, int]] = {
     "permissions": (_PERMISSION_KEY.size, _PERMISSION.size),
     "channels": (_CHANNEL_KEY.size, _CHANNEL.size),
     "external": (_ENDPOINT.size, _NUMBER.size),
+    "networks": (_NETWORK_KEY.size, _NUMBER.size),
     "sources": (_NUMBER.size, _SOURCE.size),
     "sources_state": (_NUMBER.size, 8 * len(State)),
 }
@@ -271,6 +276,17 @@ def device_key(interface: int, vlan: int = 0) -> bytes:
 def device_value(port: int, vlan: int, mac: bytes, flags: DeviceFlag, hop_limit: int) -> bytes:
     """``struct device``."""
     return _DEVICE.pack(mac, flags, hop_limit, port, vlan)
+
+
+def network_key(network: IPNetwork) -> bytes:
+    """``struct network_key``."""
+    prefix = 8 * _NUMBER.size + network.prefixlen
+    return _NETWORK_KEY.pack(prefix, network.version, network.network_address.packed)
+
+
+def network_value(*, is_served: bool) -> bytes:
+    """Whether clients in it are served."""
+    return _NUMBER.pack(is_served)
 
 
 def settings_value(standing_clock: int, dscp: int, ttl: int) -> bytes:

@@ -12,6 +12,7 @@ from dataclasses import astuple, dataclass
 from importlib.resources import files
 
 from natkit.relay import kernel_layout as layout
+from natkit.relay.kernel_networks import KernelNetworks
 from natkit.relay.libbpf import BpfError, Program, Table, load
 from natkit.relay.plane import Counters
 from natkit.relay.source_memory import SLOTS, SourceMemory
@@ -55,6 +56,8 @@ class TableSizes:
     channels: int = 262_144
     buckets: int = 4_096
     """Of bandwidths: two for each user whom one limits, and two for all."""
+    networks: int = 65_536
+    """Of clients, that are served or not."""
 
     def by_name(self) -> dict[str, int]:
         """Entries of each table."""
@@ -73,6 +76,7 @@ class TableSizes:
             "permissions": self.permissions,
             "channels": self.channels,
             "external": _MOST_EXTERNAL,
+            "networks": self.networks,
             "sources": SLOTS,
             "sources_state": 1,
         }
@@ -144,7 +148,10 @@ class KernelTables:
         self._counters = tables["counters"].memory()
         state = tables["sources_state"].memory()
         places = memoryview(tables["sources"].memory()).cast("Q")
-        self.sources = SourceMemory(memoryview(state).cast("Q"), places[::2], places[1::2])
+        self.networks = tables["networks"]
+        self.sources = SourceMemory(
+            memoryview(state).cast("Q"), places[::2], places[1::2], KernelNetworks(self.networks)
+        )
         """What the program counts of those whose Binding requests it answers."""
         self.buckets = memoryview(tables["buckets"].memory()).cast("Q")
         """What limits bandwidths, :data:`~natkit.relay.rates.BUCKET_WORDS` words for each."""
@@ -295,11 +302,15 @@ class KernelTables:
         counters.add(self._closed)
         return counters
 
-    def refused_bindings(self) -> tuple[int, int]:
-        """Binding requests over the limit of their source, and answers too large for theirs."""
+    def refused_bindings(self) -> tuple[int, int, int]:
+        """Binding requests that were dropped.
+
+        Those over the limit of their source, those whose answers are too large for theirs, and
+        those of clients in networks that are not served.
+        """
         start = self.own * layout.COUNTERS_STRIDE + layout.REFUSED_AT
-        packets, answers = layout.REFUSED.unpack_from(self._counters, start)
-        return packets, answers
+        packets, answers, denied = layout.REFUSED.unpack_from(self._counters, start)
+        return packets, answers, denied
 
     def close(self) -> None:
         """Let go of them."""

@@ -80,6 +80,11 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 #define SOURCE_BITS 16
 #define AMPLIFICATION 2
 
+// natkit/relay/source_memory.py: which clients are served.
+#define ASK_ABOVE 0
+#define ALL_CLIENTS 1
+#define OTHERS_TOO 2 // besides those in networks that are
+
 // The loopback interface, in every network namespace.
 #define LOOPBACK 1
 
@@ -138,7 +143,8 @@ struct counters {
 	__u64 bindings_answered;
 	__u64 packets_over_limit; // Binding requests of sources that send too many
 	__u64 answers_over_limit; // and of those that would have more answered than they pay for
-	__u64 unused[4];
+	__u64 denied_clients;     // and of those in networks that are not served
+	__u64 unused[3];
 };
 
 struct local {
@@ -238,7 +244,14 @@ struct sources {
 	__u64 window;
 	__u64 burst;
 	__u64 factor;
-	__u64 is_open;
+	__u64 clients;
+};
+
+// A network of clients, whose value says whether they are served; the narrowest one counts.
+struct network_key {
+	__u32 prefix; // bits of what follows
+	__u32 family;
+	__be32 host[4];
 };
 
 #define TABLE(name, kind, key_type, value_type, flags)                                             \
@@ -262,6 +275,7 @@ TABLE(flows_ipv4, BPF_MAP_TYPE_HASH, struct flow_ipv4, struct flow, BPF_F_NO_PRE
 TABLE(flows_ipv6, BPF_MAP_TYPE_HASH, struct flow_ipv6, struct flow, BPF_F_NO_PREALLOC);
 TABLE(permissions, BPF_MAP_TYPE_HASH, struct permission_key, struct permission, BPF_F_NO_PREALLOC);
 TABLE(channels, BPF_MAP_TYPE_HASH, struct channel_key, struct channel, BPF_F_NO_PREALLOC);
+TABLE(networks, BPF_MAP_TYPE_LPM_TRIE, struct network_key, __u32, BPF_F_NO_PREALLOC);
 // Local hosts, and those that stand for them outside of a one-to-one NAT.
 TABLE(sources, BPF_MAP_TYPE_ARRAY, __u32, struct source, BPF_F_MMAPABLE);
 TABLE(sources_state, BPF_MAP_TYPE_ARRAY, __u32, struct sources, BPF_F_MMAPABLE);
@@ -953,6 +967,19 @@ static __always_inline struct source *source_of(const struct endpoint *client, _
 	return bpf_map_lookup_elem(&sources, &place);
 }
 
+// Whether the network of a client is one that is served.
+static __always_inline bool is_served(const struct endpoint *client, __u64 clients)
+{
+	struct network_key key = {
+		.prefix = 8 * (sizeof(key.family) + sizeof(key.host)),
+		.family = client->family,
+		.host = { client->host[0], client->host[1], client->host[2], client->host[3] },
+	};
+	__u32 *named = bpf_map_lookup_elem(&networks, &key);
+
+	return named ? *named : clients == OTHERS_TOO;
+}
+
 // Whether a request of ``client`` may be answered by ``cost`` bytes more than it pays for: what
 // natkit/server/limits.py says, of the same memory.  A new window of credits is user space's.
 static __always_inline enum verdict may_answer(const struct endpoint *client, int cost, __u64 now)
@@ -960,7 +987,12 @@ static __always_inline enum verdict may_answer(const struct endpoint *client, in
 	__u32 only = 0, second = now / 1000000000;
 	struct sources *all = bpf_map_lookup_elem(&sources_state, &only);
 
-	if (!all || !all->is_open || (cost > 0 && now >= all->renewed_at))
+	if (!all || all->clients == ASK_ABOVE)
+		return PASS;
+
+	bool is_denied = all->clients != ALL_CLIENTS && !is_served(client, all->clients);
+
+	if (!is_denied && cost > 0 && now >= all->renewed_at)
 		return PASS;
 
 	struct source *source = source_of(client, all->factor);
@@ -974,7 +1006,14 @@ static __always_inline enum verdict may_answer(const struct endpoint *client, in
 		all->second = second;
 		all->in_second = 0;
 	}
-	if (__sync_fetch_and_add(&all->in_second, 1) >= all->untold) {
+
+	__u64 before = __sync_fetch_and_add(&all->in_second, 1);
+
+	if (is_denied) {
+		COUNT(counted->denied_clients, 1);
+		return DROP;
+	}
+	if (before >= all->untold) {
 		__u32 count = source->count >> 32 == second ? source->count : 0;
 
 		if (count >= all->each) {

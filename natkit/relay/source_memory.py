@@ -5,11 +5,14 @@ All numbers are words of 64 bits.  :mod:`natkit.server.limits` says what they me
 """
 
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
-__all__ = ["NEVER", "SLOTS", "WORD", "SourceMemory", "State", "Words"]
+from natkit.address import IPNetwork
+
+__all__ = ["NEVER", "SLOTS", "WORD", "Clients", "Networks", "SourceMemory", "State", "Words"]
 
 SLOTS = 1 << 16
 """Places in the table.  A flood from every source there is spends 1/65,536 of itself on each."""
@@ -45,8 +48,28 @@ class State(IntEnum):
     """The credit that each source has at the beginning of the window."""
     FACTOR = 8
     """Keys the hash."""
-    IS_OPEN = 9
-    """Whether sources of every network may be answered."""
+    CLIENTS = 9
+    """Who may be answered, as :class:`Clients` says."""
+
+
+class Clients(IntEnum):
+    """Which networks of clients are served."""
+
+    ASK_ABOVE = 0
+    """Who looks at the memory does not know."""
+    ALL = 1
+    OTHERS_TOO = 2
+    """Those that the memory's networks say, and all that they do not name."""
+    NO_OTHERS = 3
+    """Those that they say alone."""
+
+
+class Networks(Protocol):
+    """Networks of clients, of which the narrowest that holds a client counts."""
+
+    def replace(self, served: Mapping[IPNetwork, bool], /) -> bool:
+        """Have these, and whether each is served; False when there is not enough room."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +82,7 @@ class SourceMemory:
     state: Words
     counts: Words
     credits: Words
+    networks: Networks | None = None
 
     @classmethod
     def own(cls) -> "SourceMemory":

@@ -289,10 +289,10 @@ class RunningServer:
         counts["malformed messages"] = self._machine.malformed
         counts["unfragmented datagrams"] = self._sockets.unfragmented
         strangers = self._machine.strangers
-        counts["messages of denied clients"] = strangers.denied
-        packets, answers = (
-            self._plane.refused_bindings() if isinstance(self._plane, KernelPlane) else (0, 0)
+        packets, answers, denied = (
+            self._plane.refused_bindings() if isinstance(self._plane, KernelPlane) else (0, 0, 0)
         )
+        counts["messages of denied clients"] = strangers.denied + denied
         counts["packets over the limit of a source"] = strangers.limits.packets_dropped + packets
         counts["answers over the limit of a source"] = strangers.limits.answers_dropped + answers
         counts["connections of denied clients"] = self.admission.denied

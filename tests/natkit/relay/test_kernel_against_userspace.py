@@ -1,10 +1,13 @@
 """The plane in the kernel does what the one in user space does, whatever happens."""
 
+from dataclasses import replace
 from functools import partial
+from ipaddress import ip_network
 from random import Random
 
 import pytest
 
+from natkit.address import IPNetwork
 from natkit.relay.attaching import Mode
 from natkit.relay.kernel import KernelPlane
 from natkit.stun.message import Message
@@ -21,6 +24,21 @@ from tests.netlab.namespaces import Lab
 pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf")]
 
 FRAMES_AT_ONCE = 6
+# Around clients, or not.
+NETWORKS: tuple[tuple[IPNetwork, ...], ...] = (
+    (),
+    (),
+    *(
+        tuple(map(ip_network, networks))
+        for networks in (
+            ("10.1.0.2/32",),
+            ("0.0.0.0/0",),
+            ("10.1.0.0/31", "fd01::/16"),
+            ("fd01::2/128", "10.0.0.0/8", "10.1.0.0/24"),
+            ("10.1.0.0/24", "fd01::/64", "::/0"),
+        )
+    ),
+)
 BINDING = Message.request(Method.BINDING, b"0123456789ab").encode()
 
 
@@ -83,15 +101,15 @@ def test_no_source_has_more_bindings_answered_by_one_plane_than_by_the_other(
     draw = Random(seed)
     with twins(lab, Mode.NATIVE) as both:
         strangers = []
+        settings = Settings(
+            "example.org",
+            bytes(32),
+            (),
+            relay_ipv4="10.2.0.1",
+            packets_per_source=8,
+            answer_burst=20,
+        )
         for world in (both.user.cabled, both.kernel.cabled):
-            settings = Settings(
-                "example.org",
-                bytes(32),
-                (),
-                relay_ipv4="10.2.0.1",
-                packets_per_source=8,
-                answer_burst=20,
-            )
             strangers.append(Strangers(settings, Random(7).randbytes))
             for family in (IPV4, IPV6):
                 world.listen(family, 3478, strangers[-1])
@@ -106,12 +124,18 @@ def test_no_source_has_more_bindings_answered_by_one_plane_than_by_the_other(
             if draw.random() < 0.1:
                 now += draw.choice((0.125, 0.875, 1.0, 61.0))
                 both.both(partial(_set_clock, now))
+            if draw.random() < 0.05:
+                allowed, denied = (draw.choice(NETWORKS) for _ in range(2))
+                policy = replace(settings, allowed_clients=allowed, denied_clients=denied)
+                for each in strangers:
+                    each.configure(policy)
         limits = [each.limits for each in strangers]
         plane = both.kernel.cabled.plane
         assert isinstance(plane, KernelPlane)
-        packets, answers = plane.refused_bindings()
+        packets, answers, unserved = plane.refused_bindings()
         assert limits[0].packets_dropped == limits[1].packets_dropped + packets > 0
         assert limits[0].answers_dropped == limits[1].answers_dropped + answers > 0
         assert packets > limits[1].packets_dropped
+        assert strangers[0].denied == unserved > strangers[1].denied == 0
         answered = both.compare_totals().bindings_answered
         assert 0 < both.counted_behind().bindings_answered < answered / 10

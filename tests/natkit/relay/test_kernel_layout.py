@@ -9,6 +9,7 @@ import pytest
 from natkit.relay import kernel_layout as layout
 from natkit.relay import kernel_tables
 from natkit.relay.kernel_layout import DeviceFlag, HalfFields, LocalKind, Mark
+from natkit.relay.source_memory import Clients
 from natkit.stun.registry import (
     CHANNEL_FIRST,
     CHANNEL_LAST_RFC5766,
@@ -50,6 +51,9 @@ def defined(name: str) -> int:
         ("ANSWERS_BINDING", layout.ANSWERS_BINDING),
         ("PORT_RANGES", layout.PORT_RANGES),
         ("BUCKETS", layout.BUCKETS),
+        ("ASK_ABOVE", Clients.ASK_ABOVE),
+        ("ALL_CLIENTS", Clients.ALL),
+        ("OTHERS_TOO", Clients.OTHERS_TOO),
         ("LOW_DEVICES", layout.LOW_DEVICES),
         ("WORKERS", layout.WORKERS),
     ],
