@@ -19,7 +19,7 @@ from sip_proxy.loops import fingerprint
 from sip_proxy.rejection import Rejection
 from sip_proxy.settings import Settings
 
-__all__ = ["STATELESS_TAG", "Desk", "Incoming", "stateless_response"]
+__all__ = ["STATELESS_TAG", "Desk", "Incoming", "Then", "stateless_response"]
 
 ANSWER_LIMIT: Final = 10.0
 """Seconds in which the shell answers a question, or the request that waits for it gets a 500."""
@@ -28,6 +28,7 @@ STATELESS_TAG: Final = "stateless-"
 """What tags of such responses begin with: an ACK that bears one is for nobody but us."""
 
 Then = Callable[[ProxyResult | Failure, float], None]
+"""What goes on with the answer to a question."""
 
 
 @dataclass(slots=True, eq=False)

@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 from natkit.locate import Target
 from natkit.machine import Failure, Path, Transport
+from natkit.sip import SipUri
 from natkit.sip.flows import Flows
 from sip_proxy.desk import Desk
-from sip_proxy.events import FindServers, OpenFlow, ProxyResult
+from sip_proxy.events import OpenFlow, ProxyResult
 from sip_proxy.hops import targets_in
+from sip_proxy.servers import find_servers
 
 __all__ = ["FirstPath"]
 
@@ -21,12 +23,10 @@ class FirstPath:
         self._desk = desk
         self._flows = flows
 
-    def find(self, uri: str, then: Then, now: float) -> None:
+    def find(self, uri: SipUri, then: Then, now: float) -> None:
         """``then`` gets the path, or None where there is no server, or its connection failed."""
-        self._desk.ask(
-            lambda number: FindServers(number, uri),
-            lambda found, at: self.to_first(targets_in(found), then, at),
-            now,
+        find_servers(
+            self._desk, uri, lambda found, at: self.to_first(targets_in(found), then, at), now
         )
 
     def to_first(self, targets: list[Target], then: Then, now: float) -> None:

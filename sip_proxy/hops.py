@@ -15,12 +15,13 @@ from natkit.sip import Response, SipUri
 from natkit.sip.flows import Flows
 from natkit.sip.kinds import CALL_ID, MAX_BREADTH, RETRY_AFTER
 from sip_proxy.desk import Desk
-from sip_proxy.events import FindServers, OpenFlow, ProxyResult
+from sip_proxy.events import OpenFlow, ProxyResult
 from sip_proxy.forking import Branch, BranchState
 from sip_proxy.forwarding import forwarded
 from sip_proxy.gateways import Gateways
 from sip_proxy.lost_flows import LostFlows
 from sip_proxy.secure import may_use
+from sip_proxy.servers import find_servers
 from sipdns.failover import Failover
 from sipdns.outliers import Outliers
 
@@ -81,12 +82,7 @@ class Hops:
         if not isinstance(branch.next_hop, SipUri):
             self._next(branch, 404, now)
             return
-        text = str(branch.next_hop)
-        self._desk.ask(
-            lambda number: FindServers(number, text),
-            lambda found, at: self._found(branch, found, at),
-            now,
-        )
+        find_servers(self._desk, branch.next_hop, partial(self._found, branch), now)
 
     def answered(self, branch: Branch, response: Response, now: float) -> None:
         """The server that was tried last gave this final response, and it counts."""
@@ -236,8 +232,8 @@ class Hops:
         """Whether a request for UDP is too long for it, and can go by TCP."""
         return (
             target.transport is Transport.UDP
-            and len(bytes(branch.request)) > LARGEST_DATAGRAM
             and self._desk.identity.listener_for(Transport.TCP, target.address) is not None
+            and len(bytes(branch.request)) > LARGEST_DATAGRAM
         )
 
 

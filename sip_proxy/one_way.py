@@ -36,7 +36,7 @@ class OneWay:
         if flow is not None and self._is_usable(flow):
             send(flow, now)
         elif isinstance(hop, SipUri) and (flow is None or not contact.needs_flow):
-            self._first_path.find(str(hop), send, now)
+            self._first_path.find(hop, send, now)
 
     def _is_usable(self, flow: Path) -> bool:
         return not flow.transport.is_reliable or flow in self._flows

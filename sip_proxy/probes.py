@@ -86,9 +86,12 @@ class Probes:
         """When that is; long ago at the very beginning."""
         if not self._has_begun:
             return 0.0
-        timers = (self._due, self._overdue, self._gateways)
-        deadlines = [each.next_deadline() for each in timers]
-        return min((each for each in deadlines if each is not None), default=None)
+        soonest = self._gateways.next_deadline()
+        for timers in (self._due, self._overdue):
+            deadline = timers.next_deadline()
+            if deadline is not None and (soonest is None or deadline < soonest):
+                soonest = deadline
+        return soonest
 
     def _begin(self, now: float) -> None:
         self._has_begun = True
@@ -135,7 +138,7 @@ class Probes:
     # ── sending ─────────────────────────────────────────────────────────────────────────────────
 
     def _probe(self, gateway: Gateway, now: float) -> None:
-        self._first_path.find(str(gateway.uri), lambda path, at: self._send(gateway, path, at), now)
+        self._first_path.find(gateway.uri, lambda path, at: self._send(gateway, path, at), now)
 
     def _send(self, gateway: Gateway, path: Path | None, now: float) -> None:
         listener = None if path is None else self._desk.identity.listener_of(path)

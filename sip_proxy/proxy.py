@@ -164,6 +164,17 @@ class Proxy:
             self._policies,
         )
         self._is_draining = False
+        # Asked after each input.
+        self._clocks = (
+            self._transactions.next_deadline,
+            self._forwarder.next_deadline,
+            self._probes.next_deadline,
+            self._desk.next_deadline,
+            self._desk.calls.next_deadline,
+            self._watch.next_deadline,
+            self._far_end.next_deadline,
+            self._keeping.next_deadline,
+        )
 
     # ── the contract of machines ────────────────────────────────────────────────────────────────
 
@@ -250,17 +261,12 @@ class Proxy:
 
     def next_deadline(self) -> float | None:
         """When to call ``handle_timer``."""
-        deadlines = (
-            self._transactions.next_deadline(),
-            self._forwarder.next_deadline(),
-            self._probes.next_deadline(),
-            self._desk.next_deadline(),
-            self._desk.calls.next_deadline(),
-            self._watch.next_deadline(),
-            self._far_end.next_deadline(),
-            self._keeping.next_deadline(),
-        )
-        return min([each for each in deadlines if each is not None], default=None)
+        soonest: float | None = None
+        for ask in self._clocks:
+            deadline = ask()
+            if deadline is not None and (soonest is None or deadline < soonest):
+                soonest = deadline
+        return soonest
 
     def _close_silent(self, now: float) -> None:
         """End connections that gave no sign of life for their Flow-Timer (RFC 5626 §5.4)."""
@@ -271,18 +277,16 @@ class Proxy:
     def transmits(self) -> Sequence[Transmit]:
         """Take what is to be sent."""
         messages = self._transactions.transmits()
-        self.recorder.sent(messages)
-        return [
-            *self._watch.transmits(),
-            *self._keeping.transmits(),
-            *self._far_end.transmits(),
-            *messages,
-        ]
+        if messages:
+            self.recorder.sent(messages)
+        pings = (*self._watch.transmits(), *self._keeping.transmits(), *self._far_end.transmits())
+        return [*pings, *messages] if pings else messages
 
     def next_event(self) -> ProxyEvent | None:
         """Take the next event."""
-        self._desk.events.extend(self._keeping.take_pings())
-        return self._desk.events.popleft() if self._desk.events else None
+        events = self._desk.events
+        events.extend(self._keeping.take_pings())
+        return events.popleft() if events else None
 
     @property
     def calls(self) -> Calls:

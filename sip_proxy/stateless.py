@@ -24,12 +24,13 @@ from natkit.sip.via import ResponseAddress, response_destination
 from sip_proxy.admission import Admitted
 from sip_proxy.asserted import Asserted
 from sip_proxy.desk import Desk
-from sip_proxy.events import FindServers, ProxyResult
+from sip_proxy.events import ProxyResult
 from sip_proxy.first_path import FirstPath
 from sip_proxy.flow_tokens import FlowToken
 from sip_proxy.forwarding import forwarded, recorded, signed
 from sip_proxy.hops import targets_in
 from sip_proxy.loops import is_loop, passed_others
+from sip_proxy.servers import find_servers
 from sip_proxy.targets import Contact
 from sipdns.targets import RankedTarget
 
@@ -99,13 +100,12 @@ class Stateless:
         if flow is not None and self._is_usable(flow):
             send(flow, now)
         elif isinstance(hop, SipUri) and (flow is None or not contact.needs_flow):
-            uri = str(hop)
 
             def found(result: ProxyResult | Failure, at: float) -> None:
                 servers = steady(targets_in(result), branch)
                 self._first_path.to_first(servers, send, at)
 
-            self._desk.ask(lambda number: FindServers(number, uri), found, now)
+            find_servers(self._desk, hop, found, now)
         else:
             send(None, now)
 

@@ -114,7 +114,7 @@ class HeaderField:
     @classmethod
     def of(cls, kind: Singular[T] | Plural[T] | Repeated[T], *values: T) -> Self:
         """Write a field of values that are valid; MisuseError when one holds a line end."""
-        text = ", ".join([kind.write(value) for value in values])
+        text = kind.write(values[0]) if len(values) == 1 else ", ".join(map(kind.write, values))
         if "\r" in text or "\n" in text:
             raise MisuseError(f"{kind.name} cannot hold {excerpt(text)}")
         raw = f"{kind.name}: {text}\r\n".encode("utf-8", "surrogateescape")
@@ -192,10 +192,12 @@ class Headers:
 
     def only_raw(self, kind: Kind) -> bytes | None:
         """The bytes of a field that stands once at most, or None; MalformedMessage."""
-        key = kind.key
-        raw = self._first.get(key)
-        if len(self._first) < len(self._keys) and self._keys.count(key) > 1:
-            raise MalformedMessage(f"{kind.name} stands {self._keys.count(key)} times")
+        raw = self._first.get(kind.key)
+        if raw is None or len(self._first) == len(self._keys):
+            return raw
+        count = self._keys.count(kind.key)
+        if count > 1:
+            raise MalformedMessage(f"{kind.name} stands {count} times")
         return raw
 
     def get(self, kind: Singular[T]) -> T | None:

@@ -15,6 +15,7 @@ from natkit.sip.name_address import NameAddress
 from natkit.sip.registry import LARGEST_CSEQ, LARGEST_MAX_FORWARDS
 from natkit.sip.values import (
     LWS,
+    TOKEN,
     HeaderParameter,
     is_token,
     parameter_of,
@@ -66,6 +67,7 @@ LARGEST_DELTA_SECONDS: Final = 2**32 - 1
 _CALL_ID = re.compile(
     r"[A-Za-z0-9\-.!%*_+`'~()<>:\\\"/\[\]?{}]++(?:@[A-Za-z0-9\-.!%*_+`'~()<>:\\\"/\[\]?{}]++)?"
 )
+_CSEQ = re.compile(rf"([0-9]++)[ \t]++({TOKEN})")
 _RETRY_AFTER = re.compile(rf"([0-9]++){LWS}(\((?:[^()\\]|\\.)*+\))?")
 
 
@@ -88,10 +90,10 @@ class CSeq:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read ``number method``; MalformedMessage."""
-        parts = text.split()
-        if len(parts) != 2 or not is_token(parts[1]):
+        found = _CSEQ.fullmatch(text)
+        if found is None:
             raise MalformedMessage(f"{excerpt(text)} is not a number and a method")
-        return cls(read_number(parts[0], LARGEST_CSEQ), parts[1])
+        return cls(read_number(found[1], LARGEST_CSEQ), found[2])
 
     def __str__(self) -> str:
         return f"{self.number} {self.method}"

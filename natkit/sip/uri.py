@@ -66,6 +66,9 @@ class Scheme(StrEnum):
     SIPS = "sips"
 
 
+_SCHEMES: Final[Mapping[str, Scheme]] = {scheme.value: scheme for scheme in Scheme}
+
+
 class UriForm(Enum):
     """What a SIP URI stands for, as far as its shape tells."""
 
@@ -112,8 +115,9 @@ class SipUri:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read a URI; MalformedMessage when it does not follow RFC 3261 §25.1."""
-        scheme, colon, rest = text.partition(":")
-        if not colon or scheme.lower() not in ("sip", "sips"):
+        written, colon, rest = text.partition(":")
+        scheme = _SCHEMES.get(written.lower())
+        if not colon or scheme is None:
             raise MalformedMessage(f"{excerpt(text)} does not begin with sip: or sips:")
         userinfo, at, address = rest.rpartition("@")
         user, password = _read_userinfo(userinfo, text) if at else (None, None)
@@ -121,7 +125,7 @@ class SipUri:
         hostport, semicolon, parameters = address.partition(";")
         host, port = _read_hostport(hostport, text)
         uri = cls(
-            Scheme(scheme.lower()),
+            scheme,
             host,
             user,
             password,

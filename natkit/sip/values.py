@@ -72,24 +72,22 @@ def read_parameters(text: str, start: int = 0) -> tuple[HeaderParameter, ...]:
     MalformedMessage for anything else, and for a name given twice (RFC 3261 §7.3.1).
     """
     parameters: list[HeaderParameter] = []
-    names: set[str] = set()
     position = start
     while (found := _PARAMETER.match(text, position)) is not None:
-        name, value = found.groups()
-        key = name.lower()
-        if key in names:
-            raise MalformedMessage(f"parameter {excerpt(name)} stands twice in {excerpt(text)}")
-        names.add(key)
-        parameters.append(HeaderParameter(name, value))
+        parameters.append(HeaderParameter(*found.groups()))
         position = found.end()
     if position < len(text) and text[position:].strip(" \t"):
         raise MalformedMessage(f"{excerpt(text[position:])} is no parameter")
+    if len({name.lower() for name, _ in parameters}) < len(parameters):
+        raise MalformedMessage(f"a parameter stands twice in {excerpt(text)}")
     return tuple(parameters)
 
 
 def write_parameters(parameters: Sequence[HeaderParameter]) -> str:
     """The parameters with their semicolons."""
-    return "".join([f";{parameter}" for parameter in parameters])
+    return "".join(
+        [f";{name}" if value is None else f";{name}={value}" for name, value in parameters]
+    )
 
 
 def parameter_of(parameters: Sequence[HeaderParameter], name: str) -> HeaderParameter | None:

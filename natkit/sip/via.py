@@ -187,12 +187,16 @@ class Via:
         §18.2.1, RFC 3581 §4.
         """
         ip = source.ip if "%" not in source.host else _address(source.host.partition("%")[0])
-        kept = [
-            HeaderParameter(one.name, str(source.port)) if one.name.lower() == "rport" else one
-            for one in self.parameters
-            if one.name.lower() != "received"
-        ]
-        if self.wants_rport or self.address != ip:
+        wants_rport = False
+        kept: list[HeaderParameter] = []
+        for one in self.parameters:
+            name = one.name.lower()
+            if name == "rport":
+                wants_rport = True
+                kept.append(HeaderParameter(one.name, str(source.port)))
+            elif name != "received":
+                kept.append(one)
+        if wants_rport or self.address != ip:
             # The grammar has no brackets here (RFC 3261 §25.1 via-received).
             kept.append(HeaderParameter("received", str(ip)))
         return self.with_parameters(kept)

@@ -7,10 +7,7 @@ from random import Random
 
 import pytest
 
-from natkit.address import Address
 from natkit.errors import MisuseError
-from natkit.locate import Target
-from natkit.machine import Transport
 from natkit.sip import SipUri
 from sip_proxy.events import GatewayChanged
 from sip_proxy.gateways import (
@@ -221,20 +218,16 @@ class TestProbing:
         network.run_for(30.0)
         assert carrier.changes == []
         assert {one.method for one in carrier.phones[0].received} == {"OPTIONS"}
-        silent = carrier.phones[0]
-        silent.shell.stop()
+        phone = carrier.phones[0]
+        phone.shell.host.link.black_out(network.now, network.now + 46.0)
         network.run_for(45.0)
         assert carrier.changes == [("gw1", False)]
         assert carrier.call().statuses == [200]
         assert carrier.calls == [0, 1]
-        back = Phone(network, "back", "192.0.2.31", answers=picks_up)
-        carrier.proxy.servers["192.0.2.21"] = (
-            Target(Transport.UDP, Address("192.0.2.31", 5060), "192.0.2.21", ""),
-        )
         network.run_for(30.0)
         assert carrier.changes == [("gw1", False), ("gw1", True)]
         assert carrier.call().statuses == [200]
-        assert back.received[-1].method == "INVITE"
+        assert phone.received[-1].method == "INVITE"
 
     @pytest.mark.parametrize(("status", "is_up"), [(200, True), (404, True), (503, False)])
     def test_any_answer_but_503_tells_that_it_is_there(

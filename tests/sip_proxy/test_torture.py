@@ -36,6 +36,8 @@ class Addresses:
     sender: str
     phone: str
     contact: str
+    named: tuple[Address, ...]
+    """Addresses that messages name as their target."""
 
     @property
     def family(self) -> Family:
@@ -43,13 +45,18 @@ class Addresses:
 
 
 IPV4 = Addresses(
-    Address("192.0.2.5", 5060), "203.0.113.50", "203.0.113.77", "sip:phone@203.0.113.77"
+    Address("192.0.2.5", 5060),
+    "203.0.113.50",
+    "203.0.113.77",
+    "sip:phone@203.0.113.77",
+    (Address("127.0.0.1", 5080),),
 )
 IPV6 = Addresses(
     Address("2001:db8::10", 5060),
     "2001:db8:5::50",
     "2001:db8:7::77",
     "sip:phone@[2001:db8:7::77]",
+    (Address("2001:db8::10:5070", 5060), Address.of("2001:db8::192.0.2.1", 5060)),
 )
 
 
@@ -74,7 +81,7 @@ class Everybody(BindingTable):
 
 
 class Everywhere(dict[str, Sequence[Target]]):
-    """A DNS that leads from every host to the one phone."""
+    """A DNS that leads from every name to the one phone."""
 
     def __init__(self, phone: Address) -> None:
         super().__init__()
@@ -106,6 +113,10 @@ class World:
         phone = network.host("phone", addresses.phone)
         self.phone = Endpoint(phone, 5060, addresses.family)
         self.proxy.servers = Everywhere(self.phone.address)
+        self._named = [
+            Endpoint(network.host(str(one), one.host), one.port, one.family)
+            for one in addresses.named
+        ]
 
     def send(self, data: bytes) -> None:
         """Send it, and let it arrive; no timer has fired yet."""
@@ -122,7 +133,8 @@ class World:
 
     @property
     def forwarded(self) -> list[Request]:
-        messages = [parse_message(data) for data, _ in self.phone.received]
+        places = (self.phone, *self._named)
+        messages = [parse_message(data) for place in places for data, _ in place.received]
         assert all(isinstance(one, Request) for one in messages)
         return [one for one in messages if isinstance(one, Request)]
 

@@ -1,7 +1,7 @@
 """How long SIP's transactions wait (RFC 3261 §17, table 4; RFC 6026 §7.4)."""
 
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Final
 
 from natkit.errors import MisuseError
@@ -10,8 +10,11 @@ from natkit.sip.registry import T1, T2, T4
 __all__ = ["DEFAULT_TIMING", "LINGERING", "SipTiming", "Timer"]
 
 
-class Timer(Enum):
-    """The timers by the letters of RFC 3261 and RFC 6026, and the one of §17.2.1 without one."""
+class Timer(IntEnum):
+    """The timers by the letters of RFC 3261 and RFC 6026, and the one of §17.2.1 without one.
+
+    Numbers, because they are looked up by several times for each message.
+    """
 
     A = auto()
     """An INVITE is sent again."""
