@@ -3,10 +3,13 @@
 What requests within a dialog go to is mostly that, and for everything else the shell is asked.
 """
 
+from functools import lru_cache
+
 from natkit.address import Address
 from natkit.locate import Target
 from natkit.machine import Transport
 from natkit.sip import SipUri
+from natkit.sip.grammar import numeric_host
 from natkit.sip.registry import DEFAULT_PORTS
 from sip_proxy.desk import Desk, Then
 from sip_proxy.events import FindServers
@@ -29,13 +32,14 @@ def server_named_by(uri: SipUri, identity: Identity) -> Target | None:
     """The server that a URI spells out, for UDP, which we speak; else None (§4.1, §4.2)."""
     if uri.is_secure or uri.address is None or uri.port == 0:
         return None
-    for parameter in uri.parameters:
-        if parameter.key == "maddr" or (
-            parameter.key == "transport" and (parameter.value or "").lower() != Transport.UDP
-        ):
-            return None
-    host = str(uri.address)
-    address = Address.of(host, uri.port or DEFAULT_PORTS[Transport.UDP])
-    if identity.listener_for(Transport.UDP, address) is None:
+    if uri.parameters and not (uri.maddr is None and uri.transport in (None, "udp")):
         return None
-    return Target(Transport.UDP, address, host, host)
+    named = _target(uri.host, uri.port or DEFAULT_PORTS[Transport.UDP])
+    return None if identity.listener_for(Transport.UDP, named.address) is None else named
+
+
+# The messages of a call go to the same few.
+@lru_cache(1024)
+def _target(numeric: str, port: int) -> Target:
+    host = str(numeric_host(numeric))
+    return Target(Transport.UDP, Address.of(host, port), host, host)

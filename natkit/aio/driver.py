@@ -18,8 +18,8 @@ at once or later.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Generic, Protocol, TypeVar, TypeVarTuple, assert_never, cast
 
 from natkit.address import Address
@@ -124,6 +124,26 @@ class StreamCarrier(Protocol):
         ...
 
 
+class _Holding(Protocol):
+    def hold(self) -> None: ...
+    def release(self) -> None: ...
+
+
+class _Many(AbstractContextManager[None]):
+    """The inputs of one wake-up; a class, for a generator costs several times as much."""
+
+    __slots__ = ("_driver",)
+
+    def __init__(self, driver: _Holding) -> None:
+        self._driver = driver
+
+    def __enter__(self) -> None:
+        self._driver.hold()
+
+    def __exit__(self, *_: object) -> None:
+        self._driver.release()
+
+
 class Driver(Generic[E, R]):
     """Runs one machine in the running event loop; times are those of ``loop.time()``.
 
@@ -150,6 +170,7 @@ class Driver(Generic[E, R]):
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for = 0.0
         self._depth = 0
+        self._many = _Many(self)
         self._draining = False
         self._closed = False
         self._connecting: set[asyncio.Task[None]] = set()
@@ -188,15 +209,18 @@ class Driver(Generic[E, R]):
         """The outcome of a Request that went to ``on_event``."""
         self._input(self._machine.answer, request_id, result)
 
-    @contextmanager
-    def many(self) -> Iterator[None]:
+    def many(self) -> AbstractContextManager[None]:
         """Around several inputs: datagrams leave, and the timer is armed, once at the end."""
+        return self._many
+
+    def hold(self) -> None:
+        """From now on keep what inputs lead to; as often as :meth:`release` follows."""
         self._depth += 1
-        try:
-            yield
-        finally:
-            self._depth -= 1
-            self._settle()
+
+    def release(self) -> None:
+        """Send what was kept, and arm the timer, when nobody else holds it."""
+        self._depth -= 1
+        self._settle()
 
     def _input(self, action: Callable[[*Ts, float], None], *arguments: *Ts) -> None:
         if self._closed:

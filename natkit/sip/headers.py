@@ -202,9 +202,12 @@ class Headers:
 
     def get(self, kind: Singular[T]) -> T | None:
         """The value, or None; MalformedMessage when it is malformed or stands more than once."""
-        raw = self.only_raw(kind)
+        # This is only_raw, once more: it is asked dozens of times for each message.
+        raw = self._first.get(kind.key)
         if raw is None:
             return None
+        if len(self._first) < len(self._keys):
+            self.only_raw(kind)
         values = kind.known.get(raw)
         return (_read(kind, raw) if values is None else values)[0]
 
@@ -268,6 +271,11 @@ class Headers:
         """Bytes of each field."""
         return list(map(len, self._raws))
 
+    @property
+    def size(self) -> int:
+        """Bytes of all fields."""
+        return sum(map(len, self._raws))
+
     # ── changing ────────────────────────────────────────────────────────────────────────────────
 
     def prepend(self, kind: Plural[T], value: T) -> "Headers":
@@ -327,6 +335,8 @@ class Headers:
                 values = _read(kind, raw)
             if not values:
                 continue
+            if len(values) == 1 and not instead:
+                return self._without(at)
             fields = [HeaderField.of(kind, value) for value in instead]
             if len(values) > 1:
                 # The other values keep their bytes, unless a fold held them together.
@@ -334,6 +344,17 @@ class Headers:
                 fields.append(HeaderField.of_text(kind.name, ", ".join(rest)))
             return self._with(at, at + 1, fields)
         raise MisuseError(f"there is no {kind.name}")
+
+    def _without(self, at: int) -> "Headers":
+        key = self._keys[at]
+        keys, raws = self._keys.copy(), self._raws.copy()
+        del keys[at], raws[at]
+        first = self._first.copy()
+        if key in keys:
+            first[key] = raws[keys.index(key)]
+        else:
+            del first[key]
+        return Headers(parts=(keys, raws, first))
 
     def _with(self, start: int, end: int, fields: Sequence[HeaderField]) -> "Headers":
         raws = [*self._raws[:start], *[one.raw for one in fields], *self._raws[end:]]

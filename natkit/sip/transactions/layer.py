@@ -290,7 +290,7 @@ class Transactions:
             self._receive_ack(request, found, path, now)
         elif found is not None:
             # Who forged a short one would have the response to a long one sent to somebody else.
-            if found.head_size - len(bytes(request.headers)) < SLACK:
+            if found.head_size - request.headers.size < SLACK:
                 found.receive_again()
             else:
                 self.emit(Dropped(path, "its branch is that of a longer request"))

@@ -63,7 +63,7 @@ class ServerTransaction:
         self.token = token
         self.key = key
         self.request: Request | None = request
-        self.head_size = len(bytes(request.headers))
+        self.head_size = request.headers.size
         self.path: Path | None = path
         self.destination = destination
         self.state = ServerState.TRYING
