@@ -1,6 +1,6 @@
 """The proxy as a machine: what is done with each request that comes (RFC 3261 §16.2)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -18,6 +18,7 @@ from natkit.sip.transactions import (
     AckReceived,
     BadRequest,
     Dropped,
+    LiveTransaction,
     NoRoomForRequest,
     PathLost,
     RequestReceived,
@@ -292,6 +293,10 @@ class Proxy:
     def calls(self) -> Calls:
         """The calls that ring or go on."""
         return self._desk.calls
+
+    def transactions(self) -> Iterator[LiveTransaction]:
+        """Those under way, the latest first; to be read at once."""
+        return self._transactions.live()
 
     def configure(self, settings: Settings, now: float) -> None:
         """Go by other settings from now on, with the same listeners; what goes on is kept."""

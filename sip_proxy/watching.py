@@ -1,4 +1,4 @@
-"""The calls of a running proxy as an operator sees them, whichever way: HTTP, or a socket.
+"""Calls and transactions of a running proxy as operators see them, by HTTP or by a socket.
 
 What is answered are frozen dataclasses of plain values, which turn into JSON and back.  Times are
 Unix seconds.
@@ -13,7 +13,17 @@ from pydantic import TypeAdapter
 from sip_proxy.calls import CallRecord, RunningCall
 from sip_proxy.trace import Ladder, RecentCall
 
-__all__ = ["CALLS", "LADDER", "RECENT", "CallList", "Watching", "matches"]
+__all__ = [
+    "CALLS",
+    "LADDER",
+    "RECENT",
+    "TRANSACTIONS",
+    "CallList",
+    "TransactionEntry",
+    "TransactionList",
+    "Watching",
+    "matches",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +40,44 @@ class CallList:
     unwritten: int
 
 
+@dataclass(frozen=True, slots=True)
+class TransactionEntry:
+    """A transaction: with ``is_client`` a request that was sent on, to ``remote``; else from there.
+
+    ``state`` is its state in RFC 3261 §17 and RFC 6026.  Once there is a final response nothing is
+    known of the Call-ID any more, which is empty then.
+    """
+
+    method: str
+    is_client: bool
+    state: str
+    call_id: str
+    branch: str
+    began: float
+    transport: str
+    remote: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionList:
+    """Transactions under way, the latest first, and how many there are in all."""
+
+    transactions: tuple[TransactionEntry, ...]
+    total: int
+
+
 class Watching(Protocol):
-    """Calls, and the messages that they were made of.
+    """Calls, the messages that they were made of, and transactions.
 
     ``text`` narrows what is listed, ``limit`` how much of each kind.
     """
 
     async def calls(self, text: str, limit: int) -> CallList:
         """Calls of now and of lately."""
+        ...
+
+    async def transactions(self, text: str, limit: int) -> TransactionList:
+        """Transactions under way."""
         ...
 
     async def recent(self, text: str, limit: int) -> Sequence[RecentCall]:
@@ -55,6 +95,7 @@ class Watching(Protocol):
 
 # How these turn into JSON and back: ``dump_python(mode="json")``, ``validate_json``.
 CALLS = TypeAdapter(CallList)
+TRANSACTIONS = TypeAdapter(TransactionList)
 RECENT = TypeAdapter(tuple[RecentCall, ...])
 LADDER = TypeAdapter(Ladder)
 

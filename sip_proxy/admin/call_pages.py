@@ -1,4 +1,4 @@
-"""What the page of the proxy asks for beside the status: calls, and their ladders."""
+"""What the page of the proxy asks for beside the status: calls, their ladders, transactions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from aiohttp import web
 
 from natkit.server.admin.answers import json_answer
 from natkit.server.admin.guard import problem
-from sip_proxy.watching import CALLS, LADDER, RECENT, Watching
+from sip_proxy.watching import CALLS, LADDER, RECENT, TRANSACTIONS, Watching
 
 __all__ = ["CallPages"]
 
@@ -30,6 +30,7 @@ class CallPages:
         """Add the paths."""
         add = application.router
         add.add_get("/api/calls", self._calls)
+        add.add_get("/api/transactions", self._transactions)
         add.add_get("/api/recent", self._recent)
         add.add_get("/api/ladder", self._ladder)
         add.add_get("/api/capture", self._capture)
@@ -39,6 +40,11 @@ class CallPages:
         return json_answer(
             {"now": self.unix_time(), "calls": CALLS.dump_python(calls, mode="json")}
         )
+
+    async def _transactions(self, request: web.Request) -> web.Response:
+        found = await self.watching.transactions(*_search(request))
+        listed = TRANSACTIONS.dump_python(found, mode="json")
+        return json_answer({"now": self.unix_time(), **listed})
 
     async def _recent(self, request: web.Request) -> web.Response:
         found = await self.watching.recent(*_search(request))

@@ -1,4 +1,4 @@
-"""``sip-proxy calls`` and ``sip-proxy trace``: they ask the running proxy of a data directory."""
+"""``sip-proxy calls``, ``transactions`` and ``trace``: they ask the running proxy."""
 
 import shutil
 import time
@@ -20,7 +20,15 @@ from sip_proxy.shell.call_watch_socket import SocketWatching
 from sip_proxy.shell.state import PROGRAM
 from sip_proxy.trace import RecentCall
 from sip_proxy.trace.text import as_text
-from sip_proxy.watching import CALLS, LADDER, RECENT, CallList, Watching
+from sip_proxy.watching import (
+    CALLS,
+    LADDER,
+    RECENT,
+    TRANSACTIONS,
+    CallList,
+    TransactionList,
+    Watching,
+)
 
 __all__ = ["register"]
 
@@ -40,6 +48,7 @@ LimitOption = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command("calls")(calls)
+    app.command("transactions")(transactions)
     app.command("trace")(trace)
 
 
@@ -62,6 +71,28 @@ def calls(
         print_json({"calls": CALLS.dump_python(found, mode="json")})
     else:
         _show_calls(console(), found, time.time())
+
+
+def transactions(
+    text: Annotated[
+        str,
+        typer.Argument(
+            metavar="[TEXT]",
+            help="Only those with this in method, state, Call-ID, branch or address.",
+        ),
+    ] = "",
+    *,
+    limit: LimitOption = 50,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """List the transactions that are under way, the latest first."""
+    found = _ask(config, data_dir, lambda proxy: proxy.transactions(text, limit))
+    if as_json:
+        print_json(TRANSACTIONS.dump_python(found, mode="json"))
+    else:
+        _show_transactions(console(), found, time.time())
 
 
 def trace(
@@ -171,6 +202,28 @@ def _show_calls(terminal: Console, found: CallList, now: float) -> None:
             Text(f"{record.call_id}\n{record.answered_by}"),
         )
     terminal.print(table)
+
+
+def _show_transactions(terminal: Console, found: TransactionList, now: float) -> None:
+    if not found.transactions:
+        terminal.print("no transactions")
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for name in ("request\nstate", "from or to", "began", "Call-ID\nbranch"):
+        table.add_column(name, overflow="fold")
+    for each in found.transactions:
+        way = "to" if each.is_client else "from"
+        place = f"{way} {each.transport.upper()}\n{each.remote}" if each.remote else "cut off"
+        table.add_row(
+            Text.assemble(each.method, "\n", (each.state, "dim")),
+            Text(place),
+            f"{duration(now - each.began)} ago",
+            Text.assemble(each.call_id, "\n" if each.call_id else "", (each.branch, "dim")),
+        )
+    terminal.print(table)
+    shown = len(found.transactions)
+    if shown < found.total:
+        terminal.print(f"{count(shown)} of {count(found.total)}", style="dim")
 
 
 def _show_recent(terminal: Console, recent: tuple[RecentCall, ...], now: float) -> None:

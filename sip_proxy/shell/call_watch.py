@@ -6,18 +6,23 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
+from natkit.sip.transactions import LiveTransaction
 from sip_proxy.calls import CallRecord, RunningCall
+from sip_proxy.printable import printable
 from sip_proxy.proxy import Proxy
 from sip_proxy.shell.call_records import Recording
 from sip_proxy.trace import Ladder, RecentCall, ladder_of, recent_calls
 from sip_proxy.trace.capture import as_capture
 from sip_proxy.trace.ladder import messages_of
-from sip_proxy.watching import CallList, matches
+from sip_proxy.watching import CallList, TransactionEntry, TransactionList, matches
 
 __all__ = ["CallWatch"]
 
 ENDED_CALLS: Final = 2_000
 """Calls that are remembered after their end, for operators to look at."""
+
+SEARCHED_TRANSACTIONS: Final = 5_000
+"""The latest of those under way, among which is searched: calls wait for as long."""
 
 
 class CallWatch:
@@ -52,6 +57,25 @@ class CallWatch:
             0 if self._recording is None else self._recording.lost,
         )
 
+    async def transactions(self, text: str, limit: int) -> TransactionList:
+        """Transactions under way."""
+        latest = islice(self._machine.transactions(), SEARCHED_TRANSACTIONS)
+        found = (each for each in map(self._entry, latest) if _is_meant(each, text))
+        return TransactionList(tuple(islice(found, limit)), self._machine.load().transactions)
+
+    def _entry(self, each: LiveTransaction) -> TransactionEntry:
+        path = each.path
+        return TransactionEntry(
+            each.method,
+            each.is_client,
+            each.state,
+            printable(each.call_id or ""),
+            printable(each.branch),
+            each.began + self._offset,
+            "" if path is None else path.transport.value,
+            "" if path is None else str(path.remote),
+        )
+
     async def recent(self, text: str, limit: int) -> Sequence[RecentCall]:
         """What the flight recorder has, by Call-ID."""
         messages = self._machine.recorder.messages()
@@ -73,6 +97,10 @@ class CallWatch:
             return as_capture(found, self._offset) if found else None
 
         return await asyncio.to_thread(capture)
+
+
+def _is_meant(each: TransactionEntry, text: str) -> bool:
+    return matches(text, each.method, each.state, each.call_id, each.branch, each.remote)
 
 
 def _is_wanted(call: CallRecord | RunningCall, text: str) -> bool:

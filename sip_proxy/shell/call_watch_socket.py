@@ -11,7 +11,15 @@ from natkit.errors import MisuseError, UnreachableError
 from natkit.server.admin_socket import Handler, ask
 from natkit.server.attending import SOCKET
 from sip_proxy.trace import Ladder, RecentCall
-from sip_proxy.watching import CALLS, LADDER, RECENT, CallList, Watching
+from sip_proxy.watching import (
+    CALLS,
+    LADDER,
+    RECENT,
+    TRANSACTIONS,
+    CallList,
+    TransactionList,
+    Watching,
+)
 
 __all__ = ["SocketWatching", "watch_handlers"]
 
@@ -26,6 +34,10 @@ def watch_handlers(watching: Watching) -> Mapping[str, Handler]:
     async def calls(arguments: Mapping[str, object]) -> object:
         return CALLS.dump_python(await watching.calls(*_search(arguments)), mode="json")
 
+    async def transactions(arguments: Mapping[str, object]) -> object:
+        found = await watching.transactions(*_search(arguments))
+        return TRANSACTIONS.dump_python(found, mode="json")
+
     async def recent(arguments: Mapping[str, object]) -> object:
         found = await watching.recent(*_search(arguments))
         return RECENT.dump_python(tuple(found), mode="json")
@@ -38,7 +50,13 @@ def watch_handlers(watching: Watching) -> Mapping[str, Handler]:
         found = await watching.capture(str(arguments.get("call_id")))
         return None if found is None else base64.b64encode(found).decode()
 
-    return {"calls": calls, "recent": recent, "ladder": ladder, "capture": capture}
+    return {
+        "calls": calls,
+        "transactions": transactions,
+        "recent": recent,
+        "ladder": ladder,
+        "capture": capture,
+    }
 
 
 class SocketWatching:
@@ -53,6 +71,11 @@ class SocketWatching:
     async def calls(self, text: str, limit: int) -> CallList:
         """Calls of now and of lately."""
         return self._read(CALLS, await ask(self._path, "calls", text=text, limit=limit))
+
+    async def transactions(self, text: str, limit: int) -> TransactionList:
+        """Transactions under way."""
+        found = await ask(self._path, "transactions", text=text, limit=limit)
+        return self._read(TRANSACTIONS, found)
 
     async def recent(self, text: str, limit: int) -> Sequence[RecentCall]:
         """What the flight recorder has, by Call-ID."""

@@ -54,6 +54,8 @@ async def test_a_call_is_seen_on_the_page_by_the_socket_in_the_log_and_in_its_re
                 assert script.status == 200
             async with session.get("/api/calls", params={"text": "bob@"}) as answer:
                 calls = await answer.json()
+            async with session.get("/api/transactions?limit=1") as answer:
+                assert {"schema", "now", "total", "transactions"} == set(await answer.json())
             async with session.get("/api/ladder", params={"call_id": call_id}) as answer:
                 ladder = (await answer.json())["ladder"]
             async with session.get("/api/capture", params={"call_id": call_id}) as answer:

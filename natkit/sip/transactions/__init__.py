@@ -18,6 +18,7 @@ from natkit.sip.transactions.events import (
     TransactionId,
 )
 from natkit.sip.transactions.layer import Transactions, TransactionSettings
+from natkit.sip.transactions.live import LiveTransaction
 from natkit.sip.transactions.timing import SipTiming
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "AckReceived",
     "BadRequest",
     "Dropped",
+    "LiveTransaction",
     "NoRoomForRequest",
     "PathLost",
     "RequestReceived",

@@ -34,6 +34,7 @@ class ClientTransaction:
     """What both kinds have in common: a request, sent on one path.
 
     ``request`` is None once there is a final response, for what is kept is kept for half a minute.
+    ``began`` is in monotonic seconds.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class ClientTransaction:
         "_interval",
         "_outlet",
         "_timing",
+        "began",
         "key",
         "path",
         "request",
@@ -58,8 +60,10 @@ class ClientTransaction:
         path: Path,
         timing: SipTiming,
         outlet: Outlet,
+        now: float,
     ) -> None:
         self.token = token
+        self.began = now
         self.key = key
         self.request: Request | None = request
         self.path = path

@@ -1,7 +1,7 @@
 """All transactions of one element: finds the one of each message, and bounds them (§17)."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from typing import Final
@@ -24,6 +24,7 @@ from natkit.sip.transactions.events import (
     TransactionEvent,
     TransactionId,
 )
+from natkit.sip.transactions.live import LiveTransaction, described
 from natkit.sip.transactions.matching import (
     ClientKey,
     ServerKey,
@@ -105,7 +106,7 @@ class Transactions:
             raise MisuseError(f"branch {key[0]} is taken")
         kind = InviteClient if request.method == "INVITE" else NonInviteClient
         token = next(self._tokens)
-        client = kind(token, key, request, path, self._settings.timing, self)
+        client = kind(token, key, request, path, self._settings.timing, self, now)
         self._clients[key] = client
         self._live[token] = client
         self._note_path(token, path)
@@ -163,6 +164,10 @@ class Transactions:
         """The request of a transaction without a final response."""
         found = self._live.get(transaction)
         return None if found is None else found.request
+
+    def live(self) -> Iterator[LiveTransaction]:
+        """All transactions, the latest first; to be read before anything else happens."""
+        return map(described, reversed(self._live.values()))
 
     # ── the contract of machines ────────────────────────────────────────────────────────────────
 
@@ -321,7 +326,7 @@ class Transactions:
         token = next(self._tokens)
         answering, destination = _answering(via, path)
         kind = InviteServer if request.method == "INVITE" else NonInviteServer
-        server = kind(token, key, request, answering, destination, self._settings.timing, self)
+        server = kind(token, key, request, answering, destination, self._settings.timing, self, now)
         self._servers[key] = server
         self._live[token] = server
         self._note_path(token, answering)

@@ -10,13 +10,22 @@ from natkit.sip.parties import tag_of
 from natkit.sip.registry import DEFAULT_PORTS
 from natkit.sip.via import Via
 
-__all__ = ["ClientKey", "ServerKey", "client_key", "client_key_of_request", "server_key"]
+__all__ = [
+    "ClientKey",
+    "ServerKey",
+    "branch_of",
+    "client_key",
+    "client_key_of_request",
+    "server_key",
+]
 
 ClientKey = tuple[str, str]
 """Branch and method of CSeq."""
 
 ServerKey = tuple[str | int, ...]
 """Method, then branch and sent-by, or what RFC 2543 compares."""
+
+_NAMED_BY_BRANCH = 4
 
 
 def client_key(response: Response) -> ClientKey:
@@ -50,6 +59,11 @@ def server_key(request: Request, method: str | None = None) -> ServerKey:
         # Sent-by too: two senders may come to the same branch, by chance or malice (§17.2.3).
         return method, via.branch or "", via.host.lower(), _port(via)
     return (method, *_compared(request, via))
+
+
+def branch_of(key: ServerKey) -> str:
+    """The branch that names a server transaction; empty for one that a comparison finds."""
+    return str(key[1]) if len(key) == _NAMED_BY_BRANCH else ""
 
 
 def to_tag(message: Request | Response) -> str | None:

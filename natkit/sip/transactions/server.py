@@ -31,7 +31,8 @@ class ServerTransaction:
     """What both kinds have in common: responses, sent on the path of the request.
 
     ``path`` is None once its stream has ended; ``destination`` is where to send then.  ``request``
-    is None once there is a final response, for what is kept is kept for half a minute.
+    is None once there is a final response, for what is kept is kept for half a minute.  ``began``
+    is in monotonic seconds.
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class ServerTransaction:
         "_last_tag",
         "_outlet",
         "_timing",
+        "began",
         "destination",
         "head_size",
         "key",
@@ -59,8 +61,10 @@ class ServerTransaction:
         destination: ResponseAddress | SentBy | None,
         timing: SipTiming,
         outlet: Outlet,
+        now: float,
     ) -> None:
         self.token = token
+        self.began = now
         self.key = key
         self.request: Request | None = request
         self.head_size = request.headers.size

@@ -177,6 +177,19 @@ const userRow = (each, now) => [each.address_of_record, [
   return button;
 }];
 
+/* What waits for a final response, what has one and is kept for the other side's sake, and what is gone. */
+const WAITING = ["calling", "trying", "proceeding"];
+
+const transactionRow = (each, now) => [`${each.is_client} ${each.branch} ${each.method} ${each.began}`, [
+  cell("Request", "", make("strong", {textContent: each.method})),
+  cell("State", "", word(each.state, WAITING.includes(each.state) ? "warn" : "")),
+  cell("Way", "", ...(each.remote
+    ? [mono(each.remote), soft(`${each.is_client ? "sent there" : "came from there"} over ${each.transport.toUpperCase()}`)]
+    : [soft(`${each.is_client ? "sent" : "came"} on a connection that ended`)])),
+  cell("Age", "number", span(now - each.began)),
+  cell("Call-ID and branch", "", ...(each.call_id ? [mono(each.call_id)] : []), soft(each.branch)),
+], each.call_id ? ladderButton(each.call_id) : () => ""];
+
 const recentRow = (each, now) => [each.call_id, [
   cell("Request", "", make("strong", {textContent: each.method || "?"}), soft(each.status ? `last answer ${each.status}` : "no answer")),
   cell("From", "", party(each.sender)),
@@ -187,6 +200,7 @@ const recentRow = (each, now) => [each.call_id, [
 
 const showCalls = table("calls", "Nobody has called yet.");
 const showUsers = table("users", "Nobody is registered.");
+const showTransactions = table("transactions", "Nothing is under way.");
 const showRecent = table("recent", "Nothing is recorded.");
 
 const remove = async (each) => {
@@ -252,8 +266,9 @@ const registered = async () => {
 
 const look = async () => {
   try {
-    const [state, {calls}, users, {recent}] = await Promise.all([
-      ask("/api/status"), searched("/api/calls", "calls"), registered().catch(() => null), searched("/api/recent", "recent"),
+    const [state, {calls}, users, {transactions}, {recent}] = await Promise.all([
+      ask("/api/status"), searched("/api/calls", "calls"), registered().catch(() => null),
+      searched("/api/transactions", "transactions"), searched("/api/recent", "recent"),
     ]);
     const {status, now, ready} = state;
     samples = [...samples, [now, answered(status)]].filter(([time]) => time > now - 12);
@@ -270,6 +285,7 @@ const look = async () => {
     showStatuses(status);
     showCalls([...calls.running.map((each) => runningRow(each, now)), ...calls.ended.map((each) => endedRow(each, now))].slice(0, SHOWN));
     if (users) showUsers(users.map((each) => userRow(each, now)));
+    showTransactions(transactions.map((each) => transactionRow(each, now)));
     showRecent(recent.map((each) => recentRow(each, now)));
   } catch {
     $("lost").hidden = false;
@@ -278,7 +294,7 @@ const look = async () => {
   }
 };
 
-for (const id of ["calls", "users", "recent"]) $(`${id}-search`).addEventListener("input", () => look());
+for (const id of ["calls", "users", "transactions", "recent"]) $(`${id}-search`).addEventListener("input", () => look());
 
 $("sign-out").addEventListener("click", async (event) => {
   event.preventDefault();

@@ -1,4 +1,4 @@
-"""``sip-proxy calls`` and ``sip-proxy trace``: the calls are those of a simulated network."""
+"""``sip-proxy calls``, ``transactions`` and ``trace``, of calls of a simulated network."""
 
 import asyncio
 import json
@@ -67,6 +67,18 @@ async def test_calls_are_listed(world: World, command: Command) -> None:
     assert [each["call_id"] for each in calls["calls"]["ended"]] == [world.refused]
     assert calls["calls"]["running"] == []
     assert "no calls" in (await command("calls", "nobody at all")).printed
+
+
+async def test_transactions_are_listed(world: World, command: Command) -> None:
+    done = await command("transactions")
+    assert done.status == 0
+    for shown in ("INVITE", "calling", "to UDP", "198.51.100.11:5060", world.running):
+        assert shown in done.printed, shown
+    assert "3 of 4" in (await command("transactions", "--limit", "3")).printed
+    found = json.loads((await command("transactions", world.running, "--json")).printed)
+    assert [each["call_id"] for each in found["transactions"]] == [world.running] * 2
+    assert (found["schema"], found["total"]) == (1, 4)
+    assert "no transactions" in (await command("transactions", "nobody at all")).printed
 
 
 async def test_recorded_call_ids_are_listed_and_found(world: World, command: Command) -> None:

@@ -8,7 +8,7 @@ from sip_proxy.calls import CallRecord
 from sip_proxy.events import CallEnded
 from sip_proxy.shell.call_records import Recording
 from sip_proxy.shell.call_watch import ENDED_CALLS, CallWatch
-from sip_proxy.watching import CALLS, LADDER, RECENT
+from sip_proxy.watching import CALLS, LADDER, RECENT, TRANSACTIONS
 from tests.simnet.network import Network
 from tests.sip_proxy.shell.test_call_records import record
 from tests.sip_proxy.world import DOMAIN, UNIX, Phone, ProxyHost, settings
@@ -78,10 +78,34 @@ async def test_as_many_of_each_kind_are_given_as_were_asked_for(network: Network
     assert len((await world.watch.calls("", 5_000)).ended) == ENDED_CALLS
 
 
+async def test_transactions_are_found_by_what_they_have_the_latest_first(
+    network: Network,
+) -> None:
+    world = World(network)
+    found = await world.watch.transactions("", 100)
+    # The call that rings, each way; what was refused, and the registration, for a while.
+    assert found.total == len(found.transactions) == 4
+    began = [each.began for each in found.transactions]
+    assert began == sorted(began, reverse=True)
+    rings = await world.watch.transactions(world.running, 100)
+    assert {
+        (each.method, each.is_client, each.state, each.remote) for each in rings.transactions
+    } == {
+        ("INVITE", True, "calling", "198.51.100.11:5060"),
+        ("INVITE", False, "proceeding", "192.0.2.10:5060"),
+    }
+    assert rings.total == 4
+    for text, expected in {"register": 1, "COMPLETED": 1, "198.51": 2, "nobody": 0}.items():
+        assert len((await world.watch.transactions(text, 100)).transactions) == expected, text
+    assert len((await world.watch.transactions("", 3)).transactions) == 3
+
+
 async def test_what_is_shown_crosses_as_json_and_comes_back(network: Network) -> None:
     world = World(network)
     calls = await world.watch.calls("", 10)
     assert CALLS.validate_json(CALLS.dump_json(calls)) == calls
+    transactions = await world.watch.transactions("", 10)
+    assert TRANSACTIONS.validate_json(TRANSACTIONS.dump_json(transactions)) == transactions
     recent = tuple(await world.watch.recent("", 10))
     assert RECENT.validate_json(RECENT.dump_json(recent)) == recent
     ladder = await world.watch.ladder(world.refused)
