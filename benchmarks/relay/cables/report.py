@@ -52,6 +52,12 @@ The load alone, and what cables cost without any relay:
 
 {_own(results)}
 
+Where it goes, by perf on the processor of the load, for a packet of 64 allocations to the peer: the
+program's instructions take 0.08 µs, its tables 0.09, the kernel's routes 0.07; the rest of what
+*generic* adds is the second cable and making room in the packet. What *native* adds to that here
+is none of the program's: the cable's ends are polled by turns (`veth_poll`, `__napi_schedule`), and
+the packet is copied into a page and made anew (`skb_pp_cow_data`, `__build_skb_around`).
+
 ### Packets a second
 
 {WINDOW} are under way at a time. All that a plane in the kernel does is done on the processor of
@@ -83,7 +89,9 @@ The kernel of this machine accounts for time by looking who is busy at each tick
 short work in interrupts as it is. Instead a program on each processor takes what nobody else wants
 (`SCHED_IDLE`) and reads the clock without end: the time between two readings is idle time unless it
 is longer than 0.4 µs; the rest is what the machine was busy (`benchmarks/relay/cables/idle.c`). A
-load's figures are the medians of its slices of 50 ms, which spares them what else ran in some.
+load's figures are the medians of its slices of 50 ms, which spares them what else ran in some. Of
+a program that was busy for 10 % of a second, 30 µs at a time, the ticks said 7 % once and 13 % the
+next time, and this 11.4 % both times, what its timers and wakes take included.
 
 In each round a packet's cost is the machine's less that of the load alone, under the same load. The
 ratio is that of the means over the rounds. Its bound is by Fieller's theorem: the largest ratio r
