@@ -63,9 +63,10 @@ def _cable(
     there: Mapping[AddressFamily, tuple[str, ...]],
 ) -> None:
     host, name = far
+    far_addresses = [f"{each}/24" for each in there[IPV4]] + [f"{each}/64" for each in there[IPV6]]
     made.cable(
         (server, interface, f"{here[IPV4]}/24 {here[IPV6]}/64"),
-        (host, "eth0", f"{there[IPV4][0]}/24 {there[IPV6][0]}/64"),
+        (host, "eth0", " ".join(far_addresses)),
     )
     server.configure("link", "set", interface, "address", MACS["server", interface])
     host.configure("link", "set", "eth0", "address", MACS[name, "eth0"])

@@ -14,25 +14,15 @@ from random import Random
 
 import pytest
 
-from natkit.address import Address, Family
-from natkit.stun.attributes import (
-    ChannelNumber,
-    Data,
-    RequestedAddressFamily,
-    RequestedTransport,
-    XorPeerAddress,
-    XorRelayedAddress,
-)
+from natkit.stun.attributes import Data, XorPeerAddress
 from natkit.stun.message import Message
-from natkit.stun.registry import UDP_PROTOCOL, Method
-from natkit.turn.channel_data import ChannelData
 from tests.conftest import Sized
-from tests.natkit.relay.cabled import IPV4, IPV6, LISTENERS, PEERS, inside
+from tests.natkit.relay.cabled import IPV4, IPV6
 from tests.netlab.namespaces import run
 from tests.netlab.relay_hosts import LISTEN, RELAY_CONFIG, RelayHosts, datagrams, relay_hosts
+from tests.netlab.relay_pair import Pair
 from tests.netlab.wire import Recording, Wire, wire
 from tests.peering.roster import program_path
-from tests.stun_server.by_hand import HandClient, code_of
 from tests.stun_server.process import LIMIT, StunServerProcess, stun_server
 
 pytestmark = [
@@ -42,7 +32,6 @@ pytestmark = [
 
 LARGEST = 1472
 """What an Ethernet frame holds over IPv4."""
-CHANNEL = 0x4000
 EXPEDITED = 46
 MARKED = 10 << 2 | 1
 """What clients and peers send with: a code point and ECN, neither of which goes on."""
@@ -70,61 +59,6 @@ def sizes_at_edges() -> set[int]:
             most = 1500 - ip - 8 - framing
             sizes |= {most - 1, most, most + 1}
     return {size for size in sizes if size <= LARGEST}
-
-
-class Pair:
-    """A client with an allocation, a peer on its channel, and one that it has permitted alone."""
-
-    def __init__(self, hosts: RelayHosts, client: int, peer: int, stack: ExitStack) -> None:
-        place = (client == IPV6) * 2 + (peer == IPV6)
-        families = {each.value: each for each in (IPV4, IPV6)}
-        listener = Address(LISTENERS[families[client]], 3478)
-        with inside(hosts.left):
-            self.client = HandClient(listener, 50_000 + place)
-        stack.callback(self.client.close)
-        _mark(self.client.socket)
-        host = PEERS[families[peer]][0]
-        self.peers = []
-        for port in (40_000 + place, 41_000 + place):
-            with inside(hosts.right):
-                sock = socket.socket(families[peer], socket.SOCK_DGRAM)
-            stack.enter_context(sock)
-            sock.bind((host, port))
-            sock.settimeout(LIMIT)
-            _mark(sock)
-            self.peers.append(sock)
-        self.relayed = self._allocate(Family.IPV4 if peer == IPV4 else Family.IPV6)
-        on_channel, permitted = (Address(host, port) for port in (40_000 + place, 41_000 + place))
-        self._permitted = permitted
-        client_ = self.client
-        answer = client_.request(
-            Method.CHANNEL_BIND, ChannelNumber(CHANNEL), XorPeerAddress(on_channel)
-        )
-        assert code_of(answer) is None
-        answer = client_.request(Method.CREATE_PERMISSION, XorPeerAddress(permitted))
-        assert code_of(answer) is None
-
-    def _allocate(self, family: Family) -> Address:
-        answer = self.client.request(
-            Method.ALLOCATE, RequestedTransport(UDP_PROTOCOL), RequestedAddressFamily(family)
-        )
-        relayed = answer.get(XorRelayedAddress)
-        assert relayed is not None
-        return relayed.address
-
-    def exchange(self, data: bytes) -> None:
-        """There and back on the channel, and by indications."""
-        on_channel, permitted = self.peers
-        self.client.throw(ChannelData(CHANNEL, data).encode(padded=False))
-        assert on_channel.recv(2000) == data
-        on_channel.sendto(data, self.relayed)
-        assert ChannelData.parse(self.client.hear()) == ChannelData(CHANNEL, data)
-        send = (XorPeerAddress(self._permitted), Data(data))
-        self.client.throw(Message.indication(Method.SEND, bytes(range(12)), *send).encode())
-        assert permitted.recv(2000) == data
-        permitted.sendto(data, self.relayed)
-        came = Message.parse(self.client.hear())
-        assert came.attributes == send
 
 
 def _mark(sock: socket.socket) -> None:
@@ -157,9 +91,11 @@ def relay_all(
     ):
         (ready,) = server.lines("ready")
         assert ready["plane"] == plane
-        pairs = [
-            Pair(hosts, client, peer, stack) for client in (IPV4, IPV6) for peer in (IPV4, IPV6)
-        ]
+        families = [(client, peer) for client in (IPV4, IPV6) for peer in (IPV4, IPV6)]
+        pairs = [Pair(hosts, stack, number, *each) for number, each in enumerate(families)]
+        for pair in pairs:
+            for sock in (pair.client.socket, *pair.peers):
+                _mark(sock)
         # Next hops are known, and the rest is the machine's.
         for pair in pairs:
             pair.exchange(b"first")

@@ -11,6 +11,8 @@ from tests.stun_server.place import PREFIX, SERVER
 __all__ = [
     "LIMIT",
     "PASSWORD",
+    "PLANE",
+    "PLANE_VARIABLE",
     "USER",
     "Line",
     "StunServerProcess",

@@ -24,10 +24,11 @@ from natkit.errors import ErrorResponse, QuotaReached, UnreachableError
 from natkit.relay.rates import SMALLEST_BURST
 from natkit.server.restarts import CRASH_LOOP_DEATHS
 from tests.conftest import Sized
-from tests.stun_server.place import ALLOW_HERE, HERE
+from tests.stun_server.place import ALLOW_HERE, HERE, PREFIX, SERVER
 from tests.stun_server.process import (
     LIMIT,
     PASSWORD,
+    PLANE,
     USER,
     Line,
     StunServerProcess,
@@ -62,11 +63,11 @@ def workers(server: StunServerProcess) -> dict[int, int]:
 
 def worker_of(server: StunServerProcess, relay: Allocation) -> int:
     """Which worker opened an allocation."""
-    relayed = str(relay.relayed_address)
+    ends = (str(relay.mapped_address), str(relay.relayed_address))
 
     def lines() -> list[object]:
         opened = server.lines("allocation opened")
-        return [line["worker"] for line in opened if line["relayed"] == relayed]
+        return [line["worker"] for line in opened if (line["client"], line["relayed"]) == ends]
 
     server.wait_until(lines)
     (worker,) = lines()
@@ -498,7 +499,8 @@ def launch(directory: Path) -> Iterator[Launch]:
 
     def start(*arguments: str) -> StunServerProcess:
         state = ("--data-dir", str(directory / "state"), "--log-json")
-        started.append(StunServerProcess(directory, *state, *arguments))
+        plane = ("--relay-plane", PLANE)
+        started.append(StunServerProcess(directory, *state, *plane, *arguments, prefix=PREFIX))
         return started[-1]
 
     yield start
@@ -506,7 +508,7 @@ def launch(directory: Path) -> Iterator[Launch]:
         each.kill()
 
 
-LISTEN = ("--listen", "127.0.0.1:0", "--user", f"{USER}:{PASSWORD}")
+LISTEN = ("--listen", f"{SERVER}:0", "--user", f"{USER}:{PASSWORD}")
 
 
 def _has_lines(server: StunServerProcess, event: str, count: int) -> bool:
