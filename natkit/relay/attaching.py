@@ -5,6 +5,7 @@ interface can do.  The ends of virtual cables and other virtual interfaces get t
 leaves them by a driver's way arrives only where a program runs at the far end too.
 """
 
+import errno
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -33,6 +34,7 @@ _SYSTEM = FilePath("/proc/sys/net")
 # <linux/if_link.h>
 _XDP_GENERIC = 1 << 1
 _XDP_NATIVE = 1 << 2
+_TAKEN = "another program of XDP runs there, as another server's would"
 _HOP_LIMIT = 64
 _ROUTES = FilePath("/proc/net/ipv6_route")
 _ADVERTISED = 0x00010000 | 0x00040000  # <linux/ipv6_route.h>: RTF_DEFAULT, RTF_ADDRCONF
@@ -94,7 +96,8 @@ class Attachment:
             try:
                 link = self._relay.program.attach(interface.number, flag)
             except BpfError as error:
-                refused = BpfError(f"{interface.name}: {error}", error.number)
+                problem = _TAKEN if error.number in (errno.EBUSY, errno.EEXIST) else str(error)
+                refused = BpfError(f"{interface.name}: {problem}", error.number)
             else:
                 self._attached[interface.number] = Attached(interface, each, link)
                 return each

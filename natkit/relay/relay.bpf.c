@@ -300,7 +300,6 @@ struct datagram {
 	__u32 head;   // its first word, in host order; of less than four bytes, 0
 	__u32 prefix[LARGEST_PREFIX]; // what is written before the data, in network order
 	__u32 words;                  // how many they are
-	__u32 is_partial;             // its checksum was left for a card to compute
 	// What is counted when it has left: a leg to a peer, a leg to a client, or both.
 	struct counters *peers_leg;
 	struct counters *clients_leg;
@@ -556,8 +555,11 @@ static __always_inline bool read(struct xdp_md *ctx, struct device **device, str
 // Sum up the data, and compare with the checksum; false: let it pass, for the system to drop.
 //
 // A sender on this machine leaves the sum of the data to a card that is none, and has the sum of
-// the pseudo header alone in the checksum's place.
-static __always_inline bool check(struct xdp_md *ctx, struct datagram *d)
+// the pseudo header alone in the checksum's place.  The system's own packets remember so, and from
+// where on the sum is to be taken: changed by this program, they would leave the machine spoilt.
+// Such a packet may be several datagrams in one, too, which only the system can tell apart.
+static __always_inline bool check(struct xdp_md *ctx, struct datagram *d,
+                                  const struct device *device)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 
@@ -579,11 +581,10 @@ static __always_inline bool check(struct xdp_md *ctx, struct datagram *d)
 
 	__u64 pseudo = pseudo_header(d, length);
 
-	if (fold(pseudo + d->source.port + d->destination.port + bpf_htons(length) + checksum +
-	         d->sum) == 0xffff)
-		return true;
-	d->is_partial = 1;
-	return fold(pseudo) == checksum;
+	if (fold(pseudo) == checksum)
+		return !(device->flags & RUNS_ON_SKB);
+	return fold(pseudo + d->source.port + d->destination.port + bpf_htons(length) + checksum +
+	            d->sum) == 0xffff;
 }
 
 // The first ``size`` bytes of the data, or 0 where it has fewer.
@@ -1411,7 +1412,7 @@ static __always_inline enum verdict relay(struct xdp_md *ctx, struct datagram *d
 	struct flow *flow = is_plain_binding(d) ? 0 : flow_of(d);
 	struct local *local = flow ? 0 : bpf_map_lookup_elem(&locals, &d->destination);
 
-	if ((!flow && !local) || !check(ctx, d))
+	if ((!flow && !local) || !check(ctx, d, device))
 		return PASS;
 
 	if (local && local->kind == IS_LISTENER)
@@ -1421,9 +1422,6 @@ static __always_inline enum verdict relay(struct xdp_md *ctx, struct datagram *d
 
 	if (flow && !flow->number)
 		return from_client(ctx, d, flow, settings, now);
-	// It may be several datagrams in one, which only the system can tell apart.
-	if (d->is_partial && (device->flags & RUNS_ON_SKB))
-		return PASS;
 	if (flow)
 		return to_relayed(d, flow->half, flow, settings, now);
 	return to_relayed(d, local->half, is_plain_binding(d) ? flow_of(d) : 0, settings, now);

@@ -11,13 +11,14 @@ tests find the server's by :mod:`tests.stun_server.place`.
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tests.natkit.relay.cabled import inside
-from tests.netlab.namespaces import Host, lab, run
-from tests.stun_server import place, process
+from tests.netlab.namespaces import lab, run
+from tests.stun_server.place import HOST_VARIABLE
+from tests.stun_server.process import PLANE_VARIABLE
 
-__all__ = ["run_cabled"]
+__all__ = ["run_cabled", "run_here"]
 
 _SERVER = ("10.1.0.1/24", "fd01::1/64")
 _HERE = ("10.1.0.2/24", "fd01::2/64")
@@ -33,27 +34,25 @@ def run_cabled(plane: str, arguments: Sequence[str]) -> "subprocess.CompletedPro
         run(here, "ethtool", "-K", "eth0", "tx", "off")
         here.configure("route", "add", "local", _SOURCES, "dev", "lo")
         server.configure("route", "add", _SOURCES, "via", "10.1.0.2")
-        return _run(plane, server, here, arguments)
+        with inside(here):
+            return _run(arguments, {PLANE_VARIABLE: plane, HOST_VARIABLE: server.namespace})
 
 
-def _run(
-    plane: str, server: Host, here: Host, arguments: Sequence[str]
-) -> "subprocess.CompletedProcess[str]":
-    environment = {
-        **os.environ,
-        place.HOST_VARIABLE: server.namespace,
-        process.PLANE_VARIABLE: plane,
-    }
-    with inside(here):
-        return subprocess.run(
-            [sys.executable, *arguments],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+def run_here(plane: str, arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    """Run Python where this process is, for tests that make networks of their own."""
+    return _run(arguments, {PLANE_VARIABLE: plane})
+
+
+def _run(arguments: Sequence[str], more: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, **more},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
 
 
 if __name__ == "__main__":

@@ -37,13 +37,13 @@ from tests.stun_server.test_operating import command, state
 
 pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf")]
 
-LIFETIME = 5.0
+LIFETIME = 4.0
 """Seconds that channels and permissions live."""
 SOON = 0.5
 """Seconds in which data arrives that is not dropped."""
 QUOTA = 4
 TIMES = 5
-ALLOWED, DENIED = PEERS[IPV4]
+DENIED = PEERS[IPV4][1]
 CONFIG = f"""{RELAY_CONFIG}
 [policy]
 allow_peer = ["0.0.0.0/0", "::/0"]
@@ -168,12 +168,11 @@ def _throw_what_is_dropped(hosts: RelayHosts, pair: Pair, stack: ExitStack) -> N
 
 def _passes_after_its_time(pairs: Sequence[Pair]) -> list[bool]:
     """Whether channels and permissions last longer than they live, either way."""
-    for pair in pairs:
-        # Nobody says anything meanwhile.
-        pair.client.socket.settimeout(LIFETIME + SOON)
-        with pytest.raises(TimeoutError):
-            pair.client.hear()
-        pair.client.socket.settimeout(LIMIT)
+    last = pairs[-1].client
+    last.socket.settimeout(LIFETIME + SOON)
+    # Nobody says anything meanwhile.
+    with pytest.raises(TimeoutError):
+        last.hear()
     found = []
     for pair in pairs:
         found.append(pair.passes(SOON))
@@ -206,15 +205,7 @@ def _events(server: StunServerProcess) -> Counter[str]:
     lines = map(json.loads, server.log.splitlines())
     told = Counter[str]()
     for line in lines:
-        for name in (
-            "timestamp",
-            "plane",
-            "plane_reason",
-            "session",
-            "relayed",
-            "after",
-            "seconds",
-        ):
+        for name in UNLIKE:
             line.pop(name, None)
         told[json.dumps(line, sort_keys=True)] += 1
     return told

@@ -3,10 +3,13 @@
 In ``make test`` the kernel's plane has one test of each kind; in ``make soak`` both have all.
 """
 
+import subprocess
+from collections.abc import Callable, Sequence
+
 import pytest
 
 from tests.conftest import SOAKING
-from tests.netlab.cabled_suite import run_cabled
+from tests.netlab.cabled_suite import run_cabled, run_here
 
 pytestmark = [
     pytest.mark.netns,
@@ -32,6 +35,12 @@ SUITE = (
     "tests/stun_server/test_secure_workers.py",
     "tests/stun_server/test_workers.py",
 )
+IN_NAMESPACES = (
+    "tests/netlab/test_chromium.py",
+    "tests/netlab/test_floods.py",
+    "tests/netlab/test_ice.py",
+)
+"""These make a network for themselves."""
 SOME = (
     "allocates_and_relays_both_ways and udp",
     "data_channel_opens and udp",
@@ -41,22 +50,33 @@ SOME = (
 )
 
 
+Run = Callable[[str, Sequence[str]], "subprocess.CompletedProcess[str]"]
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("module", SUITE)
 @pytest.mark.parametrize("plane", PLANES)
 def test_the_suite_holds_for_both_planes(plane: str, module: str) -> None:
-    passes(plane, module)
+    passes(run_cabled, plane, module)
+
+
+@pytest.mark.soak
+@pytest.mark.peer("chromium", "nftables")
+@pytest.mark.parametrize("module", IN_NAMESPACES)
+@pytest.mark.parametrize("plane", PLANES)
+def test_what_makes_its_own_network_holds_for_both_planes(plane: str, module: str) -> None:
+    passes(run_here, plane, module)
 
 
 def test_some_of_the_suite_holds_for_the_plane_in_the_kernel() -> None:
-    passes("kernel", *SUITE, "-k", " or ".join(SOME))
+    passes(run_cabled, "kernel", *SUITE, "-k", " or ".join(SOME))
 
 
-def passes(plane: str, *arguments: str) -> None:
+def passes(run: Run, plane: str, *arguments: str) -> None:
     """These tests pass there; what they wrote is shown either way."""
     # Whoever runs these says how many at once.
     plugins = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "tests.netlab.cabled_order")
     limit = ("--timeout", "0") if SOAKING else ()
-    done = run_cabled(plane, ("-m", "pytest", "-q", *plugins, *limit, *arguments))
+    done = run(plane, ("-m", "pytest", "-q", *plugins, *limit, *arguments))
     print(done.stdout)
     assert done.returncode == 0, done.stdout

@@ -4,12 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.netlab.namespaces import Lab
+from tests.netlab.namespaces import Lab, run
+from tests.netlab.relay_hosts import datagrams
 from tests.netlab.world import SERVER, SERVER_IPV6, client_and_server
 from tests.peering.chromium import chromium
-from tests.stun_server.process import PASSWORD, USER
+from tests.stun_server.process import PASSWORD, PLANE, USER
 
-pytestmark = [pytest.mark.netns, pytest.mark.browser, pytest.mark.peer("chromium", "iproute2")]
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.browser,
+    pytest.mark.peer("chromium", "iproute2", "libbpf"),
+]
 
 BOTH = (SERVER, f"[{SERVER_IPV6}]")
 MESSAGES = 100
@@ -92,18 +97,26 @@ REFUSED = """
 """
 
 
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
-@pytest.mark.parametrize("host", BOTH)
+@pytest.mark.parametrize(
+    ("host", "transport", "plane"),
+    [
+        *((host, transport, PLANE) for host in BOTH for transport in ("udp", "tcp")),
+        (SERVER, "udp", "kernel"),
+    ],
+)
 def test_a_relay_only_data_channel_opens_and_echoes(
-    lab: Lab, tmp_path: Path, host: str, transport: str
+    lab: Lab, tmp_path: Path, host: str, transport: str, plane: str
 ) -> None:
     network = client_and_server(lab)
+    # As a browser on another machine has it: no checksum is left to a card.
+    run(network.client, "ethtool", "-K", "eth0", "tx", "off")
     # Chromium asks for no family, and so for a relayed address of IPv4 (RFC 8656 §7.2).
     listen = [flag for each in BOTH for flag in ("--listen", f"{each}:3478")]
     with (
-        network.serve(tmp_path, *listen) as server,
+        network.serve(tmp_path, *listen, "--relay-plane", plane) as server,
         chromium(network.client.prefix) as browser,
     ):
+        before = datagrams(network.server)
         uri = f"turn:{host}:3478?transport={transport}"
         found = browser.evaluate(ECHO % [uri, USER, PASSWORD, MESSAGES])
         assert isinstance(found, dict)
@@ -111,6 +124,9 @@ def test_a_relay_only_data_channel_opens_and_echoes(
         assert set(found["candidates"]) == {"relay"}
         opened = server.lines("allocation opened")
         assert [line["transport"] for line in opened] == [transport] * 2
+        if plane == "kernel":
+            # Besides what was said to the server itself, one datagram a message at least.
+            assert datagrams(network.server) - before < MESSAGES
 
 
 def test_a_wrong_password_is_told_to_the_page_and_opens_nothing(lab: Lab, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.natkit.relay.cabled import IPV4, LISTENERS
 from tests.netlab.relay_hosts import LISTEN, RELAY_CONFIG, RelayHosts, datagrams, relay_hosts
 from tests.netlab.relay_pair import Pair, shorter_lives
-from tests.stun_server.process import LIMIT, StunServerProcess, stun_server
+from tests.stun_server.process import LIMIT, PASSWORD, USER, StunServerProcess, stun_server
 from tests.stun_server.test_workers import workers
 
 pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf")]
@@ -98,6 +99,19 @@ def test_a_dead_workers_channels_are_dead_and_the_others_lose_nothing(
                 sock.setblocking(False)
                 with pytest.raises((BlockingIOError, ConnectionRefusedError)):
                     sock.recv(2000)
+
+
+def test_a_second_server_on_the_same_interfaces_is_told_so(
+    hosts: RelayHosts, tmp_path: Path
+) -> None:
+    (tmp_path / "second").mkdir()
+    with serving(hosts, tmp_path):
+        listen = f"{LISTENERS[IPV4]}:3479"
+        flags = ("--listen", listen, "--relay-plane", "kernel", "--user", f"{USER}:{PASSWORD}")
+        second = StunServerProcess(tmp_path / "second", *flags, prefix=hosts.server.prefix)
+        assert second.process.wait(LIMIT) == 2
+        assert "clients: another program of XDP runs there" in second.log
+        assert second.log.count("\n") == 1
 
 
 @pytest.mark.parametrize("count", ["1", "2"])

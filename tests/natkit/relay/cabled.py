@@ -22,7 +22,7 @@ from natkit.relay.plane import BindingPolicy, Gate
 from natkit.relay.rates import Rates, TokenBucket
 from natkit.relay.userspace import UserspacePlane
 from tests.natkit.relay.rig import HandReactor, address_of
-from tests.netlab.namespaces import Host, Lab
+from tests.netlab.namespaces import Host, Lab, run
 
 SMALL = TableSizes(halves=256, permissions=1024, channels=1024, buckets=64)
 NOW = 1_000.0
@@ -198,6 +198,8 @@ class Cabled:
                 " ".join(_with_length(each) for all_ in there.values() for each in all_),
             ),
         )
+        # Checksums are there, as on packets from a wire.
+        run(host, "ethtool", "-K", "eth0", "tx", "off")
         near_mac, far_mac = MACS["server", interface], MACS[name, "eth0"]
         self.server.configure("link", "set", interface, "address", near_mac)
         host.configure("link", "set", "eth0", "address", far_mac)
