@@ -72,6 +72,7 @@ def test_channels_and_permissions_die_at_their_time_though_the_server_is_stopped
         pair.exchange(b"alive again")
 
 
+@pytest.mark.soak
 def test_a_dead_workers_channels_are_dead_and_the_others_lose_nothing(
     hosts: RelayHosts, tmp_path: Path
 ) -> None:
@@ -114,7 +115,7 @@ def test_a_second_server_on_the_same_interfaces_is_told_so(
         assert second.log.count("\n") == 1
 
 
-@pytest.mark.parametrize("count", ["1", "2"])
+@pytest.mark.parametrize("count", ["1", pytest.param("2", marks=pytest.mark.soak)])
 def test_a_reload_and_a_drain_lose_nothing_that_the_kernel_relays(
     hosts: RelayHosts, tmp_path: Path, count: str
 ) -> None:
