@@ -63,7 +63,7 @@ class _Options(argparse.Namespace):
 def _options() -> _Options:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.relay.cables", description=__doc__)
     parser.add_argument("--rounds", type=int, default=10, help="how often to measure (10)")
-    parser.add_argument("--seconds", type=float, default=0.3, help="for each load (0.3)")
+    parser.add_argument("--seconds", type=float, default=0.25, help="for each load (0.25)")
     parser.add_argument("--entries", type=int, default=50_000, help="allocations in tables (50000)")
     parser.add_argument(
         "--add", action="store_true", help="add the rounds to those that are kept of this commit"

@@ -9,7 +9,7 @@ from benchmarks.relay.cables.entries import CHANNELS, Entries
 from benchmarks.relay.cables.loads import DELAYS, LOADS, SIZE, WINDOW, Load
 from benchmarks.relay.cables.plain import DIRECT, INTO_DRIVER, ROUTER
 from benchmarks.relay.cables.results import Results, bars, middle_delay
-from benchmarks.relay.cables.servers import GENERIC, NATIVE, SERVERS, USERSPACE
+from benchmarks.relay.cables.servers import COTURN, GENERIC, NATIVE, SERVERS, USERSPACE
 
 __all__ = ["COMMAND", "section"]
 
@@ -46,7 +46,9 @@ alone. Behind the ratio to coturn stands its upper bound with 95 % confidence.
 
 {_costs(results)}
 
-The load alone, and what cables cost without any relay:
+The load alone has one cable and a relay two. What it costs to pass through the host between at all
+is seen by its kernel's router, with no server there; below that stands what servers cost more than
+the router:
 
 {_references(results)}
 
@@ -132,8 +134,21 @@ def _references(results: Results) -> str:
         (name, *(f"{_machine(results, name, load):.2f}" for load in loads))
         for name in (DIRECT, INTO_DRIVER, ROUTER)
     ]
-    clients = [f"{load.clients:,} client{'s' * (load.clients > 1)}" for load in loads]
-    return table(("µs of the machine a packet", *clients), rows)
+    beside = {
+        name: [fmean(results.added(name, load, ROUTER)) for load in loads] for name in SERVERS
+    }
+    rows += [
+        (
+            f"{name}, less the router",
+            *(
+                f"{ours:.2f} ({ours / theirs:.3f} of coturn's)" if name != COTURN else f"{ours:.2f}"
+                for ours, theirs in zip(costs, beside[COTURN], strict=True)
+            ),
+        )
+        for name, costs in beside.items()
+    ]
+    titles = [f"to {load.clients:,} client{'s' * (load.clients > 1)}" for load in loads]
+    return table(("µs of the machine a packet", *titles), rows)
 
 
 def _own(results: Results) -> str:

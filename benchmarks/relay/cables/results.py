@@ -75,12 +75,16 @@ class Results:
             content["entries"] = Entries(**content["entries"])
         return cls(**content)
 
-    def added(self, name: str, load: Load) -> list[float]:
-        """Microseconds of CPU that a packet cost in each round, less those of the load alone."""
-        alone = self.burdens[DIRECT][load.title]
+    def added(self, name: str, load: Load, to: str = DIRECT) -> list[float]:
+        """Microseconds of CPU that a packet cost in each round, less those of the load alone.
+
+        Or, ``to`` another reference, less those of that.
+        """
         return [
-            burden.machine_microseconds - direct.machine_microseconds
-            for burden, direct in zip(self.burdens[name][load.title], alone, strict=True)
+            burden.machine_microseconds - alone.machine_microseconds
+            for burden, alone in zip(
+                self.burdens[name][load.title], self.burdens[to][load.title], strict=True
+            )
         ]
 
     def bound(self, name: str, load: Load) -> float:
