@@ -204,8 +204,9 @@ class TlsConnections(StreamConnections):
                     ssl_shutdown_timeout=LINGER,
                 )
         except (OSError, EOFError) as error:
-            # The connection stood: whatever happened since, TLS is what failed.
-            raise TlsFailed(f"cannot {doing}: {_why(error)}") from error
+            # The connection stood: whatever happened since, TLS is what failed.  Frames of the loop
+            # that the traceback knows know the error, and all of the handshake.
+            raise TlsFailed(f"cannot {doing}: {_why(error)}") from error.with_traceback(None)
         return made
 
     async def open_accepted(self, protocol: asyncio.BaseProtocol, sock: socket, doing: str) -> None:
@@ -222,7 +223,7 @@ class TlsConnections(StreamConnections):
                     ssl_shutdown_timeout=LINGER,
                 )
         except (OSError, EOFError) as error:
-            raise TlsFailed(f"cannot {doing}: {_why(error)}") from error
+            raise TlsFailed(f"cannot {doing}: {_why(error)}") from error.with_traceback(None)
 
     async def open_server(
         self, protocol: Callable[[], asyncio.BaseProtocol], sock: socket

@@ -22,7 +22,9 @@ _MOST_DRAINED: Final = 16
 class HandshakeFailed(ssl.SSLError):
     """A handshake failed, for the reason that is this error's cause; ``alert`` is for the peer."""
 
-    alert: bytes = b""
+    def __init__(self, alert: bytes, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self.alert = alert
 
 
 class _Handshake(ssl.SSLObject):
@@ -35,10 +37,10 @@ class _Handshake(ssl.SSLObject):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError, ssl.SSLSyscallError):
             raise
         except ssl.SSLError as error:
-            failed = HandshakeFailed(*error.args)
-            if self.outgoing is not None:
-                failed.alert = self.outgoing.read()
-            raise failed from error
+            alert = b"" if self.outgoing is None else self.outgoing.read()
+            # Not by a name of this frame, which its traceback knows: they would keep each other,
+            # and all that belongs to the handshake.
+            raise HandshakeFailed(alert, *error.args) from error
 
 
 class AlertingContext(ssl.SSLContext):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.garbage import only_collected
 from tests.simnet.network import Network
 from tests.sip_proxy.world import DOMAIN, Phone, ProxyHost, Ringing, settings
 
@@ -27,18 +28,8 @@ def network() -> Iterator[Network]:
 
 @pytest.fixture
 def garbage() -> Iterator[list[object]]:
-    """What only the collector finds, from here on: filled by ``gc.collect()``."""
-    gc.collect()
-    gc.freeze()  # what other tests left is not looked at
-    gc.disable()
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    try:
-        yield gc.garbage
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.unfreeze()
-        gc.enable()
+    with only_collected() as found:
+        yield found
 
 
 @pytest.mark.parametrize("statuses", [(486,), (200,), (603,), (302,), (180,), ()])

@@ -1,6 +1,7 @@
 """TLS connections under the driver, on the real loopback."""
 
 import asyncio
+import gc
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from natkit.aio.tls import TlsClient, TlsConnections, TlsSession, client_context
 from natkit.errors import MisuseError, TlsFailed, UnreachableError
 from natkit.machine import ClosePath, Path, Transmit, Transport
 from tests.certificates import Authority, Issued
+from tests.garbage import only_collected
 from tests.natkit.aio.machines import Ended, Event, Heard, Inbox, LineFraming, Result, Scripted
 
 
@@ -215,6 +217,35 @@ async def test_a_refused_client_hears_why_whatever_it_goes_on_sending(
             await server.streams.adopt(accepted, remote)
         with pytest.raises(ssl.SSLError, match=alert):
             await coming
+
+
+async def test_a_refused_client_leaves_nothing_to_the_garbage_collector(
+    serve: list[Server], authority: Authority
+) -> None:
+    """Who is refused again and again would have us keep each handshake until it runs."""
+    server = Server(
+        server_context(authority.issue("a.example").files, client_trust=root_of(authority))
+    )
+    serve.append(server)
+    context = client_context(verify=False)
+    loop = asyncio.get_running_loop()
+    with bind_tcp(server.address, listen=True) as listening:
+        remote = Address(*listening.getsockname()[:2])
+        with only_collected() as garbage:
+            coming = asyncio.create_task(asyncio.open_connection(*remote, ssl=context))
+            accepted, _ = await loop.sock_accept(listening)
+            with pytest.raises(TlsFailed):
+                await server.streams.adopt(accepted, remote)
+            (reader, writer) = await coming
+            with pytest.raises(ssl.SSLError):
+                await reader.read()
+            writer.transport.abort()
+            await asyncio.sleep(0)
+            gc.collect()
+            left = [
+                each for each in garbage if isinstance(each, ssl.SSLObject) and each.server_side
+            ]
+            assert not left
 
 
 async def test_a_server_that_is_refused_hears_why(authority: Authority) -> None:
