@@ -58,6 +58,7 @@ __all__ = [
     "report_error",
     "run",
     "socket_address",
+    "version_line",
 ]
 
 JSON_SCHEMA = 1
@@ -100,13 +101,18 @@ def _example_text(example: str) -> str:
     return f"\b\nExample: {example}"
 
 
+def version_line() -> str:
+    """The versions of natkit, Python and the platform."""
+    return (
+        f"natkit {natkit.__version__}, {platform.python_implementation()} "
+        f"{platform.python_version()}, {platform.system()} {platform.release()} "
+        f"{platform.machine()}"
+    )
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(
-            f"natkit {natkit.__version__}, {platform.python_implementation()} "
-            f"{platform.python_version()}, {platform.system()} {platform.release()} "
-            f"{platform.machine()}"
-        )
+        typer.echo(version_line())
         raise typer.Exit
 
 

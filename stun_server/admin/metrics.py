@@ -23,7 +23,8 @@ def _named(name: str) -> str:
 
 
 def _info(status: Status) -> Values:
-    return {(status.version, status.plane, status.event_loop): 1.0}
+    labels = (status.version, status.plane, status.plane_reason, status.event_loop)
+    return {labels: 1.0}
 
 
 def _allocations(status: Status) -> Values:
@@ -99,7 +100,7 @@ FAMILIES: tuple[Family[Status], ...] = (
         Kind.GAUGE,
         "1; what runs stands in the labels.",
         _info,
-        ("version", "plane", "event_loop"),
+        ("version", "plane", "plane_reason", "event_loop"),
     ),
     Family(
         "stun_server_start_time_seconds",

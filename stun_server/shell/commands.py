@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from natkit.cli.entry import VersionOption, application, console
+from natkit.cli.entry import application, console
 from natkit.errors import ConfigError
 from natkit.server import log
 from natkit.server.event_loop import run_loop
@@ -157,7 +157,7 @@ def serve(
             "--log-json/--no-log-json", help="Log JSON objects, one a line.", show_default=False
         ),
     ] = None,
-    _version: VersionOption = False,
+    _version: plane_command.VersionOption = False,
 ) -> None:
     """Serve until SIGTERM, which lets allocations end, or Ctrl-C. SIGHUP reloads."""
     given = (

@@ -4,17 +4,38 @@ With ``--json`` the object has ``"schema": 1``.  Nothing is loaded, attached or 
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
+import typer
 from rich.table import Table
 
-from natkit.cli.entry import JsonOption, console, print_json
+from natkit.cli.entry import JsonOption, console, print_json, version_line
 from natkit.net.links import NetworkLink
 from natkit.relay.kernel_ability import Requirement, requirements
 from stun_server.config import load
 from stun_server.shell import planes
 from stun_server.shell.accounts import ConfigOption
 
-__all__ = ["plane"]
+__all__ = ["VersionOption", "plane"]
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if wanted:
+        lacking = planes.missing()
+        kernel = "kernel" if lacking is None else f"not kernel: {lacking}"
+        typer.echo(f"{version_line()}; relay planes: userspace, {kernel}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool,
+    typer.Option(
+        "--version",
+        callback=_print_version,
+        is_eager=True,
+        help="Show the versions of natkit, Python and the platform, and the relay planes here.",
+    ),
+]
 
 
 def plane(*, as_json: JsonOption = False, config: ConfigOption = None) -> None:

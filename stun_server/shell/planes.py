@@ -28,6 +28,7 @@ __all__ = [
     "configured_hosts",
     "hold",
     "links_for",
+    "missing",
 ]
 
 REFRESH = 10.0
@@ -149,9 +150,11 @@ class Holding:
 def check(config: Config) -> None:
     """ConfigError when the kernel's plane is asked for, and something is missing."""
     if config.listeners.relay_plane == "kernel":
-        missing = _missing()
-        if missing is not None:
-            raise _not_here(missing)
+        lacking = missing()
+        if lacking is None and not links_for(configured_hosts(config)):
+            lacking = NO_INTERFACE
+        if lacking is not None:
+            raise _not_here(lacking)
 
 
 def hold(
@@ -161,7 +164,7 @@ def hold(
     asked = config.listeners.relay_plane
     if asked == "userspace":
         return USERSPACE, None
-    reason = _missing()
+    reason = missing()
     hosts = _with_relays(config, [each.address.host for each in listeners])
     links = () if reason is not None else links_for(hosts)
     if reason is None and not links:
@@ -201,7 +204,8 @@ def _with_relays(config: Config, hosts: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*hosts, *(str(host) for host in chosen if host is not None)]))
 
 
-def _missing() -> str | None:
+def missing() -> str | None:
+    """What this process or system lacks for the kernel's plane, and what to do about it."""
     for each in requirements():
         if not each.is_met:
             remedy = f"; {each.remedy}" if each.remedy else ""

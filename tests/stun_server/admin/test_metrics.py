@@ -50,7 +50,12 @@ def test_each_number_of_the_status_is_there() -> None:
     assert value(FIRST, "stun_server_worker_sessions", worker="0") == 3
     assert value(FIRST, "stun_server_listeners", transport="udp") == 1
     assert value(FIRST, "stun_server_listeners", transport="dtls") == 0
-    labels = {"version": "0.1", "plane": "userspace", "event_loop": "uvloop"}
+    labels = {
+        "version": "0.1",
+        "plane": "userspace",
+        "plane_reason": "asked for",
+        "event_loop": "uvloop",
+    }
     assert value(FIRST, "stun_server_info", **labels) == 1
 
 

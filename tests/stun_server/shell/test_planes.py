@@ -101,6 +101,19 @@ def test_loopback_is_served_by_user_space(
     )
 
 
+def test_the_version_names_the_planes_that_can_be_here(
+    here: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("--version") == 0
+    assert capsys.readouterr().out.endswith("; relay planes: userspace, kernel\n")
+    here.setattr(planes, "requirements", lambda: (BAD,))
+    assert command("--version") == 0
+    assert capsys.readouterr().out.endswith(
+        "; relay planes: userspace, not kernel: it needs CAP_BPF, here is without CAP_BPF; "
+        "run as root\n"
+    )
+
+
 def test_a_plane_that_cannot_be_is_one_line_and_status_2(
     here: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,3 +125,6 @@ def test_a_plane_that_cannot_be_is_one_line_and_status_2(
     )
     here.setattr(planes, "requirements", lambda: (GOOD,))
     assert command(*with_plane(tmp_path, "kernel"), "--check-config") == 0
+    here.setattr(planes, "links_for", lambda _: ())
+    assert command(*with_plane(tmp_path, "kernel"), "--check-config") == 2
+    assert "the addresses that serve are on no Ethernet interface" in capsys.readouterr().err
