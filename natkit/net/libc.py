@@ -1,4 +1,4 @@
-"""The C functions that Python's standard library lacks: ``recvmmsg(2)`` and ``sendmmsg(2)``.
+"""The C functions that Python's standard library lacks: datagrams in batches, and ``io_uring(7)``.
 
 The only module of natkit.net that knows ctypes.  The structures are laid out by ctypes from the
 platform's own sizes, so 32-bit and big-endian machines need nothing special.
@@ -9,18 +9,22 @@ import mmap
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 __all__ = [
     "HAVE_MMSG",
     "UDP_SEGMENT",
     "Headers",
     "MessageVector",
+    "RingPlaces",
     "RunVector",
     "address_of",
+    "enter_ring",
     "last_error",
     "recvmmsg",
     "sendmmsg",
+    "set_up_ring",
 ]
 
 
@@ -60,24 +64,33 @@ ReceiveMany = Callable[[int, Headers, int, int, None], int]
 SendMany = Callable[[int, Headers, int, int], int]
 
 
-def _missing(*_: int | Headers | None) -> int:
-    raise OSError("recvmmsg and sendmmsg are used on Linux only")
+class SystemCall(Protocol):
+    """``syscall(2)``."""
+
+    def __call__(self, number: ctypes.c_long, /, *arguments: int | Headers | None) -> int:
+        """What the call of this number gives, or -1."""
+        ...
 
 
-def _load() -> tuple[ReceiveMany, SendMany] | None:
+def _missing(*_: int | Headers | ctypes.c_long | None) -> int:
+    raise OSError("these calls are used on Linux only")
+
+
+def _load() -> tuple[ReceiveMany, SendMany, SystemCall] | None:
     if not sys.platform.startswith("linux"):
         return None
     try:
         # PyDLL keeps the interpreter lock: the calls never block (MSG_DONTWAIT), and handing the
         # lock over for microseconds would cost more than they do.
         library = ctypes.PyDLL(None, use_errno=True)
-        receive, send = library.recvmmsg, library.sendmmsg
+        receive, send, call = library.recvmmsg, library.sendmmsg, library.syscall
     except (OSError, AttributeError):
         return None
     # Without argtypes an int is passed as the C int that it is here and a c_void_p as a pointer; to
     # convert each by its type would take as long as the rest of the call.
     receive.restype = send.restype = ctypes.c_int
-    return receive, send
+    call.restype = ctypes.c_long
+    return receive, send, call
 
 
 _functions = _load()
@@ -87,7 +100,8 @@ HAVE_MMSG = _functions is not None
 
 recvmmsg: ReceiveMany
 sendmmsg: SendMany
-recvmmsg, sendmmsg = _functions or (_missing, _missing)
+_system_call: SystemCall
+recvmmsg, sendmmsg, _system_call = _functions or (_missing, _missing, _missing)
 
 
 def last_error() -> int:
@@ -195,3 +209,97 @@ def _column(words: memoryview, offset: int) -> memoryview:
     """One field of all structures of an array of ``struct mmsghdr``."""
     size = ctypes.sizeof(ctypes.c_size_t)
     return words[offset // size :: ctypes.sizeof(_MMsgHdr) // size]
+
+
+# <asm/unistd.h>, alike on all architectures but Alpha.
+_IO_URING_SETUP, _IO_URING_ENTER = ctypes.c_long(425), ctypes.c_long(426)
+
+
+class _SubmissionOffsets(ctypes.Structure):
+    """``struct io_sqring_offsets``."""
+
+    _fields_: ClassVar = [
+        ("head", ctypes.c_uint32),
+        ("tail", ctypes.c_uint32),
+        ("ring_mask", ctypes.c_uint32),
+        ("ring_entries", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("dropped", ctypes.c_uint32),
+        ("array", ctypes.c_uint32),
+        ("_", ctypes.c_uint32 * 3),
+    ]
+
+
+class _CompletionOffsets(ctypes.Structure):
+    """``struct io_cqring_offsets``."""
+
+    _fields_: ClassVar = [
+        ("head", ctypes.c_uint32),
+        ("tail", ctypes.c_uint32),
+        ("ring_mask", ctypes.c_uint32),
+        ("ring_entries", ctypes.c_uint32),
+        ("overflow", ctypes.c_uint32),
+        ("cqes", ctypes.c_uint32),
+        ("_", ctypes.c_uint32 * 4),
+    ]
+
+
+class _RingParameters(ctypes.Structure):
+    """``struct io_uring_params``."""
+
+    _fields_: ClassVar = [
+        ("sq_entries", ctypes.c_uint32),
+        ("cq_entries", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("sq_thread_cpu", ctypes.c_uint32),
+        ("sq_thread_idle", ctypes.c_uint32),
+        ("features", ctypes.c_uint32),
+        ("wq_fd", ctypes.c_uint32),
+        ("_", ctypes.c_uint32 * 3),
+        ("submission", _SubmissionOffsets),
+        ("completion", _CompletionOffsets),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class RingPlaces:
+    """A ring of the kernel's, and at which bytes of its memory what lies."""
+
+    descriptor: int
+    features: int
+    submissions: int
+    """Room for so many, a power of two; then for so many completions."""
+    completions: int
+    submission_tail: int
+    submission_order: int
+    completion_head: int
+    completion_tail: int
+    first_completion: int
+
+
+def set_up_ring(entries: int) -> RingPlaces | None:
+    """A ring for so many submissions, or None where the system gives none."""
+    if not HAVE_MMSG:
+        return None
+    parameters = _RingParameters()
+    address = Headers(ctypes.addressof(parameters))
+    descriptor = _system_call(_IO_URING_SETUP, entries, address)
+    if descriptor < 0:
+        return None
+    submission, completion = parameters.submission, parameters.completion
+    return RingPlaces(
+        descriptor,
+        parameters.features,
+        parameters.sq_entries,
+        parameters.cq_entries,
+        submission.tail,
+        submission.array,
+        completion.head,
+        completion.tail,
+        completion.cqes,
+    )
+
+
+def enter_ring(descriptor: int, count: int) -> int:
+    """Have the kernel take so many submissions; how many it took, or -1."""
+    return _system_call(_IO_URING_ENTER, descriptor, count, 0, 0, None, 0)

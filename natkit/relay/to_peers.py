@@ -30,8 +30,11 @@ from natkit.stun.registry import HEADER_LENGTH
 __all__ = ["ToPeers"]
 
 
-_FEW = 3
-"""Of so many packets of a client, each is sent by itself at no more expense than all together."""
+_FEW = 4
+"""Of so many packets at a time each is sorted by itself."""
+
+_SHARE = 3
+"""With more than so many of a client, on average, they are better sent by client."""
 
 
 class HandUp(Protocol):
@@ -175,17 +178,17 @@ class ToPeers:
 
     def _serve_clients(self, listener: Listener, lengths: Sequence[int], now: float) -> None:
         """Treat the batch that was received (RFC 8656 §12.6, §11.2; RFC 8489 §6.3.1)."""
-        batch = self._batch
+        batch, count = self._batch, len(lengths)
         name_size = listener.endpoint.name_size
         names, slices = batch.names[name_size], batch.name_slices[name_size]
-        places: Sequence[int] = range(len(lengths))
+        places: Sequence[int] = range(count)
         # Most batches are wholly of a kind that takes less than the general way.
-        if listener.answers_binding and HEADER_LENGTH in lengths:
+        if HEADER_LENGTH in lengths and listener.answers_binding:
             places = self._bindings.answer(listener, lengths, now)
             if not places:
                 return
-        who = [names[place] for place in slices[: len(lengths)]]
-        if len(places) == len(who) and not listener.expected and _is_mixed(who):
+        who = [names[place] for place in slices[:count]]
+        if _FEW < count == len(places) and not listener.expected and _is_mixed(who):
             places = self._pass_settled(listener, who, lengths, now)
             if not places:
                 return
@@ -193,7 +196,7 @@ class ToPeers:
         for allocation, packets in to_peers.items():
             self._send_to_peers(allocation, packets, now)
         if unhandled:
-            self._hand_up(listener, unhandled, now, is_crowded=len(lengths) == batch.capacity)
+            self._hand_up(listener, unhandled, now, is_crowded=count == batch.capacity)
 
     def _sort(
         self,
@@ -331,7 +334,7 @@ class ToPeers:
 
 def _is_mixed(who: Sequence[bytes]) -> bool:
     """Whether there is little of each client."""
-    return len(set(who)) * _FEW > len(who)
+    return len(set(who)) * _SHARE > len(who)
 
 
 def _take_back(counters: Counters, size: int) -> None:

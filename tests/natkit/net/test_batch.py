@@ -28,6 +28,7 @@ KINDS = [
     pytest.param(False, id="mmsg", marks=pytest.mark.skipif(not libc.HAVE_MMSG, reason="Linux")),
     pytest.param(True, id="portable"),
 ]
+LINUX = pytest.mark.skipif(not libc.HAVE_MMSG, reason="Linux")
 
 
 @pytest.fixture(params=KINDS)
@@ -220,69 +221,84 @@ def test_what_can_not_be_sent_back_is_told_by_its_place(batch: DatagramBatch, po
     assert [sender.recv(10) for _ in range(2)] == [b"data"] * 2
 
 
+@pytest.fixture(
+    params=[pytest.param("ring", marks=LINUX), pytest.param("no ring", marks=LINUX), "portable"]
+)
+def spreading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> DatagramBatch:
+    """A batch that sends from many sockets; on Linux with the help of a ring or without."""
+    if request.param == "no ring":
+        monkeypatch.setattr(batch_module, "send_ring", lambda _capacity, _flags: None)
+    return datagram_batch(portable=request.param == "portable")
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 7, CAPACITY])
 def test_each_packet_leaves_from_an_endpoint_of_its_own(
-    batch: DatagramBatch, ports: Ports, family: socket.AddressFamily, count: int
+    spreading: DatagramBatch, ports: Ports, family: socket.AddressFamily, count: int
 ) -> None:
     endpoints, target = [Endpoint(ports(family)) for _ in range(3)], ports(family)
     name = sockaddr.pack(address_of(target))
     packets, senders, expected = [], [], []
-    for number, start in enumerate(batch.starts[:count]):
-        batch.buffer[start : start + 4] = bytes([number]) * 4
+    for number, start in enumerate(spreading.starts[:count]):
+        spreading.buffer[start : start + 4] = bytes([number]) * 4
         packets.append((start + 1, 3, name))
         # In turn, and then two of one endpoint after another.
         senders.append(endpoints[number % 3 if number < 5 else number // 2 % 3])
         expected.append((bytes([number]) * 3, address_of(senders[-1].socket)))
-    assert not batch.send_from_each(senders, packets)
+    assert not spreading.send_from_each(senders, packets)
     got = [target.recvfrom(100) for _ in range(count)]
     assert [(data, Address(*source[:2])) for data, source in got] == expected
 
 
 def test_what_one_endpoint_can_not_send_is_told_by_its_place(
-    batch: DatagramBatch, ports: Ports
+    spreading: DatagramBatch, ports: Ports
 ) -> None:
     endpoints, target = [Endpoint(ports()) for _ in range(3)], ports()
     good = sockaddr.pack(address_of(target))
     nowhere = sockaddr.pack(Address("127.0.0.1", 0))
-    batch.buffer[batch.starts[0]] = 7
+    spreading.buffer[spreading.starts[0]] = 7
     packets = [
-        (batch.starts[0], 65_520 if number == 5 else 1, nowhere if number in (1, 2, 6) else good)
+        (
+            spreading.starts[0],
+            65_520 if number == 5 else 1,
+            nowhere if number in (1, 2, 6) else good,
+        )
         for number in range(9)
     ]
     senders = [endpoints[number // 2 % 3] for number in range(9)]
-    assert list(batch.send_from_each(senders, packets)) == [1, 2, 5, 6]
+    assert list(spreading.send_from_each(senders, packets)) == [1, 2, 5, 6]
     sources = [target.recvfrom(10)[1] for _ in range(5)]
     assert sources == [senders[number].socket.getsockname() for number in (0, 3, 4, 7, 8)]
     # What could not be sent is not sent with what comes next.
-    assert not batch.send_from_each(senders[:3], [packets[0]] * 3)
-    assert len([target.recv(10) for _ in range(3)]) == 3
+    assert not spreading.send_from_each(senders, [packets[0]] * 9)
+    assert len([target.recv(10) for _ in range(9)]) == 9
     target.setblocking(False)
     with pytest.raises(BlockingIOError):
         target.recv(10)
 
 
 def test_an_error_of_an_earlier_packet_costs_none_of_another(
-    batch: DatagramBatch, ports: Ports
+    spreading: DatagramBatch, ports: Ports
 ) -> None:
-    sockets, target = [ports() for _ in range(3)], ports()
+    sockets, target = [ports() for _ in range(9)], ports()
     for sock in sockets:
         sock.connect(closed_port(ports))
         sock.send(b"to nobody")
         wait_for_icmp_error(sock)
     endpoints = [Endpoint(sock) for sock in sockets]
-    packet = (batch.starts[0], 1, sockaddr.pack(address_of(target)))
-    assert not batch.send_from_each(endpoints, [packet] * 3)
-    assert len([target.recv(10) for _ in range(3)]) == 3
+    packet = (spreading.starts[0], 1, sockaddr.pack(address_of(target)))
+    assert not spreading.send_from_each(endpoints, [packet] * 9)
+    assert len([target.recv(10) for _ in range(9)]) == 9
 
 
 def test_an_endpoint_that_is_closed_is_an_error_not_a_loss(
-    batch: DatagramBatch, ports: Ports
+    spreading: DatagramBatch, ports: Ports
 ) -> None:
-    endpoints, target = [Endpoint(ports()) for _ in range(3)], ports()
+    endpoints, target = [Endpoint(ports()) for _ in range(9)], ports()
+    packet = (spreading.starts[0], 1, sockaddr.pack(address_of(target)))
+    assert not spreading.send_from_each(endpoints, [packet] * 9)
     endpoints[1].socket.close()
-    packet = (batch.starts[0], 1, sockaddr.pack(address_of(target)))
     with pytest.raises(OSError, match="Bad file descriptor"):
-        batch.send_from_each(endpoints, [packet] * 3)
+        spreading.send_from_each(endpoints, [packet] * 9)
 
 
 def test_a_column_is_a_number_of_each_slot(batch: DatagramBatch) -> None:
