@@ -58,7 +58,7 @@ soak: environment
 	SOAK=1 SOAK_SCALE=$(SOAK_SCALE) $(BIN)/python -m pytest -m soak --timeout 0
 
 benchmark: environment
-	@missed=0; for one in relay relay.cables locate keepalive ice sip; do $(BIN)/python -m benchmarks.$$one || missed=1; done; exit $$missed
+	@missed=0; for one in relay relay.cables relay.program locate keepalive ice sip; do $(BIN)/python -m benchmarks.$$one || missed=1; done; exit $$missed
 
 format: environment
 	$(BIN)/ruff check --fix .
