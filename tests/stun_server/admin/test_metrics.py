@@ -92,6 +92,7 @@ def test_nothing_that_a_client_chooses_is_a_label() -> None:
         "family",
         "name",
         "plane",
+        "plane_reason",
         "reason",
         "transport",
         "version",
