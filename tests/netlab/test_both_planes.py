@@ -20,6 +20,7 @@ from natkit.relay.rates import SMALLEST_BURST
 from natkit.stun.attributes import (
     ChannelNumber,
     Data,
+    Icmp,
     RequestedTransport,
     Software,
     XorMappedAddress,
@@ -33,6 +34,7 @@ from tests.netlab.relay_hosts import LISTEN, RELAY_CONFIG, RelayHosts, datagrams
 from tests.netlab.relay_pair import CHANNEL, Pair, shorter_lives
 from tests.stun_server.by_hand import HandClient, code_of
 from tests.stun_server.process import LIMIT, StunServerProcess, stun_server
+from tests.stun_server.test_icmp import PORT_UNREACHABLE
 from tests.stun_server.test_operating import command, state
 
 pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf")]
@@ -41,7 +43,7 @@ LIFETIME = 4.0
 """Seconds that channels and permissions live."""
 SOON = 0.5
 """Seconds in which data arrives that is not dropped."""
-QUOTA = 4
+QUOTA = 5
 TIMES = 5
 DENIED = PEERS[IPV4][1]
 CONFIG = f"""{RELAY_CONFIG}
@@ -93,7 +95,8 @@ def story(hosts: RelayHosts, plane: str, directory: Path) -> Told:
     ):
         heard: list[object] = [_bindings(hosts)]
         pairs = [Pair(hosts, stack, number, IPV4, each) for number, each in enumerate((IPV4, IPV6))]
-        heard.append(_refusals(hosts, pairs[0], stack))
+        with_dead_peer = Pair(hosts, stack, len(pairs))
+        heard += [_refusals(hosts, pairs[0], stack), _hears_of_closed_port(with_dead_peer)]
         for pair in pairs:
             pair.bind()
             pair.exchange(b"passes")
@@ -166,6 +169,14 @@ def _throw_what_is_dropped(hosts: RelayHosts, pair: Pair, stack: ExitStack) -> N
     assert code_of(client.request(Method.REFRESH)) is None
 
 
+def _hears_of_closed_port(pair: Pair) -> Icmp | None:
+    """What the peer's host says is told to the client (RFC 8656 §11.5)."""
+    pair.exchange(b"passes")
+    pair.peers[0].close()
+    pair.throw(b"nobody is there")
+    return Message.parse(pair.client.hear()).get(Icmp)
+
+
 def _passes_after_its_time(pairs: Sequence[Pair]) -> list[bool]:
     """Whether channels and permissions last longer than they live, either way."""
     last = pairs[-1].client
@@ -221,6 +232,7 @@ def test_an_operator_and_a_client_cannot_tell_the_planes_apart(
     assert one.heard == other.heard
     assert one.status == other.status
     assert one.log == other.log
+    assert one.heard[-1] == PORT_UNREACHABLE
     assert list(one.passed_late) == list(other.passed_late) == [False] * 4
     assert 0 < one.passed_over_rate == other.passed_over_rate < 2 * SMALLEST_BURST // 1024
     # All that came is user space's, or else the smaller part of it.
