@@ -106,13 +106,20 @@ def test_a_second_server_on_the_same_interfaces_is_told_so(
     hosts: RelayHosts, tmp_path: Path
 ) -> None:
     (tmp_path / "second").mkdir()
+    taken = "clients: another program of XDP runs there"
+    listen = ("--listen", f"{LISTENERS[IPV4]}:3479")
     with serving(hosts, tmp_path):
-        listen = f"{LISTENERS[IPV4]}:3479"
-        flags = ("--listen", listen, "--relay-plane", "kernel", "--user", f"{USER}:{PASSWORD}")
-        second = StunServerProcess(tmp_path / "second", *flags, prefix=hosts.server.prefix)
-        assert second.process.wait(LIMIT) == 2
-        assert "clients: another program of XDP runs there" in second.log
-        assert second.log.count("\n") == 1
+        flags = (*listen, "--user", f"{USER}:{PASSWORD}", "--relay-plane", "kernel")
+        refused = StunServerProcess(tmp_path / "second", *flags, prefix=hosts.server.prefix)
+        assert refused.process.wait(LIMIT) == 2
+        assert taken in refused.log
+        assert refused.log.count("\n") == 1
+        with stun_server(
+            tmp_path / "second", *listen, "--relay-plane", "auto", prefix=hosts.server.prefix
+        ) as second:
+            (ready,) = second.lines("ready")
+            assert ready["plane"] == "userspace"
+            assert taken in str(ready["plane_reason"])
 
 
 @pytest.mark.parametrize("count", ["1", pytest.param("2", marks=pytest.mark.soak)])
