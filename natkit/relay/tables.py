@@ -61,8 +61,8 @@ class Settled:
     """What was found of an allocation's data, and holds for all that comes before ``until``.
 
     ``channels``: what the client sends on them goes to their peers, by number.  ``numbers``: what
-    these peers send goes to the client, which is on UDP, on these channels.  No rate limits either,
-    and no change of another allocation matters.  Only channels that live are found, so there are no
+    these peers send goes to the client on these channels.  No rate limits either, and no change of
+    another allocation matters.  Only channels that live are found, so there are no
     more entries than channels.
     """
 

@@ -213,3 +213,54 @@ def test_packets_of_one_run_that_may_not_pass_are_left_out(rig: Rig) -> None:
     ] + [channel_data(b"9")]
     assert relayed.counters.dropped_no_permission == 3
     assert relayed.counters.packets_to_clients == 2 + 7
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("sizes", [[172] * 9, [171] * 9, [0] * 9, [5, 5, 5, 5, 6]], ids=str)
+def test_a_burst_of_a_peer_arrives_as_it_was(
+    rig: Rig, sizes: list[int], family: socket.AddressFamily
+) -> None:
+    relayed = Relayed(rig, family, family)
+    settle(relayed)
+    burst = [bytes([place]) * size for place, size in enumerate(sizes)]
+    for data in burst[:-1]:
+        relayed.peer.sendto(data, relayed.address)
+    assert relayed.down(burst[-1]) == [channel_data(data) for data in burst]
+    counters = relayed.counters
+    assert counters.packets_to_clients == 2 + len(sizes)
+    assert counters.bytes_to_clients == 2 * len(b"down") + sum(sizes)
+
+
+@pytest.mark.parametrize("transport", [Transport.TCP, Transport.TLS, Transport.DTLS])
+@pytest.mark.parametrize("size", [4, 5])
+def test_a_burst_for_a_stream_is_padded_and_joined_as_the_transport_has_it(
+    rig: Rig, transport: Transport, size: int
+) -> None:
+    written: list[bytes] = []
+    client = Path(transport, Address("127.0.0.1", 3478), Address("127.0.0.1", 50_000))
+    allocation, address = rig.allocate_stream(client, written)
+    peer = rig.new_socket()
+    rig.plane.permit(allocation, "127.0.0.1", 1_300.0)
+    rig.plane.bind_channel(allocation, CHANNEL, address_of(peer), 1_600.0)
+    padding = -size % 4 if transport is not Transport.DTLS else 0
+    for _ in range(3):
+        burst = [bytes([place]) * size for place in range(6)]
+        for data in burst:
+            peer.sendto(data, address)
+        rig.turn()
+        expected = [channel_data(data, padding=padding) for data in burst]
+        assert b"".join(written) == b"".join(expected)
+        if transport is not Transport.TCP:
+            assert written == expected
+        written.clear()
+    assert rig.plane.counters(allocation).packets_to_clients == 18
+
+
+def test_a_burst_that_may_not_pass_is_dropped_whole(rig: Rig) -> None:
+    relayed = Relayed(rig)
+    settle(relayed)
+    end_permission(rig, relayed)
+    for _ in range(9):
+        relayed.peer.sendto(b"down", relayed.address)
+    assert relayed.down(b"down") == []
+    assert relayed.counters.dropped_no_permission == 10
