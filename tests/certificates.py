@@ -60,6 +60,29 @@ class Authority:
         self.file = directory / f"{name.replace(' ', '-')}.pem"
         self.file.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
 
+    def revocation_list(
+        self, *revoked: Issued, days: tuple[float, float] = (-1, 30), file: str = "revoked"
+    ) -> Path:
+        """A PEM file: those that it takes back, in force between these days from now."""
+        now = dt.datetime.now(dt.UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.name)
+            .last_update(now + days[0] * DAY)
+            .next_update(now + days[1] * DAY)
+        )
+        for each in revoked:
+            builder = builder.add_revoked_certificate(
+                x509.RevokedCertificateBuilder()
+                .serial_number(each.certificate.serial_number)
+                .revocation_date(now)
+                .build()
+            )
+        signed = builder.sign(self.key, hashes.SHA256())
+        made = self.directory / f"{file}.pem"
+        made.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        return made
+
     def issue(
         self,
         *names: str,

@@ -103,6 +103,7 @@ def server_context(
     certificate: tuple[FilePath, FilePath],
     *,
     client_trust: FilePath | None = None,
+    client_revoked: FilePath | None = None,
     require_client: bool = True,
     alpn: Sequence[str] = (),
 ) -> ssl.SSLContext:
@@ -110,13 +111,17 @@ def server_context(
 
     ``certificate`` is a PEM file of the chain and one of its key.  With ``client_trust``, a PEM
     file of roots, clients must present a certificate; without ``require_client`` they may have
-    none, but not a wrong one.
+    none, but not a wrong one.  ``client_revoked`` is a PEM file of revocation lists (RFC 5280 §5):
+    with it a certificate counts only if a list of its issuer, which is in force, does not have it.
     """
     context = AlertingContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if client_trust is not None:
         context.verify_mode = ssl.CERT_REQUIRED if require_client else ssl.CERT_OPTIONAL
         context.load_verify_locations(cafile=client_trust)
+        if client_revoked is not None:
+            context.load_verify_locations(cafile=client_revoked)
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     _present(context, certificate, alpn)
     return context
 

@@ -42,6 +42,9 @@ class Tls(Table):
     client_trust: Path | None = None
     """PEM: the authorities that vouch for clients, which are then asked for a certificate; none:
     nobody is asked."""
+    client_revoked: Path | None = None
+    """PEM: revocation lists of who issues clients' certificates, read again at each reload; a
+    certificate counts only if a list of its issuer, which is in force, does not have it."""
     require_client: Switch = False
     """Whether a client without a certificate is turned away; needs ``client_trust``."""
     trusted_domains: tuple[Domain, ...] = ()
@@ -53,6 +56,8 @@ class Tls(Table):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.client_revoked is not None and self.client_trust is None:
+            raise MisuseError("client_revoked needs client_trust")
         if self.require_client and self.client_trust is None:
             raise MisuseError("require_client needs client_trust")
         if self.user_certificates and self.client_trust is None:
@@ -69,5 +74,6 @@ class Tls(Table):
             self.trust,
             self.verify,
             self.client_trust,
+            self.client_revoked,
             self.require_client,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_crl
 
 from natkit.aio.sip_streams import sip_client
 from natkit.aio.tls import TlsClient, TlsSession, client_context, server_context
@@ -24,13 +25,15 @@ class TlsSettings:
     which is ours too where we are the client.  ``trust`` has the roots for servers that we connect
     to, by default the system's; without ``verify`` any server will do, and none is proven.
     ``client_trust`` has the roots for clients, which are then asked for a certificate, and with
-    ``require_client`` must show one.
+    ``require_client`` must show one; ``client_revoked`` has the revocation lists of who issued
+    these.
     """
 
     certificates: tuple[CertificateFiles, ...] = ()
     trust: FilePath | None = None
     verify: bool = True
     client_trust: FilePath | None = None
+    client_revoked: FilePath | None = None
     require_client: bool = False
 
 
@@ -44,8 +47,8 @@ class Securing:
     def __init__(self, settings: TlsSettings) -> None:
         self.verify = settings.verify
         self.certificates = tuple([read_certificate(each) for each in settings.certificates])
-        self.tls = self._server(settings, settings.client_trust)
-        self.wss = self._server(settings, None)
+        self.tls = self._server(settings, are_asked=True)
+        self.wss = self._server(settings, are_asked=False)
         own = settings.certificates[0] if settings.certificates else None
         self._client = _reading(
             settings.trust,
@@ -80,9 +83,10 @@ class Securing:
         except MalformedMessage:
             return frozenset()
 
-    def _server(self, settings: TlsSettings, trust: FilePath | None) -> ssl.SSLContext | None:
+    def _server(self, settings: TlsSettings, *, are_asked: bool) -> ssl.SSLContext | None:
+        """The context for clients, who are asked for a certificate or not."""
         contexts = [
-            _server_context(files, trust, require=settings.require_client)
+            _server_context(files, settings if are_asked else TlsSettings())
             for files in settings.certificates
         ]
         if not contexts:
@@ -118,15 +122,29 @@ def _names_of(certificate: ServerCertificate) -> Iterator[str]:
     yield from (one.lower() for one in names.dns_names)
 
 
-def _server_context(
-    files: CertificateFiles, trust: FilePath | None, *, require: bool
-) -> ssl.SSLContext:
+def _server_context(files: CertificateFiles, asking: TlsSettings) -> ssl.SSLContext:
+    # Read by itself, so that it is named if it is the one that is wrong.
+    trust, revoked = asking.client_trust, asking.client_revoked
+    if revoked is not None:
+        _check_revocation_lists(revoked)
     return _reading(
         trust,
         lambda: server_context(
-            (files.chain, files.key), client_trust=trust, require_client=require
+            (files.chain, files.key),
+            client_trust=trust,
+            client_revoked=revoked,
+            require_client=asking.require_client,
         ),
     )
+
+
+def _check_revocation_lists(file: FilePath) -> None:
+    try:
+        load_pem_x509_crl(file.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"cannot read the revocation lists {file}: {error.strerror}") from error
+    except ValueError:
+        raise ConfigError(f"{file} holds no revocation list in PEM") from None
 
 
 def _reading(trust: FilePath | None, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:

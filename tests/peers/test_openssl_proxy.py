@@ -28,11 +28,17 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
-def settings(authority: Authority, *, require: bool = False) -> StreamSettings:
+def settings(
+    authority: Authority, *, require: bool = False, revoked: Path | None = None
+) -> StreamSettings:
     issued = [authority.issue(name, file=name) for name in (DOMAIN, OTHER)]
     certificates = tuple([CertificateFiles(each.chain, each.key) for each in issued])
     trust = authority.file if require else None
-    return StreamSettings(TlsSettings(certificates, client_trust=trust, require_client=require))
+    return StreamSettings(
+        TlsSettings(
+            certificates, client_trust=trust, client_revoked=revoked, require_client=require
+        )
+    )
 
 
 async def asked(
@@ -74,7 +80,7 @@ async def test_it_sees_the_certificate_of_the_domain_that_it_names(
         assert ("ostname mismatch" in printed) == (not good)
 
 
-@pytest.mark.parametrize("shows", ["a good one", "an expired one", "none"])
+@pytest.mark.parametrize("shows", ["a good one", "an expired one", "a revoked one", "none"])
 async def test_it_gets_an_answer_only_with_a_good_certificate_where_one_is_required(
     authority: Authority, shows: str
 ) -> None:
@@ -83,11 +89,15 @@ async def test_it_gets_an_answer_only_with_a_good_certificate_where_one_is_requi
         days = (-9.0, -1.0) if shows == "an expired one" else (-1.0, 30.0)
         issued = authority.issue("peer.example", days=days, file="peer")
     own = () if issued is None else ("-cert", str(issued.chain), "-key", str(issued.key))
-    async with serving("tls:127.0.0.1:0", streams=settings(authority, require=True)) as served:
+    taken_back = [issued] if issued is not None and shows == "a revoked one" else []
+    revoked = authority.revocation_list(*taken_back)
+    streams = settings(authority, require=True, revoked=revoked)
+    async with serving("tls:127.0.0.1:0", streams=streams) as served:
         printed = await asked(served, authority, *own)
         assert ("SIP/2.0 200 OK" in printed) == (shows == "a good one")
         alert = {
             "an expired one": "alert certificate expired",
+            "a revoked one": "alert certificate revoked",
             "none": "alert certificate required",
         }
         assert shows not in alert or alert[shows] in printed

@@ -49,6 +49,7 @@ certificates = [{certificate = "/etc/sip/net.pem", key = "/etc/sip/net.key"}]
 trust = "/etc/sip/roots.pem"
 verify = false
 client_trust = "/etc/sip/clients.pem"
+client_revoked = "/etc/sip/revoked.pem"
 require_client = true
 trusted_domains = ["Peer.example"]
 user_certificates = true
@@ -223,6 +224,7 @@ def test_every_option_reaches_the_machine_or_the_shell(file: Path) -> None:
             trust=Path("/etc/sip/roots.pem"),
             verify=False,
             client_trust=Path("/etc/sip/clients.pem"),
+            client_revoked=Path("/etc/sip/revoked.pem"),
             require_client=True,
         ),
         origins=("https://phone.example.org",),
@@ -335,6 +337,7 @@ def test_a_user_may_have_keys_in_place_of_a_password(file: Path) -> None:
             '[tls]\nverify = false\ntrusted_domains = ["a.example"]',
             "tls: trusted_domains needs verify or client_trust",
         ),
+        ('[tls]\nclient_revoked = "a"', "tls: client_revoked needs client_trust"),
         ("[tls]\nuser_certificates = true", "tls: user_certificates needs client_trust"),
         ('[tls]\ncertificates = [{key = "a"}]', "tls.certificates.0.certificate: "),
         ("[connections]\nconnect_timeout = 10", "connections.connect_timeout: "),

@@ -2,6 +2,7 @@
 
 import contextlib
 import ipaddress
+from dataclasses import replace
 from pathlib import Path as FilePath
 
 import pytest
@@ -203,6 +204,29 @@ class TestUsers:
             agent("alice", TLS, served.addresses[TLS], tls=tls) as alice,
         ):
             assert (await alice.register().final()).status == status
+
+    async def test_one_whose_certificate_is_taken_back_is_turned_away_after_a_reload(
+        self, authority: Authority
+    ) -> None:
+        issued = authority.issue(uris=[f"sip:alice@{DOMAIN}"], file="user")
+        tls = client(authority, issued)
+        streams = settings(authority)
+        streams = replace(
+            streams, tls=replace(streams.tls, client_revoked=authority.revocation_list())
+        )
+        async with serving(
+            "tls:127.0.0.1:0", streams=streams, authenticate=True, user_certificates=True
+        ) as served:
+            async with agent("alice", TLS, served.addresses[TLS], tls=tls) as alice:
+                assert (await alice.register().final()).status == 200
+            authority.revocation_list(issued)
+            served.proxy.streams.renew(streams.tls)
+            # In TLS 1.3 a client learns of it after its handshake only.
+            with contextlib.suppress(ConnectionError):
+                async with agent("alice", TLS, served.addresses[TLS], tls=tls) as alice:
+                    pending = alice.register()
+                    await alice.cut()
+                    assert pending.responses == []
 
     async def test_one_calls_as_that_user_and_as_nobody_else(self, authority: Authority) -> None:
         issued = authority.issue(uris=[f"sip:alice@{DOMAIN}"], file="user")

@@ -231,6 +231,8 @@ async def test_a_listener_of_tls_without_a_certificate_is_an_error() -> None:
         ({"trust": "none.pem"}, "cannot read the trusted certificates .*none.pem"),
         ({"trust": "garbage.pem"}, "garbage.pem holds no certificates in PEM"),
         ({"client_trust": "none.pem"}, "cannot read the trusted certificates .*none.pem"),
+        ({"client_revoked": "none.pem"}, "cannot read the revocation lists .*none.pem"),
+        ({"client_revoked": "garbage.pem"}, "garbage.pem holds no revocation list in PEM"),
     ],
 )
 async def test_files_that_cannot_be_used_are_named(
