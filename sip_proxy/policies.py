@@ -41,10 +41,7 @@ class Policies:
         then: Callable[[Rejection | None, float], None],
         now: float,
     ) -> None:
-        """``then`` gets what a REGISTER for this address is refused with, or None."""
-        if not self.wants(Point.REGISTER):
-            then(None, now)
-            return
+        """``then`` gets what the hook refuses a REGISTER for this address with, or None."""
 
         def decided(decision: Decision | Rejection, at: float) -> None:
             match decision:

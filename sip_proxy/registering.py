@@ -1,5 +1,7 @@
 """The registrar at work: a REGISTER, who sent it, what it changed, and its answer."""
 
+from functools import partial
+
 from natkit.errors import MalformedMessage
 from natkit.keepalive import FlowWatch
 from natkit.keepalive.outbound import dead_after
@@ -12,6 +14,7 @@ from sip_proxy.events import BindingsChanged, ProxyResult, UpdateBindings
 from sip_proxy.far_end import FarEnd
 from sip_proxy.granting import Grant
 from sip_proxy.gruu import kept_by
+from sip_proxy.hooks import Point
 from sip_proxy.location import Accepted, Refused, Registration
 from sip_proxy.lost_flows import LostFlows
 from sip_proxy.policies import Policies
@@ -79,20 +82,26 @@ class Registering:
             self._reject(incoming, asked, now)
             return
         address, registration = kept_by(to), asked
+        if not self._policies.wants(Point.REGISTER):
+            self._update(incoming, to, address, registration, now)
+            return
 
         def decided(refusal: Rejection | None, at: float) -> None:
             if refusal is not None:
                 self._reject(incoming, refusal, at)
-                return
-            self._desk.ask(
-                lambda number: UpdateBindings(number, address, registration),
-                lambda outcome, when: self._changed(
-                    incoming, to, address, registration, outcome, when
-                ),
-                at,
-            )
+            else:
+                self._update(incoming, to, address, registration, at)
 
         self._policies.ask_registration(incoming, address, decided, now)
+
+    def _update(
+        self, incoming: Incoming, to: SipUri, address: str, registration: Registration, now: float
+    ) -> None:
+        self._desk.ask(
+            lambda number: UpdateBindings(number, address, registration),
+            partial(self._changed, incoming, to, address, registration),
+            now,
+        )
 
     def _changed(
         self,

@@ -50,6 +50,8 @@ def unsupported(request: Request) -> Rejection | None:
 
 
 def _refused(options: Sequence[str]) -> Rejection | None:
+    if not options:
+        return None
     unknown = [option for option in options if option.lower() not in SUPPORTED_EXTENSIONS]
     return Rejection(420, None, [HeaderField.of(UNSUPPORTED, *unknown)]) if unknown else None
 

@@ -59,20 +59,37 @@ def _options() -> _Options:
     parser.add_argument("--rounds", type=int, default=3, help="how often to measure (3)")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each load (8)")
     parser.add_argument(
-        "--rates", type=int, nargs="+", default=[100, 250], help="calls a second (100 250)"
+        "--rates",
+        type=int,
+        nargs="*",
+        default=[100, 250],
+        help="calls a second (100 250); without any, none",
     )
-    parser.add_argument("--registrations", type=int, default=1500, help="a second (1500)")
+    parser.add_argument(
+        "--registrations", type=int, default=1500, help="a second (1500); 0 for none"
+    )
     parser.add_argument(
         "--sippy", action="store_true", help="measure sippy too; it is no requirement of natkit's"
     )
     add_print_option(parser)
     options = parser.parse_args(namespace=_Options())
-    if min(options.rounds, options.seconds, options.registrations, *options.rates) <= 0:
+    if min(options.rounds, options.seconds, *options.rates) <= 0 or options.registrations < 0:
         parser.error("rounds, seconds and rates are positive")
+    if options.keep and not (options.rates and options.registrations):
+        parser.error("the page has calls and registrations: what is a part of it takes --print")
     return options
 
 
 def _round(results: Results, options: _Options, directory: Path) -> None:
+    _call(results, options, directory)
+    if options.registrations:
+        _register(results, options, directory)
+    results.forwarding.append(machine.forwarding_microseconds(5000))
+    results.binding.append(machine.binding_bytes(20_000))
+    results.transaction.append(machine.transaction_bytes(2_000))
+
+
+def _call(results: Results, options: _Options, directory: Path) -> None:
     callee = loads.Callee(directory)
     called: dict[str, Starter] = {NATKIT: servers.natkit, KAMAILIO: servers.kamailio}
     if options.sippy:
@@ -88,6 +105,9 @@ def _round(results: Results, options: _Options, directory: Path) -> None:
                 results.calls.setdefault(str(rate), {}).setdefault(name, []).append(load)
     finally:
         callee.stop()
+
+
+def _register(results: Results, options: _Options, directory: Path) -> None:
     registrars: dict[str, Starter] = {
         MEMORY: servers.natkit,
         SQLITE: partial(servers.natkit, store="sqlite"),
@@ -95,13 +115,11 @@ def _round(results: Results, options: _Options, directory: Path) -> None:
     }
     for name, start in registrars.items():
         with start(directory / name.replace(", ", "-")) as server:
+            results.versions[server.name] = server.version
             load = loads.registrations(
                 server, directory, rate=options.registrations, seconds=options.seconds
             )
         results.registrations.setdefault(name, []).append(load)
-    results.forwarding.append(machine.forwarding_microseconds(5000))
-    results.binding.append(machine.binding_bytes(20_000))
-    results.transaction.append(machine.transaction_bytes(2_000))
 
 
 if __name__ == "__main__":

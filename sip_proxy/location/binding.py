@@ -50,4 +50,7 @@ class Binding:
             uri = parse_absolute_uri(self.contact)
         except MalformedMessage:
             return True
-        return not (isinstance(uri, SipUri) and uri.address == self.flow.remote.ip)
+        remote = self.flow.remote
+        return not (
+            isinstance(uri, SipUri) and (uri.host == remote.host or uri.address == remote.ip)
+        )
