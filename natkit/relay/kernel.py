@@ -99,8 +99,10 @@ class KernelPlane:
         ports: Ports = (),
     ) -> None:
         """Peers at ``peer_host`` may exchange data with the client."""
-        self._behind.permit(allocation, peer_host, until, only_relayed=only_relayed, ports=ports)
-        self._follow(allocation)
+        half, host = self._behind.permit_host(
+            allocation, peer_host, until, only_relayed=only_relayed, ports=ports
+        )
+        self._mirror.permit(self._behind.allocation(allocation), half, host)
 
     def bind_channel(
         self,

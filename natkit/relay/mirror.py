@@ -5,7 +5,7 @@ kernel's tables the same.  Where something does not fit there, the program is to
 that concerns it, so that a table that is full costs speed and nothing else.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from natkit.net import sockaddr
 from natkit.relay import kernel_layout as layout
@@ -15,7 +15,7 @@ from natkit.relay.kernel_tables import KernelTables, Slot
 from natkit.relay.libbpf import Table
 from natkit.relay.plane import AllocationId, Counters
 from natkit.relay.rates import Bucket, Rates
-from natkit.relay.tables import Allocation, Listener
+from natkit.relay.tables import Allocation, Channel, Listener, Permission
 
 __all__ = ["Mirror"]
 
@@ -113,6 +113,28 @@ class Mirror:
         else:
             self._lack(number)
 
+    def permit(self, first: Allocation, half: Allocation, host: bytes) -> None:
+        """The permission of one host has changed, and dead ones may be gone; nothing else.
+
+        There may be many others, which are not looked at: a request may have that many of these.
+        """
+        mirrored = self._mirrored.get(first.identifier)
+        held = mirrored.halves.get(half.relayed_name) if mirrored is not None else None
+        if held is None or held.fields is None or _is_link_local(host):
+            self.follow(first)
+            return
+        permission = {host: half.permissions[host]}
+        channels = [
+            each for each in half.channels.values() if sockaddr.host_bytes(each.peer) == host
+        ]
+        fits = self._add_all(
+            self._tables.permissions, held.permissions, _permissions(permission, held.number)
+        )
+        for key, value in _flows(half, channels, held.number, held.local).items():
+            fits &= self._add_all(self._tables.flows_like(key), held.peers, {key: value})
+        if not fits or len(held.permissions) != len(half.permissions):
+            self.follow(first)
+
     def extend(self, first: Allocation) -> None:
         """How long its halves live has changed, and nothing else."""
         mirrored = self._mirrored.get(first.identifier)
@@ -175,7 +197,9 @@ class Mirror:
         """Have the tables show one half; False when they do not know its relayed address."""
         held = mirrored.halves[half.relayed_name]
         tables = self._tables
-        fits = self._put_all(tables.permissions, held.permissions, _permissions(half, held.number))
+        fits = self._put_all(
+            tables.permissions, held.permissions, _permissions(half.permissions, held.number)
+        )
         fits &= self._put_all(tables.channels, held.channels, _channels(half, held.number))
         other = half.other
         to_peers, to_clients = _buckets(half)
@@ -203,7 +227,7 @@ class Mirror:
                 held.fields = None
                 return False
             held.fields = fields
-        fits &= self._put_flows(held, _flows(half, held.number, held.local))
+        fits &= self._put_flows(held, _flows(half, half.channels.values(), held.number, held.local))
         tables.extend_half(held.number, fields.until)
         tables.limit_half(held.number, to_peers, to_clients)
         is_for_user_space = not fits or _is_for_user_space(half)
@@ -268,6 +292,14 @@ class Mirror:
         for key in [key for key in held if key not in wanted]:
             table.remove(key)
             del held[key]
+        fits = self._add_all(table, held, wanted)
+        if not fits:
+            self._on_full()
+        return fits
+
+    @staticmethod
+    def _add_all(table: Table, held: dict[bytes, bytes], wanted: Mapping[bytes, bytes]) -> bool:
+        """Have it hold what is wanted besides what is held; False when it is full."""
         fits = True
         for key, value in wanted.items():
             if held.get(key) != value:
@@ -275,8 +307,6 @@ class Mirror:
                     held[key] = value
                 else:
                     fits = False
-        if not fits:
-            self._on_full()
         return fits
 
     def _put_flows(self, held: _Half, wanted: Mapping[bytes, bytes]) -> bool:
@@ -354,12 +384,12 @@ def _numbers(buckets: Sequence[Bucket]) -> tuple[int, ...]:
     return tuple(each.number for each in buckets if isinstance(each, KernelBucket))
 
 
-def _permissions(half: Allocation, number: int) -> dict[bytes, bytes]:
+def _permissions(permissions: Mapping[bytes, Permission], number: int) -> dict[bytes, bytes]:
     return {
         layout.permission_key(number, host): layout.permission_value(
             _nanoseconds(held.until), held.ports, only_relayed=held.only_relayed
         )
-        for host, held in half.permissions.items()
+        for host, held in permissions.items()
     }
 
 
@@ -372,10 +402,12 @@ def _channels(half: Allocation, number: int) -> dict[bytes, bytes]:
     }
 
 
-def _flows(half: Allocation, number: int, local: bytes) -> dict[bytes, bytes]:
-    """Of the peers that have channels."""
+def _flows(
+    half: Allocation, channels: Iterable[Channel], number: int, local: bytes
+) -> dict[bytes, bytes]:
+    """Of the peers of these channels."""
     flows: dict[bytes, bytes] = {}
-    for held in half.channels.values():
+    for held in channels:
         permission = half.permissions.get(sockaddr.host_bytes(held.peer))
         permitted = 0
         if permission is not None and not permission.only_relayed:

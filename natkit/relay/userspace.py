@@ -164,12 +164,25 @@ class UserspacePlane:
         ports: Ports = (),
     ) -> None:
         """Peers at ``peer_host`` may exchange data with the client."""
+        self.permit_host(allocation, peer_host, until, only_relayed=only_relayed, ports=ports)
+
+    def permit_host(
+        self,
+        allocation: AllocationId,
+        peer_host: str,
+        until: float,
+        *,
+        only_relayed: bool,
+        ports: Ports,
+    ) -> tuple[Allocation, bytes]:
+        """The same; which half of the allocation reaches the host, and the host there."""
         host = Address(peer_host, 0).packed
         name_size = sockaddr.IPV4_SIZE if len(host) == 4 else sockaddr.IPV6_SIZE
         half = self._half(allocation, name_size)
         if not half.has_options:
             self._set_options(half)
         half.permit(host, until, self._clock(), only_relayed=only_relayed, ports=ports)
+        return half, host
 
     def bind_channel(
         self,
