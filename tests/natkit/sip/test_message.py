@@ -1,3 +1,5 @@
+from random import Random
+
 import pytest
 
 from natkit.address import Address
@@ -400,3 +402,46 @@ def test_a_via_of_ours_is_what_its_bytes_would_be_read_as() -> None:
         ),
     ):
         assert Via.parse(str(via)) == via
+
+
+def changed_somehow(headers: Headers, random: Random) -> Headers:
+    number = random.randrange(70)
+    via = Via.of(Transport.UDP, "p.example", f"z9hG4bK{number}")
+    route = address(f"<sip:r{number}.example;lr>")
+    match random.randrange(14):
+        case 0 | 1 | 2:
+            return headers.prepend(VIA, via)
+        case 3 if headers.has(VIA):
+            return headers.replace_first(VIA, via)
+        case 4 | 5 if headers.has(VIA):
+            return headers.remove_first(VIA)
+        case 6 | 7:
+            return headers.prepend(ROUTE, route)
+        case 8:
+            return headers.append(ROUTE, route, route)
+        case 9 | 10 if headers.has(ROUTE):
+            return headers.remove_first(ROUTE)
+        case 11:
+            return headers.replace(ROUTE, route)
+        case 12:
+            return headers.replace(MAX_FORWARDS, number)
+        case _:
+            return headers.remove(MAX_FORWARDS)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_fields_are_found_in_a_changed_copy_as_in_what_it_is_written_as(seed: int) -> None:
+    random = Random(seed)
+    original = options().headers
+    headers, before = original, bytes(original)
+    for _ in range(40):
+        headers = changed_somehow(headers, random)
+        again = options(HEAD + bytes(headers) + b"\r\n").headers
+        assert list(headers) == list(again)
+        assert (headers.lengths, headers.size) == (again.lengths, len(bytes(headers)))
+        assert (headers.raw(VIA), headers.first(VIA)) == (again.raw(VIA), again.first(VIA))
+        assert (headers.raw(ROUTE), headers.first(ROUTE)) == (again.raw(ROUTE), again.first(ROUTE))
+        assert headers.get_all(VIA) == again.get_all(VIA)
+        assert headers.has(ROUTE) == again.has(ROUTE)
+        assert headers.get(MAX_FORWARDS) == again.get(MAX_FORWARDS)
+    assert bytes(original) == before
