@@ -35,6 +35,15 @@ def test_the_wheel_has_the_packages_and_nothing_else(wheel: zipfile.ZipFile) -> 
     assert packed == {str(file) for file in files() if file.parts[0] in PACKAGES}
 
 
+def test_the_wheel_has_the_kernels_relay_plane_as_it_is_compiled(wheel: zipfile.ZipFile) -> None:
+    for name in ("natkit/relay/relay.bpf.o", "natkit/relay/relay.bpf.c"):
+        assert wheel.read(name) == (ROOT / name).read_bytes()
+    # Nothing is left to be compiled at an installation, and it is the same on every machine.
+    tags = wheel.read(f"natkit-{natkit.__version__}.dist-info/WHEEL").decode()
+    assert "Root-Is-Purelib: true" in tags
+    assert "Tag: py3-none-any" in tags
+
+
 def test_the_wheel_has_licence_commands_and_extras(wheel: zipfile.ZipFile) -> None:
     information = f"natkit-{natkit.__version__}.dist-info"
     assert f"{information}/licenses/LICENSE" in wheel.namelist()

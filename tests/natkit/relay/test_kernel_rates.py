@@ -1,6 +1,10 @@
 """Bandwidth in the kernel: the same buckets as in user space."""
 
+import os
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 
@@ -9,15 +13,20 @@ from natkit.relay.kernel_buckets import KernelBucket, KernelBuckets
 from natkit.relay.kernel_tables import TableSizes
 from natkit.relay.rates import SMALLEST_BURST, Rates, TokenBucket, pass_through
 from natkit.turn.channel_data import ChannelData
-from tests.natkit.relay.cabled import NOW, SMALL, Cabled
+from tests.natkit.relay.cabled import NOW, SMALL, Cabled, inside
+from tests.natkit.relay.frames import Frame
+from tests.natkit.relay.rig import address_of
 from tests.natkit.relay.test_kernel import CHANNEL, Pair, got, nothing_came
-from tests.natkit.relay.twins import on_one_processor
+from tests.natkit.relay.twins import FAR, NEAR, on_one_processor
 from tests.netlab.namespaces import Lab
 
 pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf")]
 
 PACKET = bytes(1_000)
 RATE = 1_000
+PROCESSORS = os.sched_getaffinity(0)
+# A byte takes a nanosecond.
+FAST, REPEATED = 1_000_000_000, 100_000
 AT_ONCE = SMALLEST_BURST // len(PACKET)
 
 
@@ -79,6 +88,40 @@ def test_user_space_draws_from_the_same_bucket(lab: Lab) -> None:
         pair.send(PACKET)
         assert got(pair.peer) == PACKET
         assert cabled.behind.totals().packets_to_peers == 0
+    finally:
+        cabled.close()
+
+
+def test_what_processors_draw_at_once_is_drawn_in_full(lab: Lab) -> None:
+    cabled = Cabled(lab, Mode.NATIVE)
+    try:
+        pair, other = Pair(cabled), Pair(cabled)
+        rates = cabled.rates("alice", "all", rate=FAST)
+        cabled.plane.limit(pair.number, rates)
+        # What comes to the other's relayed address is dropped there, and the frame stays as it is.
+        cabled.plane.permit(pair.number, other.relayed.host, NOW + 300)
+        cabled.plane.bind_channel(pair.number, CHANNEL, other.relayed, NOW + 300)
+        source, listener = address_of(pair.client), pair.listener
+        data = ChannelData(CHANNEL, b"12345678").encode(padded=False)
+        frame = Frame(NEAR["left"], FAR["left"], source[:2], listener[:2], data).encode()
+
+        begin = Barrier(2)
+
+        def draw(processor: int, interface: int) -> None:
+            os.sched_setaffinity(0, {processor})
+            begin.wait()
+            cabled.relay.program.run(frame, interface, repeat=REPEATED)
+
+        with inside(cabled.server), ThreadPoolExecutor(2) as pool:
+            interface = socket.if_nametoindex("clients")
+            processors = (min(PROCESSORS), max(PROCESSORS))
+            for done in [pool.submit(draw, each, interface) for each in processors]:
+                done.result()
+        assert cabled.plane.counters(pair.number).packets_to_peers == 2 * REPEATED
+        left = FAST - 2 * REPEATED * 8
+        for bucket in rates.to_peers:
+            assert bucket.has(left, NOW)
+            assert not bucket.has(left + 1, NOW)
     finally:
         cabled.close()
 
