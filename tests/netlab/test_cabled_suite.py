@@ -35,11 +35,7 @@ SUITE = (
     "tests/stun_server/test_secure_workers.py",
     "tests/stun_server/test_workers.py",
 )
-IN_NAMESPACES = (
-    "tests/netlab/test_chromium.py",
-    "tests/netlab/test_floods.py",
-    "tests/netlab/test_ice.py",
-)
+IN_NAMESPACES = ("tests/netlab/test_chromium.py", "tests/netlab/test_floods.py")
 """These make a network for themselves."""
 SOME = (
     "allocates_and_relays_both_ways and udp",
@@ -61,7 +57,7 @@ def test_the_suite_holds_for_both_planes(plane: str, module: str) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.peer("chromium", "nftables")
+@pytest.mark.peer("chromium")
 @pytest.mark.parametrize("module", IN_NAMESPACES)
 @pytest.mark.parametrize("plane", PLANES)
 def test_what_makes_its_own_network_holds_for_both_planes(plane: str, module: str) -> None:

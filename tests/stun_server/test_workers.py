@@ -24,7 +24,7 @@ from natkit.errors import ErrorResponse, QuotaReached, UnreachableError
 from natkit.relay.rates import SMALLEST_BURST
 from natkit.server.restarts import CRASH_LOOP_DEATHS
 from tests.conftest import Sized
-from tests.stun_server.place import ALLOW_HERE, HERE, PREFIX, SERVER
+from tests.stun_server.place import ALLOW_HERE, HERE, PREFIX, SERVER, at_server
 from tests.stun_server.process import (
     LIMIT,
     PASSWORD,
@@ -547,7 +547,9 @@ def test_workers_end_with_their_supervisor(launch: Launch) -> None:
     deadline = monotonic() + LIMIT
     while any(Path(f"/proc/{child}").exists() for child in children.values()):
         assert monotonic() < deadline
-    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+    with at_server():
+        sock = socket.socket(type=socket.SOCK_DGRAM)
+    with sock:
         sock.bind(address)
 
 
