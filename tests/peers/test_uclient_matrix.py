@@ -113,6 +113,8 @@ ROWS = {
         lambda seen: (
             bool(set(seen.values("peer permitted", "peer")) - set(PEERS))
             or ("create_permission", "443") in seen.refusals
+            # All rows together may have more refused in a second than is logged.
+            or bool(seen.lines["refusals not logged"])
         ),
     ),
     "no permission but the channel's": Row(
@@ -151,6 +153,7 @@ class Matrix:
         sessions = {line["session"] for line in opened}
         clients = {line["client"] for line in opened}
         lines = {"allocation opened": opened}
+        lines["refusals not logged"] = self.server.lines("refusals not logged")
         for event in ("peer permitted", "channel bound"):
             lines[event] = [
                 line for line in self.server.lines(event) if line["session"] in sessions
