@@ -108,7 +108,11 @@ def send_ring(capacity: int, flags: int) -> SendRing | None:
     if places.features & _NEEDED != _NEEDED:
         os.close(places.descriptor)
         return None
-    return SendRing(places, flags)
+    try:
+        return SendRing(places, flags)
+    except OSError:
+        # No more memory or descriptors; there are other ways to send.
+        return None
 
 
 def _map(descriptor: int, size: int, offset: int) -> mmap.mmap:

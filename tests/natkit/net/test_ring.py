@@ -1,5 +1,6 @@
 import errno
 import gc
+import mmap
 import os
 import socket
 from collections.abc import Iterator
@@ -57,6 +58,12 @@ class Street:
         finally:
             self.target.settimeout(5)
         return False
+
+
+def rings() -> int:
+    """Descriptors of rings that this process has."""
+    links = [each.readlink() for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+    return sum("io_uring" in str(link) for link in links)
 
 
 @pytest.fixture
@@ -137,6 +144,18 @@ class TestWithout:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(made[0])
 
+    @pytest.mark.usefixtures("street")
+    def test_a_process_that_may_open_nothing_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def no_more(*_: int) -> mmap.mmap:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(ring, "_map", no_more)
+        gc.collect()
+        before = rings()
+        assert send_ring(CAPACITY, 0) is None
+        gc.collect()
+        assert rings() == before
+
     def test_a_call_that_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(libc, "_system_call", lambda *_: -1)
         assert libc.set_up_ring(CAPACITY) is None
@@ -145,10 +164,6 @@ class TestWithout:
 
 @pytest.mark.usefixtures("street")
 def test_a_ring_that_nobody_needs_any_more_leaves_nothing_open() -> None:
-    def rings() -> int:
-        links = [each.readlink() for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
-        return sum("io_uring" in str(link) for link in links)
-
     gc.collect()
     before = rings()
     made = send_ring(CAPACITY, 0)
