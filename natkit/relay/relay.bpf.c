@@ -1422,9 +1422,13 @@ static __always_inline enum verdict relay(struct xdp_md *ctx, struct datagram *d
 
 	if (flow && !flow->number)
 		return from_client(ctx, d, flow, settings, now);
-	if (flow)
-		return to_relayed(d, flow->half, flow, settings, now);
-	return to_relayed(d, local->half, is_plain_binding(d) ? flow_of(d) : 0, settings, now);
+
+	__u32 number = flow ? flow->half : local ? local->half : 0;
+
+	// It was not looked for yet.
+	if (is_plain_binding(d))
+		flow = flow_of(d);
+	return to_relayed(d, number, flow, settings, now);
 }
 
 // Where the peer of a client is a relayed address here, to the client behind that one in one go.
