@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import ceil
-from statistics import fmean
+from statistics import quantiles
 from typing import Final
 from xml.sax.saxutils import escape
 
@@ -30,7 +30,7 @@ _STEPS: Final = (0.5, 1, 2, 5, 10, 20, 50)
 
 def picture(results: Results) -> str:
     """An SVG image."""
-    highest = max(max(results.added(name, load)) for name in SERVERS for load in _LOADS)
+    highest = max(_middle(results.added(name, load))[2] for name in SERVERS for load in _LOADS)
     step = next((each for each in _STEPS if highest / each <= 10), highest)
     end = step * ceil(highest / step)
     height = _TOP + len(_LOADS) * _GROUP + 34
@@ -76,22 +76,30 @@ def _grid(step: float, end: float, bottom: float) -> list[str]:
 
 
 def _group(results: Results, load: Load, y: float, end: float) -> list[str]:
-    """The servers under one load: the mean of the rounds, and a line from the least to the most."""
+    """The servers under one load: medians of the rounds, and a line for their middle half."""
     parts = [_words(_LEFT - 10, y + _GROUP / 2 - 3, load.title, "end")]
     for number, name in enumerate(_COLOURS):
-        added = results.added(name, load)
+        low, middle, high = _middle(results.added(name, load))
         top = y + number * _BAR
         parts += [
-            _box(_LEFT, top, _length(fmean(added), end), _COLOURS[name]),
-            _range(added, top + _BAR / 2 - 1, end),
-            _words(_LEFT + _length(max(added), end) + 6, top + 9, f"{fmean(added):.2f}"),
+            _box(_LEFT, top, _length(middle, end), _COLOURS[name]),
+            _range(low, high, top + _BAR / 2 - 1, end),
+            _words(_LEFT + _length(high, end) + 6, top + 9, f"{middle:.2f}"),
         ]
     return parts
 
 
-def _range(added: Sequence[float], y: float, end: float) -> str:
-    low, high = (_LEFT + _length(each, end) for each in (min(added), max(added)))
-    return f'<path d="M{low:.1f} {y:.1f}H{high:.1f}" stroke="#222"/>'
+def _middle(added: Sequence[float]) -> tuple[float, float, float]:
+    """What a quarter, a half, and three quarters are below."""
+    if len(added) < 2:
+        return added[0], added[0], added[0]
+    low, middle, high = quantiles(added, n=4, method="inclusive")
+    return low, middle, high
+
+
+def _range(low: float, high: float, y: float, end: float) -> str:
+    start, stop = (_LEFT + _length(each, end) for each in (low, high))
+    return f'<path d="M{start:.1f} {y:.1f}H{stop:.1f}" stroke="#222"/>'
 
 
 def _length(microseconds: float, end: float) -> float:

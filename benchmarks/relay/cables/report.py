@@ -1,7 +1,7 @@
 """The section of docs/benchmarks.md on the planes, made from the figures that are kept."""
 
 from collections.abc import Callable, Sequence
-from statistics import fmean, median
+from statistics import median
 from typing import Final
 
 from benchmarks.page import bar_table, table
@@ -95,10 +95,10 @@ load's figures are the medians of its slices of 50 ms, which spares them what el
 a program that was busy for 10 % of a second, 30 µs at a time, the ticks said 7 % once and 13 % the
 next time, and this 11.4 % both times, what its timers and wakes take included.
 
-In each round a packet's cost is the machine's less that of the load alone, under the same load. The
-ratio is that of the means over the rounds. Its bound is by Fieller's theorem: the largest ratio r
-that a one-sided t-test of ours less r times coturn's, paired by round, does not refuse. A bar is
-judged by the bound of its worst load.
+In each round a packet's cost is the machine's less that of the load alone, under the same load. All
+figures are medians over the rounds, and so is either side of a ratio. Its upper bound with 95 %
+confidence is by bootstrap: rounds are drawn anew 2,000 times, both sides of one together, and 95 %
+of the ratios that come of it are below. A bar is judged by the bound of its worst load.
 
 XDP has two modes. *generic*, after the driver, is what virtual cables get, and what the server
 chooses there. *native*, in the driver, is for cards, and dear on a virtual cable: to show a packet
@@ -115,7 +115,7 @@ def _alone(results: Results) -> str:
 def _costs(results: Results) -> str:
     rows = []
     for load in LOADS:
-        mine = [f"{fmean(results.added(name, load)):.2f}" for name in SERVERS]
+        mine = [f"{median(results.added(name, load)):.2f}" for name in SERVERS]
         ratios = [
             f"{results.ratio(name, load):.3f} (≤ {results.bound(name, load):.3f})" for name in _OURS
         ]
@@ -125,7 +125,7 @@ def _costs(results: Results) -> str:
 
 
 def _machine(results: Results, name: str, load: Load) -> float:
-    return fmean(each.machine_microseconds for each in results.burdens[name][load.title])
+    return median(each.machine_microseconds for each in results.burdens[name][load.title])
 
 
 def _references(results: Results) -> str:
@@ -135,7 +135,7 @@ def _references(results: Results) -> str:
         for name in (DIRECT, INTO_DRIVER, ROUTER)
     ]
     beside = {
-        name: [fmean(results.added(name, load, ROUTER)) for load in loads] for name in SERVERS
+        name: [median(results.added(name, load, ROUTER)) for load in loads] for name in SERVERS
     }
     rows += [
         (

@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 from typing import Final
 
 from benchmarks.page import Bar
-from benchmarks.relay.cables.bounds import upper_bound
+from benchmarks.relay.cables.bounds import ratio, upper_bound
 from benchmarks.relay.cables.entries import Entries
 from benchmarks.relay.cables.loads import LOADS, Burden, Delay, Load
 from benchmarks.relay.cables.plain import DIRECT
@@ -89,11 +89,11 @@ class Results:
 
     def bound(self, name: str, load: Load) -> float:
         """The upper 95 % bound of that as a multiple of coturn's."""
-        return upper_bound(self.added(name, load), self.added(COTURN, load))
+        return upper_bound(tuple(self.added(name, load)), tuple(self.added(COTURN, load)))
 
     def ratio(self, name: str, load: Load) -> float:
         """That as a multiple of coturn's."""
-        return fmean(self.added(name, load)) / fmean(self.added(COTURN, load))
+        return ratio(tuple(self.added(name, load)), tuple(self.added(COTURN, load)))
 
     def rate(self, name: str, load: Load) -> float:
         """Packets a second."""
