@@ -8,10 +8,15 @@ Two sizes of one test
 Seeds
     Tests seed their own generators and print the seed.  Hypothesis draws the same examples each
     time when ``CI=true``; elsewhere it explores, and prints how to repeat what failed.
+
+State
+    A server that is not told where to keep its state does so in a directory of this run's, and not
+    in that of whoever runs the tests.
 """
 
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -66,6 +71,14 @@ def sized() -> Sized:
         return max(quick, int(full * SOAK_SCALE)) if SOAKING else quick
 
     return choose
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give servers a place for their state: each of the processes that run tests has its own."""
+    state = tempfile.TemporaryDirectory(prefix="natkit-tests-")
+    config.add_cleanup(state.cleanup)
+    os.environ["XDG_STATE_HOME"] = state.name
+    os.environ.pop("STATE_DIRECTORY", None)
 
 
 def pytest_report_header() -> list[str]:

@@ -74,7 +74,8 @@ def home(
             authenticate=str(authenticate).lower(),
         )
     )
-    command = [*proxy.prefix, sys.executable, "-c", _COMMAND, "--config", str(file)]
+    command = [*proxy.prefix, sys.executable, "-c", _COMMAND, f"--config={file}"]
+    command.append(f"--data-dir={directory / 'state'}")
     process = PeerProcess("sip-proxy", command, directory)
     try:
         process.wait_until(lambda: "serving" in process.log())
