@@ -183,9 +183,14 @@ def test_a_peer_on_a_second_channel_gets_400(server: StunServerProcess, run: Run
     refused = server.from_now_on("request refused")
     totals = run("-N", "-X")
     assert "error 400" in totals.output
+
+    def bindings() -> list[object]:
+        # Its Allocate gets 437 as well, where it has the port of a client before it.
+        return [line["code"] for line in refused() if line["method"] == "channel_bind"]
+
     # The answer goes out before the line does.
-    server.wait_until(refused)
-    assert {(line["method"], line["code"]) for line in refused()} == {("channel_bind", 400)}
+    server.wait_until(bindings)
+    assert set(bindings()) == {400}
 
 
 def test_a_wrong_password_gets_401(server: StunServerProcess, run: Run) -> None:
