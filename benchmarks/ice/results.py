@@ -8,6 +8,7 @@ from typing import Final
 
 from benchmarks.ice.meeting import Meeting
 from benchmarks.ice.thousand import Crowd
+from benchmarks.keeping import keep
 from benchmarks.page import Bar
 
 __all__ = ["SCHEMA", "Results", "bars"]
@@ -33,11 +34,7 @@ class Results:
 
     def keep(self, directory: Path) -> Path:
         """Write the file, over an earlier one of the same commit."""
-        directory.mkdir(parents=True, exist_ok=True)
-        file = directory / f"ice-{self.commit}.json"
-        content = {"schema": SCHEMA, "benchmark": "ice", **asdict(self)}
-        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        return file
+        return keep(directory / f"ice-{self.commit}.json", "ice", SCHEMA, asdict(self))
 
     @classmethod
     def read(cls, file: Path) -> "Results":

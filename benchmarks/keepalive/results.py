@@ -7,6 +7,7 @@ from statistics import median
 from typing import Final
 
 from benchmarks.keepalive.measure import Measured
+from benchmarks.keeping import keep
 from benchmarks.page import Bar
 
 __all__ = ["SCHEMA", "Results", "bars"]
@@ -30,11 +31,7 @@ class Results:
 
     def keep(self, directory: Path) -> Path:
         """Write the file, over an earlier one of the same commit."""
-        directory.mkdir(parents=True, exist_ok=True)
-        file = directory / f"keepalive-{self.commit}.json"
-        content = {"schema": SCHEMA, "benchmark": "keepalive", **asdict(self)}
-        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        return file
+        return keep(directory / f"keepalive-{self.commit}.json", "keepalive", SCHEMA, asdict(self))
 
     @classmethod
     def read(cls, file: Path) -> "Results":

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from benchmarks.keeping import keep
 from benchmarks.locate.zones import KINDS
 from benchmarks.page import Bar
 
@@ -47,11 +48,7 @@ class Results:
 
     def keep(self, directory: Path) -> Path:
         """Write the file, over an earlier one of the same commit."""
-        directory.mkdir(parents=True, exist_ok=True)
-        file = directory / f"locate-{self.commit}.json"
-        content = {"schema": SCHEMA, "benchmark": "locate", **asdict(self)}
-        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        return file
+        return keep(directory / f"locate-{self.commit}.json", "locate", SCHEMA, asdict(self))
 
     @classmethod
     def read(cls, file: Path) -> "Results":

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 
+from benchmarks.keeping import keep
 from benchmarks.page import Bar
 from benchmarks.relay.loads import LOADS, NARROW, WINDOW, Load, Packets
 from benchmarks.relay.scenarios import Allocating
@@ -41,11 +42,7 @@ class Results:
 
     def keep(self, directory: Path) -> Path:
         """Write the file, over an earlier one of the same commit."""
-        directory.mkdir(parents=True, exist_ok=True)
-        file = directory / f"relay-{self.commit}.json"
-        content = {"schema": SCHEMA, "benchmark": "relay", **asdict(self)}
-        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        return file
+        return keep(directory / f"relay-{self.commit}.json", "relay", SCHEMA, asdict(self))
 
     @classmethod
     def read(cls, file: Path) -> "Results":

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from benchmarks.keeping import keep
 from benchmarks.page import Bar
 from benchmarks.sip.loads import Load
 
@@ -42,11 +43,7 @@ class Results:
 
     def keep(self, directory: Path) -> Path:
         """Write the file, over an earlier one of the same commit."""
-        directory.mkdir(parents=True, exist_ok=True)
-        file = directory / f"sip-{self.commit}.json"
-        content = {"schema": SCHEMA, "benchmark": "sip", **asdict(self)}
-        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        return file
+        return keep(directory / f"sip-{self.commit}.json", "sip", SCHEMA, asdict(self))
 
     @classmethod
     def read(cls, file: Path) -> "Results":

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from benchmarks.keeping import keep
 from benchmarks.page import Bar
 from benchmarks.relay.cables.bounds import ratio, upper_bound
 from benchmarks.relay.cables.entries import Entries
@@ -51,11 +52,7 @@ class Results:
 
     def keep(self, directory: Path) -> Path:
         """Write the file, over an earlier one of the same commit."""
-        directory.mkdir(parents=True, exist_ok=True)
-        file = self.file(directory, self.commit)
-        content = {"schema": SCHEMA, "benchmark": "cables", **asdict(self)}
-        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        return file
+        return keep(self.file(directory, self.commit), "cables", SCHEMA, asdict(self))
 
     @classmethod
     def read(cls, file: Path) -> "Results":

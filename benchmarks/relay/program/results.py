@@ -1,11 +1,11 @@
 """The figures of one run, how they are kept, and the section that is made of them."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from benchmarks.keeping import keep
 from benchmarks.page import table
 
 __all__ = ["COMMAND", "Results", "section"]
@@ -26,9 +26,7 @@ class Results:
     def keep(self, directory: Path) -> Path:
         """Write them to a file there, and give its path."""
         file = directory / f"program-{self.commit}.json"
-        content = {"schema": _SCHEMA, "benchmark": "program", **asdict(self)}
-        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        return file
+        return keep(file, "program", _SCHEMA, asdict(self))
 
 
 def section(results: Results) -> str:
