@@ -5,9 +5,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from benchmarks.checkout import PAGE, RESULTS, ROOT
+from benchmarks.keeping import Figures
 
 __all__ = ["Bar", "add_print_option", "bar_table", "publish", "put_section", "table"]
 
@@ -44,14 +45,6 @@ def bar_table(bars: Sequence[Bar]) -> str:
             for bar in bars
         ],
     )
-
-
-class Figures(Protocol):
-    """The results of a benchmark."""
-
-    def keep(self, directory: Path) -> Path:
-        """Write them to a file there, and give its path."""
-        ...
 
 
 def add_print_option(parser: argparse.ArgumentParser) -> None:

@@ -1,54 +1,32 @@
-"""The figures of one run, and how they are kept: benchmarks/results/ice-COMMIT.json."""
+"""The figures of one run, and the bars that they must reach."""
 
-import json
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
 from benchmarks.ice.meeting import Meeting
 from benchmarks.ice.thousand import Crowd
-from benchmarks.keeping import keep
+from benchmarks.keeping import Figures
 from benchmarks.page import Bar
 
-__all__ = ["SCHEMA", "Results", "bars"]
+__all__ = ["Results", "bars"]
 
-SCHEMA: Final = 1
 MOST_BYTES: Final = 60.0
 MOST_TRANSACTIONS: Final = 200.0
 
 
 @dataclass(slots=True)
-class Results:
+class Results(Figures):
     """What was measured: meetings by scenario and stack, and the crowd."""
 
-    commit: str
-    date: str
-    machine: str
+    benchmark = "ice"
+
     python: str
     aioice: str
     libnice: str
     real_time: bool
     meetings: dict[str, dict[str, list[Meeting]]] = field(default_factory=dict)
     crowd: Crowd | None = None
-
-    def keep(self, directory: Path) -> Path:
-        """Write the file, over an earlier one of the same commit."""
-        return keep(directory / f"ice-{self.commit}.json", "ice", SCHEMA, asdict(self))
-
-    @classmethod
-    def read(cls, file: Path) -> "Results":
-        """Read what :meth:`keep` wrote."""
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if content.pop("schema") != SCHEMA or content.pop("benchmark") != "ice":
-            raise ValueError(f"{file} is no result of this benchmark")
-        content["meetings"] = {
-            scenario: {stack: [Meeting(**each) for each in found] for stack, found in by.items()}
-            for scenario, by in content["meetings"].items()
-        }
-        if content["crowd"] is not None:
-            content["crowd"] = Crowd(**content["crowd"])
-        return cls(**content)
 
     def first_data(self, scenario: str, stack: str) -> float:
         """The median, in seconds."""

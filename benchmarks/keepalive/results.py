@@ -1,47 +1,29 @@
-"""The figures of one run, and how they are kept: benchmarks/results/keepalive-COMMIT.json."""
+"""The figures of one run, and the bars that they must reach."""
 
-import json
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
 from benchmarks.keepalive.measure import Measured
-from benchmarks.keeping import keep
+from benchmarks.keeping import Figures
 from benchmarks.page import Bar
 
-__all__ = ["SCHEMA", "Results", "bars"]
+__all__ = ["Results", "bars"]
 
-SCHEMA: Final = 1
 MOST_BYTES: Final = 2048.0
 
 
 @dataclass(slots=True)
-class Results:
+class Results(Figures):
     """What was measured, an entry for each round."""
 
-    commit: str
-    date: str
-    machine: str
+    benchmark = "keepalive"
+
     python: str
     real_time: bool
     flows: int
     simulated: list[Measured] = field(default_factory=list)
     loopback: list[Measured] = field(default_factory=list)
-
-    def keep(self, directory: Path) -> Path:
-        """Write the file, over an earlier one of the same commit."""
-        return keep(directory / f"keepalive-{self.commit}.json", "keepalive", SCHEMA, asdict(self))
-
-    @classmethod
-    def read(cls, file: Path) -> "Results":
-        """Read what :meth:`keep` wrote."""
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if content.pop("schema") != SCHEMA or content.pop("benchmark") != "keepalive":
-            raise ValueError(f"{file} is no result of this benchmark")
-        for kind in ("simulated", "loopback"):
-            content[kind] = [Measured(**each) for each in content[kind]]
-        return cls(**content)
 
 
 def bars(results: Results) -> tuple[Bar, ...]:

@@ -1,18 +1,15 @@
-"""The figures of one run, and how they are kept: benchmarks/results/locate-COMMIT.json."""
+"""The figures of one run, and the bars that they must reach."""
 
-import json
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
-from benchmarks.keeping import keep
+from benchmarks.keeping import Figures
 from benchmarks.locate.zones import KINDS
 from benchmarks.page import Bar
 
-__all__ = ["SCHEMA", "Cold", "Results", "bars"]
+__all__ = ["Cold", "Results", "bars"]
 
-SCHEMA: Final = 1
 MOST_OVER: Final = 1.1
 """A cold lookup may take a tenth more than its round trips."""
 FEWEST_WARM: Final = 20_000.0
@@ -28,12 +25,11 @@ class Cold:
 
 
 @dataclass(slots=True)
-class Results:
+class Results(Figures):
     """What was measured; ``cold`` is by the title of the kind of zone."""
 
-    commit: str
-    date: str
-    machine: str
+    benchmark = "locate"
+
     python: str
     sip_dig: str
     delay: float
@@ -45,19 +41,6 @@ class Results:
     cold_per_cpu_second: list[float] = field(default_factory=list)
     cached_names: int = 0
     cached_bytes: list[int] = field(default_factory=list)
-
-    def keep(self, directory: Path) -> Path:
-        """Write the file, over an earlier one of the same commit."""
-        return keep(directory / f"locate-{self.commit}.json", "locate", SCHEMA, asdict(self))
-
-    @classmethod
-    def read(cls, file: Path) -> "Results":
-        """Read what :meth:`keep` wrote."""
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if content.pop("schema") != SCHEMA or content.pop("benchmark") != "locate":
-            raise ValueError(f"{file} is no result of this benchmark")
-        content["cold"] = {title: Cold(**each) for title, each in content["cold"].items()}
-        return cls(**content)
 
 
 def _round_trips(number: int) -> str:

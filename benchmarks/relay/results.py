@@ -1,18 +1,15 @@
-"""The figures of one run, and how they are kept: benchmarks/results/relay-COMMIT.json."""
+"""The figures of one run, and the bars that they must reach."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from statistics import median
 
-from benchmarks.keeping import keep
+from benchmarks.keeping import Figures
 from benchmarks.page import Bar
 from benchmarks.relay.loads import LOADS, NARROW, WINDOW, Load, Packets
 from benchmarks.relay.scenarios import Allocating
 from natkit.machine import Transport
 
-SCHEMA = 1
 SERVERS = ("natkit", "coturn")
 WORKERS = 2
 SPREAD = f"natkit --workers {WORKERS}"
@@ -20,12 +17,11 @@ SPREAD = f"natkit --workers {WORKERS}"
 
 
 @dataclass(slots=True)
-class Results:
+class Results(Figures):
     """What every round gave; lists have one entry a round, by server and by the load's title."""
 
-    commit: str
-    date: str
-    machine: str
+    benchmark = "relay"
+
     python: str
     versions: dict[str, str]
     seconds: float
@@ -39,26 +35,6 @@ class Results:
     def rounds(self) -> int:
         """How often everything was measured."""
         return len(self.allocating[SERVERS[0]])
-
-    def keep(self, directory: Path) -> Path:
-        """Write the file, over an earlier one of the same commit."""
-        return keep(directory / f"relay-{self.commit}.json", "relay", SCHEMA, asdict(self))
-
-    @classmethod
-    def read(cls, file: Path) -> "Results":
-        """Read what :meth:`keep` wrote."""
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if content.pop("schema") != SCHEMA or content.pop("benchmark") != "relay":
-            raise ValueError(f"{file} is no result of this benchmark")
-        content["packets"] = {
-            server: {title: [Packets(**each) for each in rounds] for title, rounds in loads.items()}
-            for server, loads in content["packets"].items()
-        }
-        content["allocating"] = {
-            server: [Allocating(**each) for each in rounds]
-            for server, rounds in content["allocating"].items()
-        }
-        return cls(**content)
 
 
 def middle_packets(rounds: Sequence[Packets]) -> Packets:

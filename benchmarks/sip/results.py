@@ -1,19 +1,15 @@
-"""The figures of one run, and how they are kept: benchmarks/results/sip-COMMIT.json."""
+"""The figures of one run, and the bars that they must reach."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
-from benchmarks.keeping import keep
+from benchmarks.keeping import Figures
 from benchmarks.page import Bar
 from benchmarks.sip.loads import Load
 
-__all__ = ["KAMAILIO", "MEMORY", "NATKIT", "SCHEMA", "SIPPY", "SQLITE", "Results", "bars"]
-
-SCHEMA: Final = 1
+__all__ = ["KAMAILIO", "MEMORY", "NATKIT", "SIPPY", "SQLITE", "Results", "bars"]
 
 NATKIT: Final = "natkit"
 KAMAILIO: Final = "Kamailio"
@@ -23,15 +19,14 @@ SQLITE: Final = "natkit, SQLite"
 
 
 @dataclass(slots=True)
-class Results:
+class Results(Figures):
     """What was measured, an entry for each round; ``calls`` and ``registrations`` by server.
 
     ``calls`` have one list for each rate.
     """
 
-    commit: str
-    date: str
-    machine: str
+    benchmark = "sip"
+
     python: str
     real_time: bool
     versions: dict[str, str] = field(default_factory=dict)
@@ -40,25 +35,6 @@ class Results:
     forwarding: list[float] = field(default_factory=list)
     binding: list[float] = field(default_factory=list)
     transaction: list[float] = field(default_factory=list)
-
-    def keep(self, directory: Path) -> Path:
-        """Write the file, over an earlier one of the same commit."""
-        return keep(directory / f"sip-{self.commit}.json", "sip", SCHEMA, asdict(self))
-
-    @classmethod
-    def read(cls, file: Path) -> "Results":
-        """Read what :meth:`keep` wrote."""
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if content.pop("schema") != SCHEMA or content.pop("benchmark") != "sip":
-            raise ValueError(f"{file} is no result of this benchmark")
-        content["calls"] = {
-            rate: {name: [Load(**one) for one in loads] for name, loads in servers.items()}
-            for rate, servers in content["calls"].items()
-        }
-        content["registrations"] = {
-            name: [Load(**one) for one in loads] for name, loads in content["registrations"].items()
-        }
-        return cls(**content)
 
 
 def microseconds(loads: Sequence[Load]) -> float:

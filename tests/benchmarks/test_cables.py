@@ -54,18 +54,6 @@ def results(*, generic: float = 0.5, native: float = 0.5, userspace: float = 6.0
     )
 
 
-def test_what_is_kept_is_read_back(tmp_path: Path) -> None:
-    kept = results()
-    assert Results.read(kept.keep(tmp_path)) == kept
-
-
-def test_a_file_of_another_benchmark_is_not_read(tmp_path: Path) -> None:
-    file = tmp_path / "other.json"
-    file.write_text('{"schema": 1, "benchmark": "relay"}')
-    with pytest.raises(ValueError, match="no result of this benchmark"):
-        Results.read(file)
-
-
 def test_the_bound_of_a_ratio_holds_in_some_95_of_100_cases() -> None:
     rng = random.Random(1)
     held = 0

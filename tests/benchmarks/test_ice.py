@@ -1,5 +1,4 @@
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -30,18 +29,6 @@ def results(**first_data: float) -> Results:
         meetings={"plain": by_stack, "lossy": by_stack},
         crowd=CROWD,
     )
-
-
-def test_what_is_kept_is_read_back(tmp_path: Path) -> None:
-    kept = results()
-    assert Results.read(kept.keep(tmp_path)) == kept
-
-
-def test_a_file_of_another_benchmark_is_not_read(tmp_path: Path) -> None:
-    file = tmp_path / "other.json"
-    file.write_text('{"schema": 1, "benchmark": "relay"}')
-    with pytest.raises(ValueError, match="no result of this benchmark"):
-        Results.read(file)
 
 
 def test_each_scenario_has_a_bar_for_each_peer_and_the_crowd_has_three() -> None:

@@ -1,7 +1,4 @@
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from benchmarks.keepalive.edge import edge
 from benchmarks.keepalive.measure import Measured, simulated
@@ -25,18 +22,6 @@ def results(*loopback: Measured) -> Results:
         simulated=[ONE],
         loopback=list(loopback) or [ONE],
     )
-
-
-def test_what_is_kept_is_read_back(tmp_path: Path) -> None:
-    kept = results()
-    assert Results.read(kept.keep(tmp_path)) == kept
-
-
-def test_a_file_of_another_benchmark_is_not_read(tmp_path: Path) -> None:
-    file = tmp_path / "other.json"
-    file.write_text('{"schema": 1, "benchmark": "relay"}')
-    with pytest.raises(ValueError, match="no result of this benchmark"):
-        Results.read(file)
 
 
 def test_memory_and_lost_flows_have_bars() -> None:

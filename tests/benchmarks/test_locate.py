@@ -47,18 +47,6 @@ def results(*, over: float = 1.0, warm: float = 30_000.0) -> Results:
     )
 
 
-def test_what_is_kept_is_read_back(tmp_path: Path) -> None:
-    kept = results()
-    assert Results.read(kept.keep(tmp_path)) == kept
-
-
-def test_a_file_of_another_benchmark_is_not_read(tmp_path: Path) -> None:
-    file = tmp_path / "other.json"
-    file.write_text('{"schema": 1, "benchmark": "relay"}')
-    with pytest.raises(ValueError, match="no result of this benchmark"):
-        Results.read(file)
-
-
 def test_missed_bars_are_told() -> None:
     assert all(bar.reached for bar in bars(results()))
     assert "**missed**" not in section(results())

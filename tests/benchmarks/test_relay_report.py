@@ -39,18 +39,6 @@ def results(*, up: float = 6.0, binding: float = 4.0, rate: float = 4_500.0) -> 
     )
 
 
-def test_what_is_kept_is_read_back(tmp_path: Path) -> None:
-    kept = results()
-    assert Results.read(kept.keep(tmp_path)) == kept
-
-
-def test_a_file_of_another_benchmark_is_not_read(tmp_path: Path) -> None:
-    file = tmp_path / "other.json"
-    file.write_text('{"schema": 1, "benchmark": "dns"}')
-    with pytest.raises(ValueError, match="no result of this benchmark"):
-        Results.read(file)
-
-
 def test_bars_take_the_median_of_the_worst_load() -> None:
     measured = {bar.title.partition(":")[0]: bar.measured for bar in bars(results(up=7.5))}
     assert measured["ChannelData"] == pytest.approx(1.5)

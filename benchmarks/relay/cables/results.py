@@ -1,13 +1,10 @@
-"""The figures of one run, and how they are kept: benchmarks/results/cables-COMMIT.json."""
+"""The figures of one run, and the bars that they must reach."""
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from statistics import median
-from typing import Final
 
-from benchmarks.keeping import keep
+from benchmarks.keeping import Figures
 from benchmarks.page import Bar
 from benchmarks.relay.cables.bounds import ratio, upper_bound
 from benchmarks.relay.cables.entries import Entries
@@ -15,23 +12,20 @@ from benchmarks.relay.cables.loads import LOADS, Burden, Delay, Load
 from benchmarks.relay.cables.plain import DIRECT
 from benchmarks.relay.cables.servers import COTURN, GENERIC, NATIVE, USERSPACE
 
-__all__ = ["SCHEMA", "Results", "bars", "middle_delay"]
-
-SCHEMA: Final = 1
+__all__ = ["Results", "bars", "middle_delay"]
 
 Series = dict[str, dict[str, list[Burden]]]
 
 
 @dataclass(slots=True)
-class Results:
+class Results(Figures):
     """What every round gave: a list of them by server or reference, and by the load's title.
 
     ``own`` is nanoseconds of a run of the kernel's program.
     """
 
-    commit: str
-    date: str
-    machine: str
+    benchmark = "cables"
+
     real_time: bool
     seconds: float
     versions: dict[str, str] = field(default_factory=dict)
@@ -44,33 +38,6 @@ class Results:
     def rounds(self) -> int:
         """How often everything was measured."""
         return len(self.burdens[COTURN][LOADS[0].title])
-
-    @staticmethod
-    def file(directory: Path, commit: str) -> Path:
-        """Where those of a commit are kept."""
-        return directory / f"cables-{commit}.json"
-
-    def keep(self, directory: Path) -> Path:
-        """Write the file, over an earlier one of the same commit."""
-        return keep(self.file(directory, self.commit), "cables", SCHEMA, asdict(self))
-
-    @classmethod
-    def read(cls, file: Path) -> "Results":
-        """Read what :meth:`keep` wrote."""
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if content.pop("schema") != SCHEMA or content.pop("benchmark") != "cables":
-            raise ValueError(f"{file} is no result of this benchmark")
-        content["burdens"] = {
-            name: {title: [Burden(**each) for each in rounds] for title, rounds in loads.items()}
-            for name, loads in content["burdens"].items()
-        }
-        content["delays"] = {
-            name: {title: [Delay(**each) for each in rounds] for title, rounds in loads.items()}
-            for name, loads in content["delays"].items()
-        }
-        if content["entries"] is not None:
-            content["entries"] = Entries(**content["entries"])
-        return cls(**content)
 
     def added(self, name: str, load: Load, to: str = DIRECT) -> list[float]:
         """Microseconds of CPU that a packet cost in each round, less those of the load alone.

@@ -1,32 +1,24 @@
-"""The figures of one run, how they are kept, and the section that is made of them."""
+"""The figures of one run, and the section that is made of them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.keeping import keep
+from benchmarks.keeping import Figures
 from benchmarks.page import table
 
 __all__ = ["COMMAND", "Results", "section"]
 
 COMMAND: Final = "python -m benchmarks.relay.program"
-_SCHEMA: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Results:
+@dataclass(slots=True)
+class Results(Figures):
     """Nanoseconds by bytes of data, kind of packet and families."""
 
-    commit: str
-    date: str
-    machine: str
-    nanoseconds: Mapping[str, Mapping[str, Mapping[str, int]]]
+    benchmark = "program"
 
-    def keep(self, directory: Path) -> Path:
-        """Write them to a file there, and give its path."""
-        file = directory / f"program-{self.commit}.json"
-        return keep(file, "program", _SCHEMA, asdict(self))
+    nanoseconds: Mapping[str, Mapping[str, Mapping[str, int]]]
 
 
 def section(results: Results) -> str:
