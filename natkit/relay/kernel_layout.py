@@ -1,4 +1,4 @@
-"""The tables of the kernel's relay plane, as bytes: what ``relay.bpf.c`` declares.
+"""The tables of the kernel's relay plane, as bytes: what ``relay_tables.h`` declares.
 
 Keys and values are in the processor's byte order, addresses and ports in network order.
 """

@@ -9,10 +9,9 @@
 // only when everything about it is known.  The tables are those of user space
 // (natkit/relay/tables.py), written by natkit/relay/kernel.py alone; this program only counts.
 //
-// From top to bottom: the numbers, the tables, the datagram as it is carried from step to step,
-// sums, reading, the ways to peers and to clients, writing, and the program.
-//
-// Little-endian: sums of 16-bit words are kept in memory order, as RFC 1071 allows.
+// From top to bottom: reading, what allocations have, the ways to peers and to clients, writing, and
+// the program.  The numbers and the tables are in relay_tables.h, the datagram as it is carried from
+// step to step in relay_datagram.h, and in relay_frames.h the packet as the hook has it.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -25,392 +24,12 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "relay_datagram.h"
+#include "relay_frames.h"
+#include "relay_tables.h"
+
 // bpf_fib_lookup() is for programs under the GPL.
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
-
-// ---------------------------------------------------------------------------------------- numbers
-
-#define FAMILY_IPV4 4
-#define FAMILY_IPV6 6
-
-// <linux/socket.h>, which a program without libc cannot include.
-#define AF_INET 2
-#define AF_INET6 10
-
-// natkit/stun/registry.py has these; tests/natkit/relay/test_kernel_layout.py compares.
-#define MAGIC_COOKIE 0x2112A442u
-#define SEND_INDICATION 0x0016u
-#define DATA_INDICATION 0x0017u
-#define BINDING_REQUEST 0x0001u
-#define BINDING_SUCCESS 0x0101u
-#define XOR_PEER_ADDRESS 0x0012u
-#define XOR_MAPPED_ADDRESS 0x0020u
-#define DATA 0x0013u
-#define STUN_HEADER 20
-#define CHANNEL_HEADER 4
-
-// RFC 8656 §12: a first byte of 0x40 to 0x7F, as RFC 5766 had it, is a channel's.
-#define IS_CHANNEL_DATA(head) (((head) >> 30) == 1)
-
-// The largest UDP payload that one buffer of XDP holds.
-#define LARGEST_PAYLOAD 3520
-#define LARGEST_PACKET 4095
-
-// An IPv4 or IPv6 header, and the headers before and after it.
-#define ETHERNET 14
-#define VLAN_TAG 4
-#define UDP 8
-
-// What a mark of a half, a client, a permission or a channel says.
-#define HAND_UP (1u << 0)      // user space treats all that concerns it
-#define ONLY_RELAYED (1u << 1) // only from and to addresses that are relayed here
-
-// What a device does.
-#define RUNS_ON_SKB (1u << 0) // XDP runs on the system's own packets, after the driver
-
-// What a local address is.
-#define IS_LISTENER 1
-#define IS_RELAYED 2
-
-#define ANSWERS_BINDING (1u << 0)
-#define COUNTS_SOURCES (1u << 1)
-
-// natkit/server/limits.py: a source is a network, one of so many places; what is sent to it must
-// stay below so many times what came from it, and a burst.
-#define SOURCE_BITS 16
-#define AMPLIFICATION 2
-
-// natkit/relay/source_memory.py: which clients are served.
-#define ASK_ABOVE 0
-#define ALL_CLIENTS 1
-#define OTHERS_TOO 2 // besides those in networks that are
-
-// The loopback interface, in every network namespace.
-#define LOOPBACK 1
-
-// Nanoseconds; the slowest kernels have a hundred ticks a second.
-#define LONGEST_TICK 10000000
-
-#define PORT_RANGES 4
-#define LOW_DEVICES 1024
-#define WORKERS 256
-#define BUCKETS 2
-
-// ----------------------------------------------------------------------------------------- tables
-
-// Sizes are set at load; natkit/relay/kernel_layout.py has the same layouts.
-
-// An IP address and a port, in network order; an IPv4 address is the first word, the others are 0.
-struct endpoint {
-	__be32 host[4];
-	__be16 port;
-	__u16 family;
-};
-
-// What an allocation has in each address family: a relayed address, and the client behind it.
-struct half {
-	__u64 until; // nanoseconds, as clock() has them
-	struct endpoint relayed;
-	struct endpoint client;
-	struct endpoint listener; // where the client came to
-	__u32 flags;
-	__u32 other;    // the other half of a dual allocation, or 0
-	__u32 counters; // where it counts
-	__u32 to_peers[BUCKETS]; // the buckets that its data passes, none after a 0
-	__u32 to_clients[BUCKETS];
-	__u32 own; // where its worker counts what belongs to no allocation
-	__u32 unused[7];
-};
-
-// natkit/relay/rates.py has the same words.
-struct bucket {
-	__u64 full_at; // nanoseconds: when all will be there that it may save up
-	__u64 rate;    // bytes a second
-	__u64 burst;   // nanoseconds in which an empty one fills
-	__u64 unused;
-};
-
-struct counters {
-	__u64 packets_to_peers;
-	__u64 bytes_to_peers;
-	__u64 packets_to_clients;
-	__u64 bytes_to_clients;
-	__u64 dropped_malformed;
-	__u64 dropped_no_allocation;
-	__u64 dropped_no_channel;
-	__u64 dropped_no_permission;
-	__u64 dropped_over_rate;
-	__u64 bindings_answered;
-	__u64 packets_over_limit; // Binding requests of sources that send too many
-	__u64 answers_over_limit; // and of those that would have more answered than they pay for
-	__u64 denied_clients;     // and of those in networks that are not served
-	__u64 unused[3];
-};
-
-struct local {
-	__u32 kind;
-	__u32 flags;
-	__u32 half; // of a relayed address
-};
-
-// From whom to whom a packet is as it comes in: from a client to a listener, or from a peer that has
-// a channel to a relayed address.  All that such a packet is looked up by, as a rule.
-struct flow_ipv4 {
-	__be32 source;
-	__be32 destination;
-	__be16 source_port;
-	__be16 destination_port;
-};
-
-struct flow_ipv6 {
-	__be32 source[4];
-	__be32 destination[4];
-	__be16 source_port;
-	__be16 destination_port;
-};
-
-struct flow {
-	__u64 until;     // of a peer's channel
-	__u64 permitted; // of a peer: until then it needs no look at its permission; or 0
-	__u32 half;      // of a client, the first of its allocation
-	__u16 number;    // of a peer's channel; of a client 0
-	__u16 flags;
-};
-
-struct permission_key {
-	__u32 half;
-	__be32 host[4];
-};
-
-struct permission {
-	__u64 until;
-	__u32 flags;
-	__u32 ranges;
-	struct {
-		__u16 first;
-		__u16 last;
-	} ports[PORT_RANGES]; // where ONLY_RELAYED is set, those that need not be relayed here
-};
-
-struct channel_key {
-	__u32 half;
-	__u32 number;
-};
-
-struct channel {
-	__u64 until;
-	struct endpoint peer;
-	__u32 flags;
-};
-
-// An interface that packets come in by, with the tag that they have on its wire; or one that they
-// leave by, which may be a VLAN's, with no tag.
-struct device_key {
-	__u32 interface;
-	__u32 vlan;
-};
-
-struct device {
-	__u8 mac[6];
-	__u8 flags;
-	__u8 hop_limit;
-	__u32 port; // the interface that has the wire; 0 where there is nothing
-	__u16 vlan; // its tag there, or 0 for none
-	__u16 unused;
-};
-
-struct settings {
-	__u64 standing_clock; // for tests: what time it is, when not 0
-	__u8 traffic_class;   // of all that is sent: a code point, and no ECN
-	__u8 ttl;
-	__u16 unused[3];
-	// A byte for each worker: whether it has allocations that live in user space alone.
-	__u64 unmirrored[WORKERS / 8];
-};
-
-// natkit/relay/source_memory.py has the same words.
-struct source {
-	__u64 count;  // the second, and packets in it
-	__u64 credit; // the window, and bytes
-};
-
-struct sources {
-	__u64 second;
-	__u64 in_second;
-	__u64 untold;
-	__u64 each;
-	__u64 packets;
-	__u64 renewed_at;
-	__u64 window;
-	__u64 burst;
-	__u64 factor;
-	__u64 clients;
-};
-
-// A network of clients, whose value says whether they are served; the narrowest one counts.
-struct network_key {
-	__u32 prefix; // bits of what follows
-	__u32 family;
-	__be32 host[4];
-};
-
-#define TABLE(name, kind, key_type, value_type, flags)                                             \
-	struct {                                                                                       \
-		__uint(type, kind);                                                                        \
-		__uint(max_entries, 1);                                                                    \
-		__uint(map_flags, flags);                                                                  \
-		__type(key, key_type);                                                                     \
-		__type(value, value_type);                                                                 \
-	} name SEC(".maps")
-
-TABLE(settings, BPF_MAP_TYPE_ARRAY, __u32, struct settings, BPF_F_MMAPABLE);
-TABLE(halves, BPF_MAP_TYPE_ARRAY, __u32, struct half, BPF_F_MMAPABLE);
-TABLE(counters, BPF_MAP_TYPE_ARRAY, __u32, struct counters, BPF_F_MMAPABLE);
-TABLE(buckets, BPF_MAP_TYPE_ARRAY, __u32, struct bucket, BPF_F_MMAPABLE);
-// Those without a tag that have low numbers, by these; and all others.
-TABLE(low_devices, BPF_MAP_TYPE_ARRAY, __u32, struct device, 0);
-TABLE(devices, BPF_MAP_TYPE_HASH, struct device_key, struct device, BPF_F_NO_PREALLOC);
-TABLE(locals, BPF_MAP_TYPE_HASH, struct endpoint, struct local, BPF_F_NO_PREALLOC);
-TABLE(flows_ipv4, BPF_MAP_TYPE_HASH, struct flow_ipv4, struct flow, BPF_F_NO_PREALLOC);
-TABLE(flows_ipv6, BPF_MAP_TYPE_HASH, struct flow_ipv6, struct flow, BPF_F_NO_PREALLOC);
-TABLE(permissions, BPF_MAP_TYPE_HASH, struct permission_key, struct permission, BPF_F_NO_PREALLOC);
-TABLE(channels, BPF_MAP_TYPE_HASH, struct channel_key, struct channel, BPF_F_NO_PREALLOC);
-TABLE(networks, BPF_MAP_TYPE_LPM_TRIE, struct network_key, __u32, BPF_F_NO_PREALLOC);
-// Local hosts, and those that stand for them outside of a one-to-one NAT.
-TABLE(sources, BPF_MAP_TYPE_ARRAY, __u32, struct source, BPF_F_MMAPABLE);
-TABLE(sources_state, BPF_MAP_TYPE_ARRAY, __u32, struct sources, BPF_F_MMAPABLE);
-TABLE(external, BPF_MAP_TYPE_HASH, struct endpoint, __u32, BPF_F_NO_PREALLOC);
-
-// --------------------------------------------------------------------------------------- datagram
-
-#define LARGEST_PREFIX 12
-
-// A datagram on its way through here.  The steps change whom it is from and for, what of the packet
-// is its data, and what stands before the data; write() makes the packet of it.
-//
-//     packet:   | Ethernet | IP | UDP | what was before | data             | what was after |
-//                                                       ^ offset    length
-//     written:        | Ethernet | IP | UDP | prefix    | data | padding |
-struct datagram {
-	struct endpoint source;
-	struct endpoint destination;
-	__u32 offset; // of its data in the packet
-	__u32 length; // of its data
-	__u32 sum;    // of its data
-	__u32 head;   // its first word, in host order; of less than four bytes, 0
-	__u32 prefix[LARGEST_PREFIX]; // what is written before the data, in network order
-	__u32 words;                  // how many they are
-	// What is counted when it has left: a leg to a peer, a leg to a client, or both.
-	struct counters *peers_leg;
-	struct counters *clients_leg;
-	struct counters *binding; // or an answer to a Binding request
-	__u32 bytes; // of the client's or the peer's data, which is the same on both legs
-	// What limits a leg.
-	const __u32 *to_peers, *to_clients;
-	__u64 now;
-};
-
-// ------------------------------------------------------------------------------------------- sums
-
-#define COUNT(counter, amount) __sync_fetch_and_add(&(counter), amount)
-
-static __always_inline __u32 fold(__u64 sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (sum & 0xffff) + (sum >> 16);
-}
-
-#define SUM_FAILED 0xffffffffu
-
-// So many bytes the kernel sums up in less time than it takes here, though it must be called; no
-// more than it takes at a time, which is 512.
-#define LONG 256
-
-// Keeps the compiler from calculating with the packet's end, which the verifier does not allow.
-#define AS_IT_IS(pointer) asm volatile("" : "+r"(pointer))
-
-// The ones' complement sum of so many bytes of the packet, in 16 bits; or SUM_FAILED.
-//
-// A function of its own, which the verifier looks at once.
-__attribute__((noinline)) __u32 sum_of(struct xdp_md *ctx, __u32 offset, __u32 length)
-{
-	void *end = (void *)(long)ctx->data_end;
-	void *at = (void *)(long)ctx->data;
-	__u64 sum = 0;
-
-	if (offset > LARGEST_PACKET || length > LARGEST_PAYLOAD)
-		return SUM_FAILED;
-	at += offset;
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < LARGEST_PAYLOAD / LONG; i++) {
-		if (length < LONG)
-			break;
-		AS_IT_IS(end);
-		if (at + LONG > end)
-			return SUM_FAILED;
-
-		__s64 part = bpf_csum_diff(0, 0, at, LONG, 0);
-
-		if (part < 0)
-			return SUM_FAILED;
-		sum += part;
-		at += LONG;
-		length -= LONG;
-	}
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < LONG / 32; i++) {
-		if (length < 32)
-			break;
-		AS_IT_IS(end);
-		if (at + 32 > end)
-			return SUM_FAILED;
-		__u32 *word = at;
-
-		sum += (__u64)word[0] + word[1] + word[2] + word[3];
-		sum += (__u64)word[4] + word[5] + word[6] + word[7];
-		at += 32;
-		length -= 32;
-	}
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < 7; i++) {
-		if (length < 4)
-			break;
-		AS_IT_IS(end);
-		if (at + 4 > end)
-			return SUM_FAILED;
-		sum += *(__u32 *)at;
-		at += 4;
-		length -= 4;
-	}
-	AS_IT_IS(end);
-	if (length & 2) {
-		if (at + 2 > end)
-			return SUM_FAILED;
-		sum += *(__u16 *)at;
-		at += 2;
-	}
-	AS_IT_IS(end);
-	if (length & 1) {
-		if (at + 1 > end)
-			return SUM_FAILED;
-		sum += *(__u8 *)at;
-	}
-	return fold(sum);
-}
-
-static __always_inline __u64 sum_of_host(const struct endpoint *endpoint)
-{
-	return (__u64)endpoint->host[0] + endpoint->host[1] + endpoint->host[2] + endpoint->host[3];
-}
-
-// RFC 768, RFC 8200 §8.1: what the checksum covers besides the UDP datagram itself.
-static __always_inline __u64 pseudo_header(const struct datagram *d, __u16 udp_length)
-{
-	return sum_of_host(&d->source) + sum_of_host(&d->destination) + bpf_htons(udp_length) +
-	       bpf_htons(IPPROTO_UDP);
-}
 
 // ---------------------------------------------------------------------------------------- reading
 
@@ -457,10 +76,10 @@ static __always_inline struct device *device_of(__u32 interface, __u32 vlan)
 //
 // Where the IP header begins, and of which protocol it is; 0 for what is not for this machine.
 // ``device`` is who hears on this interface under that tag.
-static __always_inline __u32 read_ethernet(struct xdp_md *ctx, struct device **device,
+static __always_inline __u32 read_ethernet(struct frame frame, struct device **device,
                                            __u16 *protocol)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	void *data = data_of(frame), *end = end_of(frame);
 	struct ethhdr *ethernet = data;
 	__u32 size = ETHERNET, vlan = 0;
 
@@ -474,7 +93,7 @@ static __always_inline __u32 read_ethernet(struct xdp_md *ctx, struct device **d
 		*protocol = tag[1];
 		size = ETHERNET + VLAN_TAG;
 	}
-	*device = device_of(ctx->ingress_ifindex, vlan);
+	*device = device_of(interface_of(frame), vlan);
 	if (!*device)
 		return 0;
 
@@ -513,11 +132,11 @@ static __always_inline int read_ipv6(struct ipv6hdr *ip, struct datagram *d)
 }
 
 // Read a UDP datagram up to its data; false: let it pass.
-static __always_inline bool read(struct xdp_md *ctx, struct device **device, struct datagram *d)
+static __always_inline bool read(struct frame frame, struct device **device, struct datagram *d)
 {
 	__u16 protocol;
-	__u32 ip = read_ethernet(ctx, device, &protocol);
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u32 ip = read_ethernet(frame, device, &protocol);
+	void *data = data_of(frame), *end = end_of(frame);
 	int length;
 
 	if (!ip)
@@ -558,10 +177,10 @@ static __always_inline bool read(struct xdp_md *ctx, struct device **device, str
 // the pseudo header alone in the checksum's place.  The system's own packets remember so, and from
 // where on the sum is to be taken: changed by this program, they would leave the machine spoilt.
 // Such a packet may be several datagrams in one, too, which only the system can tell apart.
-static __always_inline bool check(struct xdp_md *ctx, struct datagram *d,
+static __always_inline bool check(struct frame frame, struct datagram *d,
                                   const struct device *device)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	void *data = data_of(frame), *end = end_of(frame);
 
 	if (d->offset > 255 || d->offset < UDP)
 		return false;
@@ -573,7 +192,7 @@ static __always_inline bool check(struct xdp_md *ctx, struct datagram *d,
 
 	__u16 checksum = udp->check, length = d->length + UDP;
 
-	d->sum = sum_of(ctx, d->offset, d->length);
+	d->sum = sum_of(frame, d->offset, d->length);
 	if (d->sum == SUM_FAILED)
 		return false;
 	if (!checksum)
@@ -588,9 +207,9 @@ static __always_inline bool check(struct xdp_md *ctx, struct datagram *d,
 }
 
 // The first ``size`` bytes of the data, or 0 where it has fewer.
-static __always_inline __u32 *first_words(struct xdp_md *ctx, const struct datagram *d, __u32 size)
+static __always_inline __u32 *first_words(struct frame frame, const struct datagram *d, __u32 size)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	void *data = data_of(frame), *end = end_of(frame);
 
 	if (d->length < size || d->offset > 255 || data + d->offset + size > end)
 		return 0;
@@ -611,12 +230,12 @@ static __always_inline void strip(struct datagram *d, __u32 size, __u64 sum)
 }
 
 // Let the data end after ``size`` bytes; false where that cannot be.
-static __always_inline bool cut(struct xdp_md *ctx, struct datagram *d, __u32 size)
+static __always_inline bool cut(struct frame frame, struct datagram *d, __u32 size)
 {
 	if (size == d->length)
 		return true;
 
-	__u32 sum = sum_of(ctx, d->offset + size, d->length - size);
+	__u32 sum = sum_of(frame, d->offset + size, d->length - size);
 
 	if (sum == SUM_FAILED)
 		return false;
@@ -632,6 +251,8 @@ static __always_inline bool cut(struct xdp_md *ctx, struct datagram *d, __u32 si
 
 // What becomes of a packet; PASS is first, so that nothing else happens by default.
 enum verdict { PASS, DROP, GO_ON };
+
+#define COUNT(counter, amount) __sync_fetch_and_add(&(counter), amount)
 
 static __always_inline struct half *half_of(__u32 number)
 {
@@ -813,7 +434,7 @@ static __always_inline enum verdict leave_for(struct datagram *d, const struct h
 //      +---------------------------------------------------------------+
 //      |    data ...                                                   |
 //      +---------------------------------------------------------------+
-static __always_inline enum verdict channel_data(struct xdp_md *ctx, struct datagram *d,
+static __always_inline enum verdict channel_data(struct frame frame, struct datagram *d,
                                                  __u32 number, struct half *half,
                                                  const struct settings *settings, __u64 now)
 {
@@ -852,13 +473,13 @@ static __always_inline enum verdict channel_data(struct xdp_md *ctx, struct data
 			return PASS;
 	}
 
-	__u32 *header = first_words(ctx, d, CHANNEL_HEADER);
+	__u32 *header = first_words(frame, d, CHANNEL_HEADER);
 
 	// More than padding may be several datagrams in one, which the system tells apart.
 	if (!header || d->length - CHANNEL_HEADER - size > 3)
 		return PASS;
 	strip(d, CHANNEL_HEADER, *header);
-	if (!cut(ctx, d, size))
+	if (!cut(frame, d, size))
 		return PASS;
 	return leave_for(d, half, &channel->peer);
 }
@@ -872,10 +493,10 @@ static __always_inline enum verdict channel_data(struct xdp_md *ctx, struct data
 //      +---------------------------------------------------------------+
 //
 // Read the peer of a Send indication that is laid out so, and leave only the data.
-static __always_inline bool read_send(struct xdp_md *ctx, struct datagram *d,
+static __always_inline bool read_send(struct frame frame, struct datagram *d,
                                       struct endpoint *peer)
 {
-	__u32 *word = first_words(ctx, d, 4 * 9);
+	__u32 *word = first_words(frame, d, 4 * 9);
 	__u32 header = 4 * 9;
 	__u64 sum = 0;
 
@@ -895,7 +516,7 @@ static __always_inline bool read_send(struct xdp_md *ctx, struct datagram *d,
 		peer->family = FAMILY_IPV4;
 	} else if (attribute == (XOR_PEER_ADDRESS << 16 | 20) && family == 2) {
 		header = 4 * 12;
-		word = first_words(ctx, d, 4 * 12);
+		word = first_words(frame, d, 4 * 12);
 		if (!word)
 			return false;
 		peer->family = FAMILY_IPV6;
@@ -912,16 +533,16 @@ static __always_inline bool read_send(struct xdp_md *ctx, struct datagram *d,
 	if (data >> 16 != DATA || header + size + (-size & 3) != d->length)
 		return false;
 	strip(d, header, sum);
-	return cut(ctx, d, size);
+	return cut(frame, d, size);
 }
 
-static __always_inline enum verdict send_indication(struct xdp_md *ctx, struct datagram *d,
+static __always_inline enum verdict send_indication(struct frame frame, struct datagram *d,
                                                     __u32 number, struct half *half,
                                                     const struct settings *settings, __u64 now)
 {
 	struct endpoint peer = {};
 
-	if (!read_send(ctx, d, &peer))
+	if (!read_send(frame, d, &peer))
 		return PASS;
 	if (half->relayed.family != peer.family) {
 		number = half->other;
@@ -937,7 +558,7 @@ static __always_inline enum verdict send_indication(struct xdp_md *ctx, struct d
 }
 
 // What a client sends that has an allocation.
-static __always_inline enum verdict from_client(struct xdp_md *ctx, struct datagram *d,
+static __always_inline enum verdict from_client(struct frame frame, struct datagram *d,
                                                 const struct flow *flow,
                                                 const struct settings *settings, __u64 now)
 {
@@ -947,9 +568,9 @@ static __always_inline enum verdict from_client(struct xdp_md *ctx, struct datag
 	if (!half || ((flow->flags | half->flags) & HAND_UP))
 		return PASS;
 	if (IS_CHANNEL_DATA(d->head))
-		return channel_data(ctx, d, number, half, settings, now);
+		return channel_data(frame, d, number, half, settings, now);
 	if (d->head >> 16 == SEND_INDICATION)
-		return send_indication(ctx, d, number, half, settings, now);
+		return send_indication(frame, d, number, half, settings, now);
 	return PASS;
 }
 
@@ -1049,11 +670,11 @@ static __always_inline bool is_plain_binding(const struct datagram *d)
 	return d->length == STUN_HEADER && d->head == BINDING_REQUEST << 16;
 }
 
-static __always_inline enum verdict binding(struct xdp_md *ctx, struct datagram *d,
+static __always_inline enum verdict binding(struct frame frame, struct datagram *d,
                                             const struct local *listener,
                                             const struct settings *settings)
 {
-	__u32 *word = first_words(ctx, d, STUN_HEADER);
+	__u32 *word = first_words(frame, d, STUN_HEADER);
 	bool is_ipv4 = d->source.family == FAMILY_IPV4;
 	struct endpoint client = d->source;
 
@@ -1083,12 +704,12 @@ static __always_inline enum verdict binding(struct xdp_md *ctx, struct datagram 
 }
 
 // What comes to a listener, from nobody who has an allocation or in no need of one.
-static __always_inline enum verdict from_stranger(struct xdp_md *ctx, struct datagram *d,
+static __always_inline enum verdict from_stranger(struct frame frame, struct datagram *d,
                                                   const struct local *listener,
                                                   const struct settings *settings)
 {
 	if (is_plain_binding(d))
-		return binding(ctx, d, listener, settings);
+		return binding(frame, d, listener, settings);
 	if (IS_CHANNEL_DATA(d->head) && knows_all(settings))
 		return DROPPED(d, counters_of(0), dropped_no_allocation);
 	return PASS;
@@ -1203,7 +824,7 @@ static __always_inline __u16 udp_length_of(const struct datagram *d)
 //
 // The route is that of what this machine sends by itself, as if it came from the loopback
 // interface; the system wants forwarding to be on for that one.
-static __attribute__((noinline)) struct device *route(struct xdp_md *ctx, const struct datagram *d,
+static __attribute__((noinline)) struct device *route(void *ctx, const struct datagram *d,
                                                       const struct settings *settings,
                                                       struct bpf_fib_lookup *fib)
 {
@@ -1226,25 +847,6 @@ static __attribute__((noinline)) struct device *route(struct xdp_md *ctx, const 
 	if (bpf_fib_lookup(ctx, fib, sizeof(*fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
 		return 0;
 	return device_of(fib->ifindex, 0);
-}
-
-// Make room for headers of ``headers`` bytes before the data, and end the packet after ``after``
-// bytes more than the data; false: nothing has changed.
-static __always_inline bool resize(struct xdp_md *ctx, const struct datagram *d, __u32 headers,
-                                   __u32 after)
-{
-	int ahead = (int)d->offset - (int)headers;
-
-	if (ahead && bpf_xdp_adjust_head(ctx, ahead))
-		return false;
-
-	int beyond = (int)(headers + d->length + after) - (int)(ctx->data_end - ctx->data);
-
-	if (beyond && bpf_xdp_adjust_tail(ctx, beyond)) {
-		bpf_xdp_adjust_head(ctx, -ahead);
-		return false;
-	}
-	return true;
 }
 
 // RFC 8656 §14: a packet of this machine's own, with the code point that was set and no ECN.  It
@@ -1338,7 +940,7 @@ static __always_inline void write_ethernet(void *data, const struct bpf_fib_look
 }
 
 // Send the datagram as it is now.
-static __always_inline int write(struct xdp_md *ctx, struct datagram *d,
+static __always_inline int write(struct frame frame, struct datagram *d,
                                  const struct settings *settings, const struct device *device,
                                  const struct bpf_fib_lookup *fib)
 {
@@ -1346,29 +948,29 @@ static __always_inline int write(struct xdp_md *ctx, struct datagram *d,
 	__u16 udp_length = udp_length_of(d);
 	__u32 ip = device->vlan ? ETHERNET + VLAN_TAG : ETHERNET;
 
-	if (!resize(ctx, d, ip + ip_header + UDP + prefix, after))
-		return XDP_PASS;
+	if (!resize(frame, d, ip + ip_header + UDP + prefix, after))
+		return pass(frame);
 	// It is not passed on any more: nothing else may take of the buckets for it.
 	if (!leave(d))
-		return XDP_DROP;
+		return drop(frame);
 
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	void *data = data_of(frame), *end = end_of(frame);
 	void *udp = data + ip + ip_header;
 
 	if (udp + UDP > end)
-		return XDP_ABORTED;
+		return give_up(frame);
 	write_ethernet(data, fib, device->vlan, d->destination.family);
 	if (ip_header == sizeof(struct iphdr))
 		write_ipv4(data + ip, d, ip_header + udp_length, settings);
 	else
 		write_ipv6(data + ip, d, ip_header + udp_length, settings, device->hop_limit);
 	if (!write_udp(udp, end, d, udp_length))
-		return XDP_ABORTED;
+		return give_up(frame);
 	// Masks tell the verifier how large these can be.
 	if (after &&
 	    !write_padding(udp + UDP + (prefix & 63) + (d->length & LARGEST_PACKET), end, after))
-		return XDP_ABORTED;
-	return device->port == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(device->port, 0);
+		return give_up(frame);
+	return send(frame, device);
 }
 
 // ------------------------------------------------------------------------------------ the program
@@ -1404,7 +1006,7 @@ static __always_inline struct flow *flow_of(const struct datagram *d)
 }
 
 // To a peer, or to a client.
-static __always_inline enum verdict relay(struct xdp_md *ctx, struct datagram *d,
+static __always_inline enum verdict relay(struct frame frame, struct datagram *d,
                                           const struct device *device,
                                           const struct settings *settings)
 {
@@ -1412,16 +1014,16 @@ static __always_inline enum verdict relay(struct xdp_md *ctx, struct datagram *d
 	struct flow *flow = is_plain_binding(d) ? 0 : flow_of(d);
 	struct local *local = flow ? 0 : bpf_map_lookup_elem(&locals, &d->destination);
 
-	if ((!flow && !local) || !check(ctx, d, device))
+	if ((!flow && !local) || !check(frame, d, device))
 		return PASS;
 
 	if (local && local->kind == IS_LISTENER)
-		return from_stranger(ctx, d, local, settings);
+		return from_stranger(frame, d, local, settings);
 
 	__u64 now = d->now = coarse_clock(settings);
 
 	if (flow && !flow->number)
-		return from_client(ctx, d, flow, settings, now);
+		return from_client(frame, d, flow, settings, now);
 
 	__u32 number = flow ? flow->half : local ? local->half : 0;
 
@@ -1443,35 +1045,42 @@ static __always_inline enum verdict relay_again(struct datagram *d,
 	return to_relayed(d, local->half, flow_of(d), settings, d->now);
 }
 
-SEC("xdp")
-int natkit_relay(struct xdp_md *ctx)
+static __always_inline int treat(struct frame frame)
 {
 	struct settings *settings = read_settings();
 	struct bpf_fib_lookup fib = {};
 	struct datagram d = {};
 	struct device *device;
 
-	if (!settings || !read(ctx, &device, &d))
-		return XDP_PASS;
+	if (!settings || !read(frame, &device, &d))
+		return pass(frame);
 
-	enum verdict verdict = relay(ctx, &d, device, settings);
+	enum verdict verdict = relay(frame, &d, device, settings);
 
 	if (verdict == GO_ON) {
-		device = goes_nowhere(&d) ? 0 : route(ctx, &d, settings, &fib);
+		device = goes_nowhere(&d) ? 0 : route(frame.ctx, &d, settings, &fib);
 		if (!device) {
 			verdict = relay_again(&d, settings);
 			if (verdict == GO_ON)
-				device = route(ctx, &d, settings, &fib);
+				device = route(frame.ctx, &d, settings, &fib);
 		}
 	}
 	switch (verdict) {
 	case GO_ON:
-		return device ? write(ctx, &d, settings, device, &fib) : XDP_PASS;
+		return device ? write(frame, &d, settings, device, &fib) : pass(frame);
 	case DROP:
-		return XDP_DROP;
+		return drop(frame);
 	default:
-		return XDP_PASS;
+		return pass(frame);
 	}
+}
+
+SEC("xdp")
+int natkit_relay(struct xdp_md *ctx)
+{
+	struct frame frame = { .ctx = ctx, .hook = AT_XDP };
+
+	return treat(frame);
 }
 
 // For the far end of a virtual cable, which takes what leaves by XDP only where a program runs.

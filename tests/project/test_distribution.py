@@ -36,8 +36,9 @@ def test_the_wheel_has_the_packages_and_nothing_else(wheel: zipfile.ZipFile) -> 
 
 
 def test_the_wheel_has_the_kernels_relay_plane_as_it_is_compiled(wheel: zipfile.ZipFile) -> None:
-    for name in ("natkit/relay/relay.bpf.o", "natkit/relay/relay.bpf.c"):
-        assert wheel.read(name) == (ROOT / name).read_bytes()
+    for name in ("relay.bpf.o", "relay.bpf.c", "relay_tables.h"):
+        path = f"natkit/relay/{name}"
+        assert wheel.read(path) == (ROOT / path).read_bytes()
     # Nothing is left to be compiled at an installation, and it is the same on every machine.
     tags = wheel.read(f"natkit-{natkit.__version__}.dist-info/WHEEL").decode()
     assert "Root-Is-Purelib: true" in tags

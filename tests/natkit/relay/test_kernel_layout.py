@@ -21,7 +21,7 @@ from natkit.stun.registry import (
     message_type,
 )
 
-SOURCE = files("natkit.relay").joinpath("relay.bpf.c").read_text()
+SOURCE = files("natkit.relay").joinpath("relay_tables.h").read_text()
 
 
 def defined(name: str) -> int:

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//
+// A datagram as relay.bpf.c carries it from step to step, and what it is summed up with.
+//
+// Little-endian: sums of 16-bit words are kept in memory order, as RFC 1071 allows.
+
+#pragma once
+
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+
+#include <bpf/bpf_endian.h>
+
+#include "relay_tables.h"
+
+#define LARGEST_PREFIX 12
+
+// A datagram on its way through here.  The steps change whom it is from and for, what of the packet
+// is its data, and what stands before the data; write() makes the packet of it.
+//
+//     packet:   | Ethernet | IP | UDP | what was before | data             | what was after |
+//                                                       ^ offset    length
+//     written:        | Ethernet | IP | UDP | prefix    | data | padding |
+struct datagram {
+	struct endpoint source;
+	struct endpoint destination;
+	__u32 offset; // of its data in the packet
+	__u32 length; // of its data
+	__u32 sum;    // of its data
+	__u32 head;   // its first word, in host order; of less than four bytes, 0
+	__u32 prefix[LARGEST_PREFIX]; // what is written before the data, in network order
+	__u32 words;                  // how many they are
+	// What is counted when it has left: a leg to a peer, a leg to a client, or both.
+	struct counters *peers_leg;
+	struct counters *clients_leg;
+	struct counters *binding; // or an answer to a Binding request
+	__u32 bytes; // of the client's or the peer's data, which is the same on both legs
+	// What limits a leg.
+	const __u32 *to_peers, *to_clients;
+	__u64 now;
+};
+
+static __always_inline __u32 fold(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+static __always_inline __u64 sum_of_host(const struct endpoint *endpoint)
+{
+	return (__u64)endpoint->host[0] + endpoint->host[1] + endpoint->host[2] + endpoint->host[3];
+}
+
+// RFC 768, RFC 8200 §8.1: what the checksum covers besides the UDP datagram itself.
+static __always_inline __u64 pseudo_header(const struct datagram *d, __u16 udp_length)
+{
+	return sum_of_host(&d->source) + sum_of_host(&d->destination) + bpf_htons(udp_length) +
+	       bpf_htons(IPPROTO_UDP);
+}
