@@ -5,17 +5,32 @@ A record of the parent's side of a delegation says nothing of what lies below it
 
 import base64
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
 import dns.dnssec
+import dns.message
 import dns.name
+import dns.rdataclass
 import dns.rdatatype
 import dns.rdtypes.ANY.NSEC
 import dns.rdtypes.ANY.NSEC3
+import dns.rrset
 
-__all__ = ["MOST_ITERATIONS", "Denial", "NsecProof", "NsecSet", "Proof", "no_closer_name"]
+__all__ = [
+    "DENIALS",
+    "MOST_ITERATIONS",
+    "Denial",
+    "NsecCollection",
+    "NsecProof",
+    "NsecSet",
+    "Proof",
+    "denials_of",
+    "no_closer_name",
+]
+
+DENIALS: Final = frozenset({dns.rdatatype.NSEC, dns.rdatatype.NSEC3})
 
 MOST_ITERATIONS: Final = 100
 """Of NSEC3's hash; a zone with more counts as not signed (RFC 9276 §3.2)."""
@@ -55,6 +70,32 @@ class NsecSet:
     zone: dns.name.Name
     nsec: Sequence[tuple[dns.name.Name, dns.rdtypes.ANY.NSEC.NSEC]] = ()
     nsec3: Sequence[tuple[dns.name.Name, dns.rdtypes.ANY.NSEC3.NSEC3]] = ()
+
+
+@dataclass(eq=False, slots=True)
+class NsecCollection:
+    """NSEC and NSEC3 records as they are collected from a message."""
+
+    nsec: list[tuple[dns.name.Name, dns.rdtypes.ANY.NSEC.NSEC]] = field(default_factory=list)
+    nsec3: list[tuple[dns.name.Name, dns.rdtypes.ANY.NSEC3.NSEC3]] = field(default_factory=list)
+
+    def add(self, rrset: dns.rrset.RRset) -> None:
+        """Take a set whose signature was checked."""
+        for one in rrset:
+            if isinstance(one, dns.rdtypes.ANY.NSEC.NSEC):
+                self.nsec.append((rrset.name, one))
+            elif isinstance(one, dns.rdtypes.ANY.NSEC3.NSEC3):
+                self.nsec3.append((rrset.name, one))
+
+    def of(self, zone: dns.name.Name) -> NsecSet:
+        """What there is, all of it of that zone."""
+        return NsecSet(zone, self.nsec, self.nsec3)
+
+
+def denials_of(message: dns.message.Message) -> list[dns.rrset.RRset]:
+    """The sets that deny, in the order of the message."""
+    found = [one for one in message.authority if one.rdclass == dns.rdataclass.IN]
+    return [one for one in found if one.rdtype in DENIALS]
 
 
 class NsecProof:

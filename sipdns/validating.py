@@ -7,11 +7,13 @@ from types import TracebackType
 from typing import Final, Self
 
 from natkit.machine import Failure
-from sipdns.dnssec import AskForKeys, ChainCache, Judged, Judgement, Validation
+from sipdns.chain import ChainCache
+from sipdns.dnssec import AskForKeys, Judged, Validation
 from sipdns.messages import Asking
 from sipdns.nameservers import Nameservers
 from sipdns.query import Answered
 from sipdns.records import Answer, Question, Security, Unanswered
+from sipdns.signatures import Judgement
 from sipdns.trust_anchors import ROOT_ANCHORS, Anchors
 
 __all__ = ["ValidatingNameservers"]

@@ -18,9 +18,11 @@ import dns.zone
 from cryptography.hazmat.primitives.asymmetric import ec
 from dns.dnssectypes import Algorithm
 
-from sipdns.dnssec import AskForKeys, ChainCache, Judged, Judgement, Validation
+from sipdns.chain import ChainCache
+from sipdns.dnssec import AskForKeys, Judged, Validation
 from sipdns.messages import Asking, make_query
 from sipdns.records import Question
+from sipdns.signatures import Judgement
 from sipdns.trust_anchors import Anchors
 
 NOW = 1_800_000_000.0

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from natkit.machine import Failure
+from sipdns.chain import MOST_ZONES, ChainCache
 from sipdns.denial import MOST_ITERATIONS
-from sipdns.dnssec import MOST_ZONES, AskForKeys, ChainCache, Judged, Judgement, Validation
+from sipdns.dnssec import AskForKeys, Judged, Validation
 from sipdns.records import (
     AddressRecord,
     Answer,
@@ -24,6 +25,7 @@ from sipdns.records import (
     Security,
     Status,
 )
+from sipdns.signatures import Judgement
 from tests.sipdns.signed_world import DAY, NOW, PLAIN, SignedWorld, Signing
 
 EXAMPLE = """\
