@@ -1,5 +1,6 @@
 """What the server machine is told at construction; nothing here reads a file or a flag."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -210,4 +211,25 @@ class Settings:
             return Address.of(host, 0).host
         if listener.family == family:
             return listener.host
-        return next((own.host for own in self.listeners if own.family == family), None)
+        return _host_like(listener, [own for own in self.listeners if own.family == family])
+
+
+def _host_like(listener: Address, others: Sequence[Address]) -> str | None:
+    """Of the other family the host that reaches as far as ``listener``, or else the farthest.
+
+    Clients from elsewhere have no use for a loopback address, which a wildcard stands for too.
+    """
+    reach = _reach(listener)
+    suited = [each for each in others if _reach(each) or not reach]
+    best = max(suited, key=lambda each: (_reach(each) == reach, _reach(each)), default=None)
+    return None if best is None else best.host
+
+
+def _reach(address: Address) -> int:
+    """How far away those may be who reach it: 0 for this host, up to 3 for anybody."""
+    host = address.ip
+    if host.is_loopback:
+        return 0
+    if host.is_link_local:
+        return 1
+    return 3 if host.is_global else 2

@@ -50,9 +50,11 @@ class Listeners(Table):
     relay_ports: Ports = DEFAULT.relay_ports
     """The ports that relayed addresses are taken from, both ends included."""
     relay_ipv4: IPv4Host | None = None
-    """The IPv4 address to relay from; none: the one that the client came to."""
+    """The IPv4 address to relay from; none: the one that the client came to, or for a client that
+    came by the other family, the listener's that reaches as far."""
     relay_ipv6: IPv6Host | None = None
-    """The IPv6 address to relay from; none: the one that the client came to."""
+    """The IPv6 address to relay from; none: the one that the client came to, or for a client that
+    came by the other family, the listener's that reaches as far."""
     dscp: Annotated[int, Field(ge=0, le=LARGEST_CODE_POINT)] = 0
     """The Differentiated Services Code Point of all that is sent over UDP, to clients and to peers:
     0 is Best Effort, 46 Expedited Forwarding."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from natkit.address import Family
+from natkit.address import Address, Family
 from natkit.errors import MisuseError
 from stun_server.settings import LAST_WORKER, PortRange
 from tests.stun_server.world import LISTENER, LISTENER6, SETTINGS
@@ -47,3 +47,23 @@ def test_the_relayed_host_is_the_one_set_or_the_clients_listeners_or_the_first()
     assert chosen.relay_host(Family.IPV6, LISTENER6) == "2001:db8::99"
     assert replace(SETTINGS, listeners=(LISTENER,)).relay_host(Family.IPV6, LISTENER) is None
     assert chosen.relay_host(3, second) is None
+
+
+def test_a_client_of_the_other_family_is_relayed_from_a_host_that_reaches_as_far() -> None:
+    here, there = Address("127.0.0.1", 3478), Address("::1", 3478)
+    private, world = Address("10.0.0.1", 3478), Address("192.0.0.9", 3478)
+    local6, world6 = Address("fd00::1", 3478), Address("2600::1", 3478)
+    everywhere = (here, there, private, world, Address("fe80::1", 3478), local6, world6)
+    settings = replace(SETTINGS, listeners=everywhere)
+    assert settings.relay_host(Family.IPV4, there) == here.host
+    assert settings.relay_host(Family.IPV6, here) == there.host
+    assert settings.relay_host(Family.IPV4, local6) == private.host
+    assert settings.relay_host(Family.IPV6, private) == local6.host
+    assert settings.relay_host(Family.IPV4, world6) == world.host
+    assert settings.relay_host(Family.IPV6, world) == world6.host
+    # What a loopback address is for is of no use to anybody else.
+    alone = replace(SETTINGS, listeners=(here, there, world))
+    assert alone.relay_host(Family.IPV6, world) is None
+    assert alone.relay_host(Family.IPV6, here) == there.host
+    mixed = replace(SETTINGS, listeners=(here, private, world6))
+    assert mixed.relay_host(Family.IPV4, world6) == private.host
