@@ -68,6 +68,8 @@ class DeviceFlag(IntFlag):
 
     RUNS_ON_SKB = 1
     """The program runs after the driver, on packets that may hold several datagrams."""
+    FAR_END_ELSEWHERE = 2
+    """A virtual cable, whose far end is in another network namespace."""
 
 
 class LocalKind(IntEnum):

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //
-// The relay plane in the kernel: an XDP program that relays a datagram where it arrives.
+// The relay plane in the kernel: it relays a datagram where it arrives.
 //
-// It does for the packets that come in great numbers what natkit/relay/userspace.py does, and
-// nothing else.  Whatever it cannot do, or need not do fast, it lets pass (XDP_PASS): the system
-// delivers that to the sockets of the plane in user space, which treats it as if this program were
-// not there.  So a packet that passes is never wrong, and one is changed, dropped or counted here
+// There are two programs, for two hooks: one for XDP, which sees a packet before the system does,
+// and one for tc, which has it next, and also where there is no driver.  They do the same.
+//
+// They do for the packets that come in great numbers what natkit/relay/userspace.py does, and
+// nothing else.  Whatever they cannot do, or need not do fast, they let pass: the system delivers
+// that to the sockets of the plane in user space, which treats it as if no program were there.  So a packet that passes is never wrong, and one is changed, dropped or counted here
 // only when everything about it is known.  The tables are those of user space
-// (natkit/relay/tables.py), written by natkit/relay/kernel.py alone; this program only counts.
+// (natkit/relay/tables.py), written by natkit/relay/kernel.py alone; the programs only count.
 //
 // From top to bottom: reading, what allocations have, the ways to peers and to clients, writing, and
 // the program.  The numbers and the tables are in relay_tables.h, the datagram as it is carried from
@@ -71,7 +73,8 @@ static __always_inline struct device *device_of(__u32 interface, __u32 vlan)
 //      +---------------------------------------------------------------+
 //      |    destination MAC (6)    |    source MAC (6)    |  type (2)  |
 //      +---------------------------------------------------------------+
-//      | only with type 0x8100:  VLAN (2)  |  type (2)                 |
+//      | only with type 0x8100, where the system has not read it yet:  |
+//      |                                   |  VLAN (2)  |  type (2)    |
 //      +---------------------------------------------------------------+
 //
 // Where the IP header begins, and of which protocol it is; 0 for what is not for this machine.
@@ -86,7 +89,9 @@ static __always_inline __u32 read_ethernet(struct frame frame, struct device **d
 	if (data + ETHERNET + VLAN_TAG > end)
 		return 0;
 	*protocol = ethernet->h_proto;
-	if (*protocol == bpf_htons(ETH_P_8021Q)) {
+	if (frame.hook == AT_TC) {
+		vlan = skb_tag(frame.ctx);
+	} else if (*protocol == bpf_htons(ETH_P_8021Q)) {
 		__be16 *tag = data + ETHERNET;
 
 		vlan = bpf_ntohs(tag[0]) & 0x0fff;
@@ -131,10 +136,18 @@ static __always_inline int read_ipv6(struct ipv6hdr *ip, struct datagram *d)
 	return bpf_ntohs(ip->payload_len);
 }
 
+// Up to the first word of data.
+#define MOST_TO_READ (ETHERNET + VLAN_TAG + sizeof(struct ipv6hdr) + UDP + 4)
+
 // Read a UDP datagram up to its data; false: let it pass.
 static __always_inline bool read(struct frame frame, struct device **device, struct datagram *d)
 {
 	__u16 protocol;
+
+	if (is_several(frame))
+		return false;
+	reach(frame, MOST_TO_READ);
+
 	__u32 ip = read_ethernet(frame, device, &protocol);
 	void *data = data_of(frame), *end = end_of(frame);
 	int length;
@@ -171,39 +184,37 @@ static __always_inline bool read(struct frame frame, struct device **device, str
 	return true;
 }
 
-// Sum up the data, and compare with the checksum; false: let it pass, for the system to drop.
-//
-// A sender on this machine leaves the sum of the data to a card that is none, and has the sum of
-// the pseudo header alone in the checksum's place.  The system's own packets remember so, and from
-// where on the sum is to be taken: changed by this program, they would leave the machine spoilt.
-// Such a packet may be several datagrams in one, too, which only the system can tell apart.
-static __always_inline bool check(struct frame frame, struct datagram *d,
-                                  const struct device *device)
+// Sum up the data, and compare with the checksum; PASS: it is for the system to drop.
+static __always_inline enum verdict check(struct frame frame, struct datagram *d,
+                                          const struct device *device)
 {
+	reach(frame, d->offset + d->length);
+
 	void *data = data_of(frame), *end = end_of(frame);
 
 	if (d->offset > 255 || d->offset < UDP)
-		return false;
+		return PASS;
 
 	struct udphdr *udp = data + (d->offset - UDP);
 
 	if ((void *)(udp + 1) > end)
-		return false;
+		return PASS;
 
 	__u16 checksum = udp->check, length = d->length + UDP;
 
 	d->sum = sum_of(frame, d->offset, d->length);
 	if (d->sum == SUM_FAILED)
-		return false;
+		return PASS;
 	if (!checksum)
-		return d->source.family == FAMILY_IPV4;
+		return d->source.family == FAMILY_IPV4 ? GO_ON : PASS;
 
 	__u64 pseudo = pseudo_header(d, length);
+	bool is_right = fold(pseudo + d->source.port + d->destination.port + bpf_htons(length) +
+	                     checksum + d->sum) == 0xffff;
 
 	if (fold(pseudo) == checksum)
-		return !(device->flags & RUNS_ON_SKB);
-	return fold(pseudo + d->source.port + d->destination.port + bpf_htons(length) + checksum +
-	            d->sum) == 0xffff;
+		return without_sum(frame, d, device, is_right);
+	return is_right ? GO_ON : PASS;
 }
 
 // The first ``size`` bytes of the data, or 0 where it has fewer.
@@ -248,9 +259,6 @@ static __always_inline bool cut(struct frame frame, struct datagram *d, __u32 si
 }
 
 // ------------------------------------------------------------------------------- allocations' ends
-
-// What becomes of a packet; PASS is first, so that nothing else happens by default.
-enum verdict { PASS, DROP, GO_ON };
 
 #define COUNT(counter, amount) __sync_fetch_and_add(&(counter), amount)
 
@@ -803,6 +811,28 @@ static __always_inline bool goes_nowhere(const struct datagram *d)
 	return from[0] == to[0] && from[1] == to[1] && from[2] == to[2] && from[3] == to[3];
 }
 
+// Whether a host is 127.0.0.0/8, where the first and the last address are everybody's, or ::1.
+static __always_inline bool is_loopback(const struct endpoint *endpoint)
+{
+	const __be32 *host = endpoint->host;
+	__u32 within = bpf_ntohl(host[0]) & 0x00ffffff;
+
+	if (endpoint->family == FAMILY_IPV4)
+		return (host[0] & 0xff) == 127 && within != 0 && within != 0x00ffffff;
+	return !host[0] && !host[1] && !host[2] && host[3] == bpf_htonl(1);
+}
+
+// Whether the system need only deliver what came in on the loopback interface, with the route that
+// it came with: addresses of this machine have no next hop.  That route is one of its family.
+static __always_inline bool stays_on_loopback(struct frame frame, const struct datagram *d,
+                                              const struct device *from)
+{
+	if (frame.hook != AT_TC || from->port != LOOPBACK)
+		return false;
+	return ((struct __sk_buff *)frame.ctx)->protocol == protocol_of(d->destination.family) &&
+	       (goes_nowhere(d) || is_loopback(&d->destination));
+}
+
 static __always_inline __u32 ip_header_of(const struct datagram *d)
 {
 	return d->destination.family == FAMILY_IPV4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
@@ -828,6 +858,9 @@ static __attribute__((noinline)) struct device *route(void *ctx, const struct da
                                                       const struct settings *settings,
                                                       struct bpf_fib_lookup *fib)
 {
+	// No wire has those.
+	if (is_loopback(&d->source))
+		return 0;
 	fib->ifindex = LOOPBACK;
 	fib->l4_protocol = IPPROTO_UDP;
 	fib->sport = d->source.port;
@@ -877,9 +910,10 @@ static __always_inline void write_ipv6(struct ipv6hdr *ip, const struct datagram
 	__builtin_memcpy(&ip->daddr, d->destination.host, 16);
 }
 
-// The UDP header, and the prefix after it; false where the packet ends before.
+// The UDP header, and the prefix after it; false where the packet ends before.  A checksum that is
+// unfinished stays so.
 static __always_inline bool write_udp(struct udphdr *udp, void *end, const struct datagram *d,
-                                      __u16 udp_length)
+                                      __u16 udp_length, bool is_unfinished)
 {
 	__u32 *word = (void *)(udp + 1);
 	__u64 sum = pseudo_header(d, udp_length);
@@ -897,7 +931,7 @@ static __always_inline bool write_udp(struct udphdr *udp, void *end, const struc
 		sum += d->prefix[i];
 	}
 
-	__u16 checksum = ~fold(sum);
+	__u16 checksum = is_unfinished ? fold(pseudo_header(d, udp_length)) : ~fold(sum);
 
 	// RFC 768: zero would say that there is none.
 	udp->check = checksum ?: 0xffff;
@@ -924,7 +958,7 @@ static __always_inline void write_ethernet(void *data, const struct bpf_fib_look
                                            __u16 vlan, __u16 family)
 {
 	struct ethhdr *ethernet = data;
-	__be16 protocol = bpf_htons(family == FAMILY_IPV4 ? ETH_P_IP : ETH_P_IPV6);
+	__be16 protocol = protocol_of(family);
 
 	__builtin_memcpy(ethernet->h_dest, fib->dmac, ETH_ALEN);
 	__builtin_memcpy(ethernet->h_source, fib->smac, ETH_ALEN);
@@ -946,12 +980,14 @@ static __always_inline int write(struct frame frame, struct datagram *d,
 {
 	__u32 ip_header = ip_header_of(d), prefix = d->words * 4, after = padding_of(d);
 	__u16 udp_length = udp_length_of(d);
-	__u32 ip = device->vlan ? ETHERNET + VLAN_TAG : ETHERNET;
+	__u16 vlan = vlan_in(frame, device);
+	__u32 ip = vlan ? ETHERNET + VLAN_TAG : ETHERNET;
+	enum verdict verdict = resize(frame, d, ip + ip_header + UDP + prefix, after);
 
-	if (!resize(frame, d, ip + ip_header + UDP + prefix, after))
+	if (verdict == PASS)
 		return pass(frame);
 	// It is not passed on any more: nothing else may take of the buckets for it.
-	if (!leave(d))
+	if (verdict == DROP || !leave(d))
 		return drop(frame);
 
 	void *data = data_of(frame), *end = end_of(frame);
@@ -959,12 +995,12 @@ static __always_inline int write(struct frame frame, struct datagram *d,
 
 	if (udp + UDP > end)
 		return give_up(frame);
-	write_ethernet(data, fib, device->vlan, d->destination.family);
+	write_ethernet(data, fib, vlan, d->destination.family);
 	if (ip_header == sizeof(struct iphdr))
 		write_ipv4(data + ip, d, ip_header + udp_length, settings);
 	else
 		write_ipv6(data + ip, d, ip_header + udp_length, settings, device->hop_limit);
-	if (!write_udp(udp, end, d, udp_length))
+	if (!write_udp(udp, end, d, udp_length, is_unfinished(frame, d)))
 		return give_up(frame);
 	// Masks tell the verifier how large these can be.
 	if (after &&
@@ -1014,9 +1050,13 @@ static __always_inline enum verdict relay(struct frame frame, struct datagram *d
 	struct flow *flow = is_plain_binding(d) ? 0 : flow_of(d);
 	struct local *local = flow ? 0 : bpf_map_lookup_elem(&locals, &d->destination);
 
-	if ((!flow && !local) || !check(frame, d, device))
+	if (!flow && !local)
 		return PASS;
 
+	enum verdict verdict = check(frame, d, device);
+
+	if (verdict != GO_ON)
+		return verdict;
 	if (local && local->kind == IS_LISTENER)
 		return from_stranger(frame, d, local, settings);
 
@@ -1034,13 +1074,16 @@ static __always_inline enum verdict relay(struct frame frame, struct datagram *d
 }
 
 // Where the peer of a client is a relayed address here, to the client behind that one in one go.
-static __always_inline enum verdict relay_again(struct datagram *d,
+// What is this machine's own besides is best left to the system, but for what only ``stays`` on
+// loopback.
+static __always_inline enum verdict relay_again(struct datagram *d, bool stays,
                                                 const struct settings *settings)
 {
 	struct local *local = bpf_map_lookup_elem(&locals, &d->destination);
 
-	// What is this machine's own besides is best left to the system.
-	if (!d->peers_leg || !local || local->kind != IS_RELAYED)
+	if (!local)
+		return stays ? GO_ON : PASS;
+	if (!d->peers_leg || local->kind != IS_RELAYED)
 		return PASS;
 	return to_relayed(d, local->half, flow_of(d), settings, d->now);
 }
@@ -1050,24 +1093,31 @@ static __always_inline int treat(struct frame frame)
 	struct settings *settings = read_settings();
 	struct bpf_fib_lookup fib = {};
 	struct datagram d = {};
-	struct device *device;
+	struct device *from, *to = 0;
 
-	if (!settings || !read(frame, &device, &d))
+	if (!settings || !read(frame, &from, &d))
 		return pass(frame);
 
-	enum verdict verdict = relay(frame, &d, device, settings);
+	enum verdict verdict = relay(frame, &d, from, settings);
 
 	if (verdict == GO_ON) {
-		device = goes_nowhere(&d) ? 0 : route(frame.ctx, &d, settings, &fib);
-		if (!device) {
-			verdict = relay_again(&d, settings);
-			if (verdict == GO_ON)
-				device = route(frame.ctx, &d, settings, &fib);
+		bool stays = stays_on_loopback(frame, &d, from);
+
+		if (!stays && !goes_nowhere(&d))
+			to = route(frame.ctx, &d, settings, &fib);
+		if (!to) {
+			verdict = relay_again(&d, stays, settings);
+			if (verdict == GO_ON && stays_on_loopback(frame, &d, from))
+				to = from;
+			else if (verdict == GO_ON)
+				to = route(frame.ctx, &d, settings, &fib);
 		}
 	}
 	switch (verdict) {
 	case GO_ON:
-		return device ? write(frame, &d, settings, device, &fib) : pass(frame);
+		if (!to || !can_leave_by(frame, from, to))
+			return pass(frame);
+		return write(frame, &d, settings, to, &fib);
 	case DROP:
 		return drop(frame);
 	default:
@@ -1079,6 +1129,14 @@ SEC("xdp")
 int natkit_relay(struct xdp_md *ctx)
 {
 	struct frame frame = { .ctx = ctx, .hook = AT_XDP };
+
+	return treat(frame);
+}
+
+SEC("tc")
+int natkit_relay_tc(struct __sk_buff *skb)
+{
+	struct frame frame = { .ctx = skb, .hook = AT_TC };
 
 	return treat(frame);
 }

@@ -6,15 +6,23 @@
 
 #pragma once
 
+#include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
+#include <stdbool.h>
 
 #include <bpf/bpf_endian.h>
 
 #include "relay_tables.h"
 
 #define LARGEST_PREFIX 12
+
+// Keeps the compiler from calculating with a packet's end, or from forgetting a bound.
+#define AS_IT_IS(value) asm volatile("" : "+r"(value))
+
+// What becomes of a packet; PASS is first, so that nothing else happens by default.
+enum verdict { PASS, DROP, GO_ON };
 
 // A datagram on its way through here.  The steps change whom it is from and for, what of the packet
 // is its data, and what stands before the data; write() makes the packet of it.
@@ -39,7 +47,13 @@ struct datagram {
 	// What limits a leg.
 	const __u32 *to_peers, *to_clients;
 	__u64 now;
+	bool is_unfinished; // its checksum is
 };
+
+static __always_inline __be16 protocol_of(__u16 family)
+{
+	return bpf_htons(family == FAMILY_IPV4 ? ETH_P_IP : ETH_P_IPV6);
+}
 
 static __always_inline __u32 fold(__u64 sum)
 {

@@ -47,7 +47,8 @@
 #define ONLY_RELAYED (1u << 1) // only from and to addresses that are relayed here
 
 // What a device does.
-#define RUNS_ON_SKB (1u << 0) // XDP runs on the system's own packets, after the driver
+#define RUNS_ON_SKB (1u << 0)       // the program has the system's own packets, after the driver
+#define FAR_END_ELSEWHERE (1u << 1) // it is a cable into another network namespace
 
 // What a local address is.
 #define IS_LISTENER 1

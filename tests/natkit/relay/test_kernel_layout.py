@@ -46,6 +46,7 @@ def defined(name: str) -> int:
         ("HAND_UP", Mark.HAND_UP),
         ("ONLY_RELAYED", Mark.ONLY_RELAYED),
         ("RUNS_ON_SKB", DeviceFlag.RUNS_ON_SKB),
+        ("FAR_END_ELSEWHERE", DeviceFlag.FAR_END_ELSEWHERE),
         ("IS_LISTENER", LocalKind.LISTENER),
         ("IS_RELAYED", LocalKind.RELAYED),
         ("ANSWERS_BINDING", layout.ANSWERS_BINDING),
