@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 __all__ = ["NetworkLink", "read_links"]
 
-_ETHERNET = 1  # <linux/if_arp.h>
+# <linux/if_arp.h>, <linux/if.h>
+_ETHERNET, _LOOPBACK = 1, 772
+_UP = 1 << 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +15,7 @@ class NetworkLink:
 
     ``kind`` is what sort of virtual one it is, "veth" or "bridge"; empty for a card.  ``vlan`` is
     the tag of a VLAN, and then ``below`` is the number of the interface that has its wire.
+    ``is_port`` says that its packets are another's, as those of the ports of a bridge are.
     """
 
     number: int
@@ -22,6 +25,11 @@ class NetworkLink:
     kind: str
     below: int
     vlan: int
+    is_loopback: bool = False
+    is_up: bool = True
+    is_port: bool = False
+    far_end_elsewhere: bool = False
+    """Of a virtual cable: its other end is in another network namespace."""
 
 
 def read_links() -> tuple[NetworkLink, ...]:
@@ -36,9 +44,10 @@ def read_links() -> tuple[NetworkLink, ...]:
     found = []
     for message in netlink.dump(RTM_GETLINK):
         info = message.get_attr("IFLA_LINKINFO")
-        kind, vlan = "", 0
+        kind, port_kind, vlan = "", "", 0
         if info is not None and not isinstance(info, str | int):
             kind = str(info.get_attr("IFLA_INFO_KIND") or "")
+            port_kind = str(info.get_attr("IFLA_INFO_SLAVE_KIND") or "")
             data = info.get_attr("IFLA_INFO_DATA")
             if kind == "vlan" and data is not None and not isinstance(data, str | int):
                 vlan = netlink.number(data, "IFLA_VLAN_ID")
@@ -52,6 +61,11 @@ def read_links() -> tuple[NetworkLink, ...]:
                 kind=kind,
                 below=netlink.number(message, "IFLA_LINK") if vlan else 0,
                 vlan=vlan,
+                is_loopback=message["ifi_type"] == _LOOPBACK,
+                is_up=bool(message["flags"] & _UP),
+                is_port=message.get_attr("IFLA_MASTER") is not None and port_kind != "vrf",
+                far_end_elsewhere=kind == "veth"
+                and message.get_attr("IFLA_LINK_NETNSID") is not None,
             )
         )
     return tuple(found)

@@ -1,8 +1,10 @@
 """The kernel's program on network interfaces: where it runs, and what it knows of them.
 
-A program of XDP runs in the driver of a card (native), or right after it (generic), which any
-interface can do.  The ends of virtual cables and other virtual interfaces get the generic one: what
-leaves them by a driver's way arrives only where a program runs at the far end too.
+On a card it runs as a program of XDP, in the driver (native).  Where the driver cannot, and on
+virtual interfaces, it runs as one of tc: the packets of other hosts on this machine have checksums
+there that are still to be finished, as they have on loopback, and what leaves arrives by the
+system's own way.  Before Linux 6.6, tc takes no such program, and XDP's generic one is the third:
+right after the driver, on any interface.
 """
 
 import errno
@@ -10,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path as FilePath
+from typing import assert_never
 
 from natkit.errors import MisuseError
 from natkit.net.links import NetworkLink, read_links
@@ -20,13 +23,17 @@ from natkit.relay.kernel_tables import KernelRelay
 from natkit.relay.libbpf import BpfError, Link
 
 __all__ = [
+    "HIDES_TAGS",
     "OF_VIRTUAL",
+    "TOO_OLD_FOR_TC",
     "Attached",
     "Attachment",
     "Mode",
     "allow_routes",
     "attach",
     "default_ttl",
+    "is_blind",
+    "modes_for",
     "would_forget_routes",
 ]
 
@@ -35,6 +42,12 @@ _SYSTEM = FilePath("/proc/sys/net")
 _XDP_GENERIC = 1 << 1
 _XDP_NATIVE = 1 << 2
 _TAKEN = "another program of XDP runs there, as another server's would"
+TOO_OLD_FOR_TC = "tc takes no such program before Linux 6.6"
+HIDES_TAGS = (
+    "takes the tags of its VLANs off before the program sees them; "
+    "have it leave them, by `ethtool -K {} rxvlan off`"
+)
+_REFUSED_AT_TC = "the kernel does not take the program for tc"
 _HOP_LIMIT = 64
 _ROUTES = FilePath("/proc/net/ipv6_route")
 _ADVERTISED = 0x00010000 | 0x00040000  # <linux/ipv6_route.h>: RTF_DEFAULT, RTF_ADDRCONF
@@ -44,11 +57,27 @@ class Mode(StrEnum):
     """Where the program runs on an interface."""
 
     NATIVE = "native"
+    TC = "tc"
     GENERIC = "generic"
 
 
-OF_VIRTUAL = (Mode.GENERIC,)
-"""How it runs on a virtual interface."""
+_PROBLEMS = {
+    (Mode.NATIVE, errno.EBUSY): _TAKEN,
+    (Mode.NATIVE, errno.EEXIST): _TAKEN,
+    (Mode.GENERIC, errno.EBUSY): _TAKEN,
+    (Mode.GENERIC, errno.EEXIST): _TAKEN,
+    (Mode.TC, errno.EINVAL): TOO_OLD_FOR_TC,
+}
+
+OF_VIRTUAL = (Mode.TC, Mode.GENERIC)
+"""How it runs on a virtual interface, the best way first."""
+
+
+def modes_for(interface: NetworkLink) -> tuple[Mode, ...]:
+    """How it can run there, the best way first."""
+    if interface.is_loopback:
+        return (Mode.TC,)
+    return OF_VIRTUAL if interface.kind else (Mode.NATIVE, Mode.TC, Mode.GENERIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,26 +111,38 @@ class Attachment:
         """Run on an interface; in which way, if it is not said.  BpfError when it can't be."""
         if interface.number in self._attached:
             return self._attached[interface.number].mode
-        if not interface.is_ethernet:
+        if not interface.is_ethernet and not interface.is_loopback:
             raise BpfError(f"{interface.name} is no Ethernet interface")
-        modes = [mode] if mode is not None else [Mode.NATIVE, Mode.GENERIC]
-        if mode is None and interface.kind:
-            modes = list(OF_VIRTUAL)
         refused: BpfError | None = None
-        links = read_links()
-        for each in modes:
-            if _is_blind(each, interface, links):
-                raise _hidden_tags(interface)
-            flag = _XDP_NATIVE if each is Mode.NATIVE else _XDP_GENERIC
+        for each in (mode,) if mode is not None else modes_for(interface):
             try:
-                link = self._relay.program.attach(interface.number, flag)
+                link = self._attach(interface, each)
             except BpfError as error:
-                problem = _TAKEN if error.number in (errno.EBUSY, errno.EEXIST) else str(error)
-                refused = BpfError(f"{interface.name}: {problem}", error.number)
+                refused = error
             else:
                 self._attached[interface.number] = Attached(interface, each, link)
                 return each
-        raise refused or BpfError(f"{interface.name}: XDP has no mode there")
+        raise refused or BpfError(f"{interface.name}: there is no way to run there")
+
+    def _attach(self, interface: NetworkLink, mode: Mode) -> Link:
+        number, relay = interface.number, self._relay
+        if is_blind(mode, interface, read_links()):
+            raise _hidden_tags(interface)
+        try:
+            match mode:
+                case Mode.NATIVE:
+                    return relay.program.attach(number, _XDP_NATIVE)
+                case Mode.GENERIC:
+                    return relay.program.attach(number, _XDP_GENERIC)
+                case Mode.TC:
+                    if relay.at_tc is None:
+                        raise BpfError(_REFUSED_AT_TC)
+                    return relay.at_tc.attach_to_tc(number)
+                case _:
+                    assert_never(mode)
+        except BpfError as error:
+            problem = _PROBLEMS.get((mode, error.number), str(error))
+            raise BpfError(f"{interface.name}: {problem}", error.number) from None
 
     def refresh(self) -> None:
         """Have the program know the interfaces as they are now, and their VLANs.
@@ -116,7 +157,7 @@ class Attachment:
             if (
                 now is None
                 or held.link.interface != number
-                or _is_blind(held.mode, now, present.values())
+                or is_blind(held.mode, now, present.values())
             ):
                 del self._attached[number]
                 held.link.close()
@@ -128,14 +169,12 @@ class Attachment:
             port = self._attached.get(each.below if each.vlan else each.number)
             if port is None or len(each.mac) != 6:
                 continue
-            flags = DeviceFlag.RUNS_ON_SKB if port.mode is Mode.GENERIC else DeviceFlag(0)
-            value = layout.device_value(
-                port.interface.number, each.vlan, each.mac, flags, _hop_limit(each.name)
-            )
+            below, flags = port.interface.number, _flags(port, each)
+            value = layout.device_value(below, each.vlan, each.mac, flags, _hop_limit(each.name))
             wanted[each.number, 0] = value
             numbers.add(each.number)
             if each.vlan:
-                wanted[port.interface.number, each.vlan] = value
+                wanted[below, each.vlan] = value
         self._relay.tables.set_devices(wanted)
         self._numbers = frozenset(numbers)
 
@@ -145,21 +184,24 @@ class Attachment:
             self._attached.popitem()[1].link.close()
 
 
-def _is_blind(mode: Mode, port: NetworkLink, links: Iterable[NetworkLink]) -> bool:
+def _flags(port: Attached, device: NetworkLink) -> DeviceFlag:
+    """What the program is told of a device whose packets pass ``port``."""
+    flags = DeviceFlag(0) if port.mode is Mode.NATIVE else DeviceFlag.RUNS_ON_SKB
+    return flags | DeviceFlag.FAR_END_ELSEWHERE if device.far_end_elsewhere else flags
+
+
+def is_blind(mode: Mode, port: NetworkLink, links: Iterable[NetworkLink]) -> bool:
     """Whether packets of VLANs come without their tags to a program that runs in that way.
 
-    They do after the driver, if that takes them off.  Whatever the program would make of such a
-    packet leaves with the tag that it came with, for that is kept beside it.
+    They do to XDP's after the driver, if that takes them off.  Whatever the program would make of
+    such a packet leaves with the tag that it came with, for that is kept beside it.
     """
     has_vlans = any(each.vlan and each.below == port.number for each in links)
     return mode is Mode.GENERIC and has_vlans and takes_vlan_tags_off(port.name)
 
 
 def _hidden_tags(port: NetworkLink) -> BpfError:
-    return BpfError(
-        f"{port.name} takes the tags of its VLANs off before the program sees them; "
-        f"have it leave them, by `ethtool -K {port.name} rxvlan off`"
-    )
+    return BpfError(f"{port.name} {HIDES_TAGS.format(port.name)}")
 
 
 def attach(relay: KernelRelay, names: Sequence[str], mode: Mode | None = None) -> Attachment:

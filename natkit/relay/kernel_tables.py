@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 _PROGRAM = "natkit_relay"
+_AT_TC = "natkit_relay_tc"
 _PASSING = "natkit_pass"
 
 _UNTIL = struct.Struct("=Q")
@@ -327,24 +328,28 @@ class KernelTables:
 class KernelRelay:
     """The loaded program with its tables, as the process has them that attaches it."""
 
-    def __init__(self, tables: KernelTables, program: Program, passing: Program) -> None:
+    def __init__(self, tables: KernelTables, programs: Mapping[str, Program]) -> None:
         self.tables = tables
-        self.program = program
-        self.passing = passing
-        """Lets everything pass."""
+        self.program = programs[_PROGRAM]
+        """For XDP."""
+        self.at_tc = programs.get(_AT_TC)
+        """For tc; None where the kernel does not take it."""
+        self.passing = programs[_PASSING]
+        """For XDP: lets everything pass."""
+        self._programs = tuple(programs.values())
 
     @classmethod
     def load(cls, sizes: TableSizes | None = None, share: Share = ALONE) -> "KernelRelay":
         """Load it; BpfError when the library is missing or the kernel refuses."""
         image = files("natkit.relay").joinpath("relay.bpf.o").read_bytes()
         names = (_PROGRAM, _PASSING)
-        tables, programs = load(image, (sizes or TableSizes()).by_name(), names)
-        return cls(KernelTables(tables, share), programs[_PROGRAM], programs[_PASSING])
+        tables, programs = load(image, (sizes or TableSizes()).by_name(), names, _AT_TC)
+        return cls(KernelTables(tables, share), programs)
 
     def close(self) -> None:
         """Let go of it all; what is attached stays so for as long as its links are held."""
         self.tables.close()
-        for program in (self.program, self.passing):
+        for program in self._programs:
             program.close()
 
 

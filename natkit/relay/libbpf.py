@@ -21,7 +21,9 @@ LIBRARY = "libbpf.so.1"
 """What it is called; Debian has it in libbpf1, Fedora in libbpf, Alpine in libbpf."""
 
 _LOG_SIZE = 1 << 18
-_BPF_XDP = 37  # <linux/bpf.h>: enum bpf_attach_type
+# <linux/bpf.h>
+_BPF_XDP, _BPF_TCX_INGRESS = 37, 46
+_BEFORE_OTHERS = 1 << 3  # BPF_F_BEFORE
 _MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
 _E2BIG, _ENOENT, _ENOMEM, _ENOSPC = 7, 2, 12, 28
 
@@ -112,7 +114,7 @@ class _MapInfo(ctypes.Structure):
 
 
 class _LinkInfo(ctypes.Structure):
-    """The beginning of ``struct bpf_link_info``, as a link of XDP has it."""
+    """The beginning of ``struct bpf_link_info``, as links of XDP and of tc have it."""
 
     _fields_: ClassVar = [
         ("kind", ctypes.c_uint32),
@@ -141,6 +143,7 @@ _U32, _U64, _Size = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_size_t
 _Result = type[ctypes.c_int] | type[ctypes.c_void_p] | None
 _Argument = (
     type[ctypes.c_int]
+    | type[ctypes.c_bool]
     | type[ctypes.c_void_p]
     | type[ctypes.c_char_p]
     | type[ctypes.c_uint32]
@@ -160,6 +163,7 @@ _FUNCTIONS: dict[str, tuple[_Result, tuple[_Argument, ...]]] = {
     "bpf_map__set_max_entries": (_Int, (_Pointer, _U32)),
     "bpf_map__fd": (_Int, (_Pointer,)),
     "bpf_program__fd": (_Int, (_Pointer,)),
+    "bpf_program__set_autoload": (_Int, (_Pointer, ctypes.c_bool)),
     "bpf_map_update_elem": (_Int, (_Int, _Bytes, _Bytes, _U64)),
     "bpf_map_lookup_elem": (_Int, (_Int, _Bytes, _Pointer)),
     "bpf_map_delete_elem": (_Int, (_Int, _Bytes)),
@@ -360,16 +364,20 @@ class Program:
 
     def attach(self, interface: int, flags: int) -> Link:
         """Attach it for XDP to an interface, by number; BpfError where that is not possible."""
+        return self._attach("XDP", _BPF_XDP, interface, flags)
+
+    def attach_to_tc(self, interface: int) -> Link:
+        """Attach it for tc to where packets come in by an interface, before the programs of others.
+
+        BpfError where that is not possible; its number is EINVAL before Linux 6.6.
+        """
+        return self._attach("tc", _BPF_TCX_INGRESS, interface, _BEFORE_OTHERS)
+
+    def _attach(self, hook: str, kind: int, interface: int, flags: int) -> Link:
         options = _LinkOptions(size=ctypes.sizeof(_LinkOptions), flags=flags)
-        descriptor = self._library.must(
-            "XDP",
-            "bpf_link_create",
-            self.descriptor,
-            interface,
-            _BPF_XDP,
-            ctypes.addressof(options),
-        )
-        return Link(descriptor)
+        program, address = self.descriptor, ctypes.addressof(options)
+        created = self._library.must(hook, "bpf_link_create", program, interface, kind, address)
+        return Link(created)
 
     def run(self, packet: bytes, interface: int, *, repeat: int = 1) -> Ran:
         """Have it treat a packet as if it had come in by ``interface``; it goes nowhere."""
@@ -409,12 +417,25 @@ class Program:
 
 
 def load(
-    image: bytes, sizes: Mapping[str, int], programs: tuple[str, ...]
+    image: bytes, sizes: Mapping[str, int], programs: tuple[str, ...], optional: str = ""
 ) -> tuple[dict[str, Table], dict[str, Program]]:
     """Load an object file: its tables, each for so many entries, and its programs, by name.
 
-    BpfError says why the kernel does not want it; of what its verifier says, the end.
+    BpfError says why the kernel does not want it; of what its verifier says, the end.  Without the
+    program that is ``optional``, where the kernel does not want that one.
     """
+    if optional:
+        try:
+            return _load(image, sizes, (*programs, optional), "")
+        except BpfError:
+            # Whatever it is: if it is none of that program's, it comes again.
+            pass
+    return _load(image, sizes, programs, optional)
+
+
+def _load(
+    image: bytes, sizes: Mapping[str, int], programs: tuple[str, ...], without: str
+) -> tuple[dict[str, Table], dict[str, Program]]:
     library = _library()
     log = ctypes.create_string_buffer(_LOG_SIZE)
     options = _OpenOptions(
@@ -424,25 +445,23 @@ def load(
     if not opened:
         raise _error("BPF object file", ctypes.get_errno())
     descriptors: list[int] = []
-    tables: dict[str, Table] = {}
-    loaded: dict[str, Program] = {}
     try:
-        found = {}
+        found = {name: _find(opened, "table", name) for name in sizes}
         for name, size in sizes.items():
-            found[name] = library.call("bpf_object__find_map_by_name", opened, name.encode())
-            if not found[name]:
-                raise BpfError(f"the object file has no table {name!r}")
             library.must("BPF table", "bpf_map__set_max_entries", found[name], size)
+        pointer = library.call("bpf_object__find_program_by_name", opened, without.encode())
+        if pointer:
+            library.must("BPF program", "bpf_program__set_autoload", pointer, 0)
         result = library.call("bpf_object__load", opened)
         if result:
             raise _error("the kernel refuses the BPF program", -result, _end_of(log.value))
+        tables: dict[str, Table] = {}
         for name, pointer in found.items():
             descriptors.append(os.dup(library.must(name, "bpf_map__fd", pointer)))
             tables[name] = Table(descriptors[-1])
+        loaded: dict[str, Program] = {}
         for name in programs:
-            pointer = library.call("bpf_object__find_program_by_name", opened, name.encode())
-            if not pointer:
-                raise BpfError(f"the object file has no program {name!r}")
+            pointer = _find(opened, "program", name)
             descriptors.append(os.dup(library.must(name, "bpf_program__fd", pointer)))
             loaded[name] = Program(descriptors[-1])
     except BaseException:
@@ -452,6 +471,17 @@ def load(
     finally:
         library.call("bpf_object__close", opened)
     return tables, loaded
+
+
+def _find(opened: int, what: str, name: str) -> int:
+    """The pointer to a table or a program of an object file; BpfError where it has none such."""
+    function = "bpf_object__find_map_by_name"
+    if what == "program":
+        function = "bpf_object__find_program_by_name"
+    pointer = _library().call(function, opened, name.encode())
+    if not pointer:
+        raise BpfError(f"the object file has no {what} {name!r}")
+    return pointer
 
 
 def _end_of(log: bytes) -> str:

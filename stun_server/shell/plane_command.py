@@ -10,8 +10,9 @@ import typer
 from rich.table import Table
 
 from natkit.cli.entry import JsonOption, console, print_json, version_line
-from natkit.net.links import NetworkLink
-from natkit.relay.kernel_ability import Requirement, requirements
+from natkit.net.links import NetworkLink, read_links
+from natkit.relay.attaching import Mode
+from natkit.relay.kernel_ability import Foreseen, Requirement, foresee, requirements
 from stun_server.config import load
 from stun_server.shell import planes
 from stun_server.shell.accounts import ConfigOption
@@ -42,11 +43,13 @@ def plane(*, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Explain which relay plane serves here, and what the one in the kernel needs."""
     options = load(config)
     needed = requirements()
-    links = planes.links_for(planes.configured_hosts(options))
+    hosts = planes.configured_hosts(options)
+    links = read_links()
+    foreseen = [foresee(each, links) for each in planes.links_for(options, hosts)]
     asked = options.listeners.relay_plane
-    lacking = _lacking(needed, links)
-    used = "userspace" if asked == "userspace" or lacking is not None else "kernel"
+    lacking = _lacking(needed, foreseen, hosts)
     if as_json:
+        used = "userspace" if asked == "userspace" or lacking is not None else "kernel"
         print_json(
             {
                 "asked": asked,
@@ -55,28 +58,65 @@ def plane(*, as_json: JsonOption = False, config: ConfigOption = None) -> None:
                 "requirements": [
                     {"name": each.name, "found": each.found, "met": each.is_met} for each in needed
                 ],
-                "interfaces": [{"name": each.name, "kind": each.kind} for each in links],
+                "interfaces": [
+                    {
+                        "name": each.interface.name,
+                        "kind": "loopback" if each.interface.is_loopback else each.interface.kind,
+                        "mode": each.mode,
+                        "reasons": each.reasons,
+                    }
+                    for each in foreseen
+                ],
             }
         )
         return
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
-    for each in needed:
-        facts.add_row(each.name, each.found if each.is_met else f"{each.found}: {_remedy(each)}")
-    names = ", ".join(f"{each.name} ({each.kind or 'card'})" for each in links)
-    facts.add_row("interfaces", names or planes.NO_INTERFACE)
+    for requirement in needed:
+        found, remedy = requirement.found, _remedy(requirement)
+        facts.add_row(requirement.name, found if requirement.is_met else f"{found}: {remedy}")
+    for each in foreseen:
+        facts.add_row(_named(each.interface), _told(each))
+    if not foreseen:
+        facts.add_row("interfaces", planes.nowhere(hosts))
     out = console()
     out.print(facts)
     out.print(_conclusion(asked, lacking), highlight=False)
 
 
-def _lacking(needed: Sequence[Requirement], links: Sequence[NetworkLink]) -> str | None:
+def _lacking(
+    needed: Sequence[Requirement], foreseen: Sequence[Foreseen], hosts: Sequence[str]
+) -> str | None:
     """The first thing that keeps the plane in the kernel from running."""
     for each in needed:
         if not each.is_met:
             return f"{each.name}: {each.found}"
-    return None if links else planes.NO_INTERFACE
+    if not foreseen:
+        return planes.nowhere(hosts)
+    # It must be on all of them, but on loopback where that is not the only one.
+    for one in [each for each in foreseen if not each.interface.is_loopback] or foreseen:
+        if one.mode is None:
+            return f"{one.interface.name}: {'; '.join(one.reasons)}"
+    return None
+
+
+def _named(interface: NetworkLink) -> str:
+    kind = "loopback" if interface.is_loopback else interface.kind or "card"
+    return f"{interface.name} ({kind})"
+
+
+_WAYS = {
+    Mode.NATIVE: "native: XDP in its driver",
+    Mode.TC: "tc: as packets come in",
+    Mode.GENERIC: "generic: XDP after its driver",
+    None: "in user space",
+}
+
+
+def _told(foreseen: Foreseen) -> str:
+    way = _WAYS[foreseen.mode]
+    return f"{way} ({'; '.join(foreseen.reasons)})" if foreseen.reasons else way
 
 
 def _remedy(requirement: Requirement) -> str:

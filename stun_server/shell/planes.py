@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from natkit.address import Address
 from natkit.errors import ConfigError
 from natkit.net import netlink
 from natkit.net.interfaces import addresses, expand_wildcard
 from natkit.net.links import NetworkLink, read_links
 from natkit.net.neighbours import refresh_neighbours
+from natkit.net.routes import default_interfaces
 from natkit.relay.attaching import Attachment, allow_routes, default_ttl
 from natkit.relay.kernel_ability import interfaces_of, requirements
 from natkit.relay.kernel_tables import ALONE, KernelRelay, KernelTables, Share, TableSizes
@@ -20,6 +23,7 @@ from stun_server.shell.listening import Listener, everywhere
 
 __all__ = [
     "NO_INTERFACE",
+    "ON_LOOPBACK",
     "USERSPACE",
     "Holding",
     "PlaneChoice",
@@ -29,6 +33,7 @@ __all__ = [
     "hold",
     "links_for",
     "missing",
+    "nowhere",
 ]
 
 REFRESH = 10.0
@@ -57,31 +62,33 @@ class PlaneChoice:
 
 
 NO_INTERFACE = "the addresses that serve are on no Ethernet interface"
+ON_LOOPBACK = "the addresses that serve are on loopback, where the kernel relays only when asked to"
 USERSPACE = PlaneChoice("userspace", "asked for")
 
 
 class Holding:
     """The kernel's plane, loaded and attached until :meth:`close`, or until the process ends.
 
-    It is on the interfaces that bear ``hosts``, also on those that come to do so later.
+    It is on the interfaces that ``find`` finds, also on those that come to be found later.
     """
 
     def __init__(
         self,
         relay: KernelRelay,
         attachment: Attachment,
-        hosts: Sequence[str],
+        find: Callable[[], Sequence[NetworkLink]],
         logger: Logger,
         left: Sequence[str],
     ) -> None:
         self.relay = relay
         self.on_change: Callable[[str], None] = lambda _: None
         """Is told of another :attr:`reason`."""
-        self._hosts = hosts
+        self._find = find
         self._left = left
         self._problems: list[str] = []
         self._attachment = attachment
         self._logger = logger
+        self._attach_more()
         self._signal = netlink.open_signal()
         self._loop = asyncio.get_running_loop()
         self._due: asyncio.TimerHandle | None = None
@@ -131,7 +138,7 @@ class Holding:
     def _attach_more(self) -> None:
         """Run on interfaces that have come, or come back."""
         before, self._problems = self._attachment.attached, []
-        for link in links_for(self._hosts):
+        for link in self._find():
             try:
                 self._attachment.add(link)
             except BpfError as error:
@@ -151,7 +158,7 @@ def check(config: Config) -> None:
     """ConfigError when the kernel's plane is asked for, and something is missing."""
     if config.listeners.relay_plane == "kernel":
         lacking = missing()
-        if lacking is None and not links_for(configured_hosts(config)):
+        if lacking is None and not links_for(config, configured_hosts(config)):
             lacking = NO_INTERFACE
         if lacking is not None:
             raise _not_here(lacking)
@@ -166,12 +173,11 @@ def hold(
         return USERSPACE, None
     reason = missing()
     hosts = _with_relays(config, [each.address.host for each in listeners])
-    links = () if reason is not None else links_for(hosts)
-    if reason is None and not links:
-        reason = NO_INTERFACE
+    if reason is None and not links_for(config, hosts):
+        reason = nowhere(hosts)
     if reason is None:
         try:
-            holding = _attach(config, hosts, links, logger, share)
+            holding = _attach(config, hosts, logger, share)
         except (BpfError, OSError) as error:
             reason = str(error)
         else:
@@ -194,9 +200,19 @@ def bandwidths(config: Config) -> int:
     return config.limits.allocations + 1
 
 
-def links_for(hosts: Sequence[str]) -> tuple[NetworkLink, ...]:
-    """The interfaces that the program would run on."""
-    return interfaces_of(hosts, addresses(), read_links())
+def links_for(config: Config, hosts: Sequence[str]) -> tuple[NetworkLink, ...]:
+    """The interfaces that the program would run on, for what is served on ``hosts``.
+
+    On loopback it does only where the kernel's plane is asked for by name.
+    """
+    found = interfaces_of(hosts, addresses(), read_links(), default_interfaces())
+    by_name = config.listeners.relay_plane == "kernel"
+    return tuple(each for each in found if by_name or not each.is_loopback)
+
+
+def nowhere(hosts: Sequence[str]) -> str:
+    """Why there is no interface for what is served on ``hosts``."""
+    return ON_LOOPBACK if all(Address(host, 0).ip.is_loopback for host in hosts) else NO_INTERFACE
 
 
 def _with_relays(config: Config, hosts: Sequence[str]) -> tuple[str, ...]:
@@ -220,22 +236,18 @@ def _not_here(reason: str) -> ConfigError:
     )
 
 
-def _attach(
-    config: Config,
-    hosts: Sequence[str],
-    links: Sequence[NetworkLink],
-    logger: Logger,
-    share: Share,
-) -> Holding:
+def _attach(config: Config, hosts: Sequence[str], logger: Logger, share: Share) -> Holding:
     relay = KernelRelay.load(_sizes(config), share)
     attachment = Attachment(relay)
+    links = links_for(config, hosts)
     try:
         relay.tables.set_header(dscp=config.listeners.dscp, ttl=default_ttl())
         left = allow_routes()
-        for link in links:
+        # It must be on all of them, but on loopback where that is not the only one.
+        for link in [each for each in links if not each.is_loopback] or links:
             attachment.add(link)
         attachment.refresh()
-        return Holding(relay, attachment, hosts, logger, left)
+        return Holding(relay, attachment, partial(links_for, config, hosts), logger, left)
     except BaseException:
         attachment.close()
         relay.close()

@@ -38,6 +38,7 @@ MACS = {
     ("left", "eth0"): "02:00:00:00:01:02",
     ("right", "eth0"): "02:00:00:00:02:02",
 }
+XDP = (Mode.NATIVE, Mode.GENERIC)
 _XDP_NATIVE = 1 << 2
 
 

@@ -18,7 +18,7 @@ from natkit.stun.attributes import Data, XorPeerAddress
 from natkit.stun.message import Message
 from natkit.stun.registry import Method
 from natkit.turn.channel_data import ChannelData
-from tests.natkit.relay.cabled import CLIENTS, IPV4, IPV6, NOW, PEERS, SMALL, Cabled, inside
+from tests.natkit.relay.cabled import CLIENTS, IPV4, IPV6, NOW, PEERS, SMALL, XDP, Cabled, inside
 from tests.natkit.relay.frames import Frame
 from tests.natkit.relay.rig import address_of
 from tests.natkit.relay.twins import FAR, NEAR, on_one_processor
@@ -112,7 +112,7 @@ def test_data_passes_both_ways_without_user_space(
     assert cabled.behind.counters(pair.number).packets_to_peers == 0
 
 
-@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("mode", XDP)
 def test_indications_pass_as_well(lab: Lab, mode: Mode) -> None:
     cabled = Cabled(lab, mode)
     try:
@@ -311,7 +311,7 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("mode", XDP)
 def test_the_program_is_gone_with_the_process_that_attached_it(lab: Lab, mode: Mode) -> None:
     server, other = lab.host("server"), lab.host("other")
     lab.cable((server, "peers", "10.2.0.1/24"), (other, "eth0", "10.2.0.2/24"))

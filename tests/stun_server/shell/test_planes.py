@@ -7,12 +7,16 @@ import pytest
 
 from natkit.cli.entry import run
 from natkit.net.links import NetworkLink
-from natkit.relay.kernel_ability import Requirement
+from natkit.relay import kernel_ability
+from natkit.relay.attaching import TOO_OLD_FOR_TC, Mode
+from natkit.relay.kernel_ability import Foreseen, Requirement
 from stun_server.shell import plane_command, planes
 from stun_server.shell.commands import app
 
 GOOD = Requirement("Linux 5.15", "Linux 6.1", is_met=True)
 BAD = Requirement("CAP_BPF", "without CAP_BPF", is_met=False, remedy="run as root")
+LOOPBACK = NetworkLink(1, "lo", bytes(6), False, "", 0, 0, is_loopback=True)
+CABLE = NetworkLink(3, "veth0", bytes(6), True, "veth", 0, 0)
 CARD = NetworkLink(2, "eth0", bytes(6), True, "", 0, 0)
 
 
@@ -31,7 +35,8 @@ def system(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """One that has all that is needed."""
     for module in (plane_command, planes):
         monkeypatch.setattr(module, "requirements", lambda: (GOOD,))
-    monkeypatch.setattr(planes, "links_for", lambda _: (CARD,))
+    monkeypatch.setattr(planes, "links_for", lambda *_: (CARD,))
+    monkeypatch.setattr(kernel_ability, "runs_xdp", lambda _: True)
     return monkeypatch
 
 
@@ -80,25 +85,70 @@ def test_the_command_says_what_would_relay_and_why(
     assert command("plane", *config) == 0
     shown = capsys.readouterr().out
     assert shown.splitlines()[-1] == conclusion
-    assert "eth0 (card)" in shown
+    assert "eth0 (card)  native: XDP in its driver" in " ".join(shown.split("\n")).replace(
+        "   ", ""
+    )
     assert ("run as root" in shown) == (requirement is BAD)
     assert command("plane", *config, "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["schema"], told["asked"], told["plane"]) == (1, asked, used)
     assert told["requirements"][0]["met"] == requirement.is_met
-    assert told["interfaces"] == [{"name": "eth0", "kind": ""}]
+    assert told["interfaces"] == [{"name": "eth0", "kind": "", "mode": "native", "reasons": []}]
 
 
-def test_loopback_is_served_by_user_space(
+def test_the_command_says_for_each_interface_how_and_why_in_no_better_way(
+    here: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    links = (CARD, CABLE, LOOPBACK)
+    reasons = ("its driver runs no programs of XDP", TOO_OLD_FOR_TC)
+    ways = {
+        CARD: Foreseen(CARD, Mode.GENERIC, reasons),
+        CABLE: Foreseen(CABLE, Mode.TC, ()),
+        LOOPBACK: Foreseen(LOOPBACK, None, reasons[1:]),
+    }
+    here.setattr(planes, "links_for", lambda *_: links)
+    here.setattr(plane_command, "foresee", lambda link, _: ways[link])
+    config = with_plane(tmp_path, "kernel")
+    assert command("plane", *config) == 0
+    assert " ".join(capsys.readouterr().out.split()) == (
+        "Linux 5.15 Linux 6.1 "
+        "eth0 (card) generic: XDP after its driver (its driver runs no programs of XDP; tc takes "
+        "no such program before Linux 6.6) "
+        "veth0 (veth) tc: as packets come in "
+        "lo (loopback) in user space (tc takes no such program before Linux 6.6) "
+        "relay_plane = 'kernel': the kernel relays"
+    )
+    assert command("plane", *config, "--json") == 0
+    told = json.loads(capsys.readouterr().out)["interfaces"]
+    assert [(each["kind"], each["mode"]) for each in told] == [
+        ("", "generic"),
+        ("veth", "tc"),
+        ("loopback", None),
+    ]
+    assert told[0]["reasons"] == list(reasons)
+    # The server serves elsewhere, too; where loopback is all there is, or a card has no way, no.
+    ways[CARD] = Foreseen(CARD, None, reasons)
+    for some in ((LOOPBACK,), (CABLE, CARD)):
+        here.setattr(planes, "links_for", lambda *_, some=some: some)
+        assert command("plane", *config) == 0
+        assert "the server does not start" in capsys.readouterr().out
+
+
+def test_loopback_is_served_by_the_kernel_only_where_that_is_asked_for_by_name(
     here: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     here.undo()
     here.setattr(plane_command, "requirements", lambda: (GOOD,))
+    here.setattr(kernel_ability, "_is_since", lambda _: True)
     assert command("plane", *with_plane(tmp_path, "auto")) == 0
     assert capsys.readouterr().out.splitlines()[-1] == (
-        "relay_plane = 'auto': user space relays "
-        "(the addresses that serve are on no Ethernet interface)"
+        "relay_plane = 'auto': user space relays (the addresses that serve are on loopback, where "
+        "the kernel relays only when asked to)"
     )
+    assert command("plane", *with_plane(tmp_path, "kernel")) == 0
+    out = capsys.readouterr().out
+    assert "lo (loopback)" in out
+    assert out.splitlines()[-1] == "relay_plane = 'kernel': the kernel relays"
 
 
 def test_the_version_names_the_planes_that_can_be_here(
@@ -125,6 +175,6 @@ def test_a_plane_that_cannot_be_is_one_line_and_status_2(
     )
     here.setattr(planes, "requirements", lambda: (GOOD,))
     assert command(*with_plane(tmp_path, "kernel"), "--check-config") == 0
-    here.setattr(planes, "links_for", lambda _: ())
+    here.setattr(planes, "links_for", lambda *_: ())
     assert command(*with_plane(tmp_path, "kernel"), "--check-config") == 2
     assert "the addresses that serve are on no Ethernet interface" in capsys.readouterr().err
