@@ -14,6 +14,7 @@ import dns.rrset
 
 from natkit.address import Family
 from natkit.machine import Failure, Transport
+from sipdns.decisions import Step, Verdict
 from sipdns.messages import make_query, read_answer
 from sipdns.records import Answer, Question
 from sipdns.resolution import AskDns, Limits, Resolution, Resolved
@@ -23,6 +24,23 @@ from sipdns.targets import Outcome
 
 TTL = 60
 SOA = dns.rdata.from_text("IN", "SOA", "ns. hostmaster. 1 3600 600 86400 60")
+
+# The example of RFC 3263 §4.1, with servers behind it.
+FULL = """
+example.org NAPTR 50 50 "s" "SIPS+D2T" "" _sips._tcp.example.org
+example.org NAPTR 90 50 "s" "SIP+D2T" "" _sip._tcp.example.org
+example.org NAPTR 100 50 "s" "SIP+D2U" "" _sip._udp.example.org
+_sips._tcp.example.org SRV 0 1 5061 sip1.example.org
+_sips._tcp.example.org SRV 1 0 5061 sip2.example.org
+_sip._tcp.example.org SRV 0 1 5060 sip1.example.org
+_sip._udp.example.org SRV 0 1 5060 sip1.example.org
+example.org A 192.0.2.9
+sip1.example.org A 192.0.2.1
+sip1.example.org AAAA 2001:db8::1
+sip2.example.org A 192.0.2.2
+"""
+
+FULL_ADDRESSES = "example.org A 192.0.2.9\nexample.org AAAA 2001:db8::9"
 
 
 class World:
@@ -153,4 +171,22 @@ def plan(outcome: Outcome) -> list[str]:
     return [f"{one.transport} {one.address}" for one in outcome.targets]
 
 
-__all__ = ["AskDns", "World", "asked", "look_up", "look_up_at", "plan"]
+def reasons(outcome: Outcome, step: Step, verdict: Verdict) -> list[str]:
+    return [
+        f"{one.subject}: {one.reason}"
+        for one in outcome.decisions
+        if one.step is step and one.verdict is verdict
+    ]
+
+
+__all__ = [
+    "FULL",
+    "FULL_ADDRESSES",
+    "AskDns",
+    "World",
+    "asked",
+    "look_up",
+    "look_up_at",
+    "plan",
+    "reasons",
+]
