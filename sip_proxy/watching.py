@@ -44,8 +44,7 @@ class CallList:
 class TransactionEntry:
     """A transaction: with ``is_client`` a request that was sent on, to ``remote``; else from there.
 
-    ``state`` is its state in RFC 3261 §17 and RFC 6026.  Once there is a final response nothing is
-    known of the Call-ID any more, which is empty then.
+    ``state`` is its state in RFC 3261 §17 and RFC 6026.
     """
 
     method: str

@@ -4,6 +4,7 @@ from enum import Enum, auto
 from typing import ClassVar, assert_never
 
 from natkit.machine import Path
+from natkit.sip.kinds import CALL_ID
 from natkit.sip.message import Request, Response
 from natkit.sip.transactions.derived import ack_of
 from natkit.sip.transactions.events import (
@@ -33,8 +34,8 @@ class ClientState(Enum):
 class ClientTransaction:
     """What both kinds have in common: a request, sent on one path.
 
-    ``request`` is None once there is a final response, for what is kept is kept for half a minute.
-    ``began`` is in monotonic seconds.
+    ``request`` is None once there is a final response, for what is kept is kept for half a minute;
+    ``call_id`` has the bytes of its field.  ``began`` is in monotonic seconds.
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class ClientTransaction:
         "_outlet",
         "_timing",
         "began",
+        "call_id",
         "key",
         "path",
         "request",
@@ -64,6 +66,7 @@ class ClientTransaction:
     ) -> None:
         self.token = token
         self.began = now
+        self.call_id = request.headers.raw(CALL_ID)
         self.key = key
         self.request: Request | None = request
         self.path = path

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from natkit.machine import Path
+from natkit.sip.headers import Headers
 from natkit.sip.kinds import CALL_ID
 from natkit.sip.transactions.client import ClientTransaction
 from natkit.sip.transactions.matching import branch_of
@@ -17,7 +18,7 @@ class LiveTransaction:
 
     ``state`` is called as in RFC 3261 §17 and RFC 6026.  ``began`` is in monotonic seconds.
     ``branch`` is empty where that of RFC 2543 names nothing.  ``path`` is None once its stream has
-    ended, ``call_id`` once there is a final response: the request is not kept for longer.
+    ended, ``call_id`` where a request of ours has none.
     """
 
     method: str
@@ -31,8 +32,8 @@ class LiveTransaction:
 
 def described(transaction: ClientTransaction | ServerTransaction) -> LiveTransaction:
     """What there is to see of one."""
-    request = transaction.request
-    call_id = None if request is None else request.headers.get(CALL_ID)
+    raws = list(transaction.call_id)
+    call_id = Headers.of_raw([CALL_ID.key] * len(raws), raws).get(CALL_ID)
     if isinstance(transaction, ClientTransaction):
         branch, method = transaction.key
     else:

@@ -5,7 +5,7 @@ from typing import ClassVar, assert_never
 
 from natkit.errors import MisuseError
 from natkit.machine import Path
-from natkit.sip.kinds import VIA
+from natkit.sip.kinds import CALL_ID, VIA
 from natkit.sip.message import Request, Response
 from natkit.sip.transactions.events import AckMissing, PathLost, TransactionId
 from natkit.sip.transactions.matching import ServerKey, to_tag
@@ -31,8 +31,8 @@ class ServerTransaction:
     """What both kinds have in common: responses, sent on the path of the request.
 
     ``path`` is None once its stream has ended; ``destination`` is where to send then.  ``request``
-    is None once there is a final response, for what is kept is kept for half a minute.  ``began``
-    is in monotonic seconds.
+    is None once there is a final response, for what is kept is kept for half a minute; ``call_id``
+    has the bytes of its field.  ``began`` is in monotonic seconds.
     """
 
     __slots__ = (
@@ -41,6 +41,7 @@ class ServerTransaction:
         "_outlet",
         "_timing",
         "began",
+        "call_id",
         "destination",
         "head_size",
         "key",
@@ -65,6 +66,7 @@ class ServerTransaction:
     ) -> None:
         self.token = token
         self.began = now
+        self.call_id = request.headers.raw(CALL_ID)
         self.key = key
         self.request: Request | None = request
         self.head_size = request.headers.size

@@ -78,6 +78,8 @@ async def test_transactions_are_listed(world: World, command: Command) -> None:
     found = json.loads((await command("transactions", world.running, "--json")).printed)
     assert [each["call_id"] for each in found["transactions"]] == [world.running] * 2
     assert (found["schema"], found["total"]) == (1, 4)
+    ended = json.loads((await command("transactions", world.refused, "--json")).printed)
+    assert [each["state"] for each in ended["transactions"]] == ["confirmed"]
     assert "no transactions" in (await command("transactions", "nobody at all")).printed
 
 

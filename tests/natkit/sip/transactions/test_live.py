@@ -17,14 +17,16 @@ def test_the_latest_comes_first_with_its_state_and_age() -> None:
     ]
 
 
-def test_after_the_final_response_no_request_is_there_to_tell_of() -> None:
+def test_whose_call_it_was_is_told_after_the_final_response_too() -> None:
     bench = Bench()
     bench.receive(request("MESSAGE"), UDP)
     (event,) = bench.events()
     assert isinstance(event, RequestReceived)
     bench.layer.respond(event.transaction, Response.to(event.request, 200, tag="b"), 0.0)
     (found,) = bench.layer.live()
-    assert (found.method, found.state, found.call_id) == ("MESSAGE", "completed", None)
+    assert bench.layer.request_of(event.transaction) is None
+    assert (found.method, found.state) == ("MESSAGE", "completed")
+    assert found.call_id == "1@example.com"
     bench.layer.abandon(event.transaction)
     assert list(bench.layer.live()) == []
 
