@@ -91,7 +91,7 @@ BUCKETS = 2
 """How many buckets the data of an allocation passes each way; with more, user space sees to it."""
 
 _ENDPOINT = struct.Struct("=16s2sH")
-_HALF = struct.Struct("=Q20s20s20sIII2I2II28x")
+_HALF = struct.Struct("=QIIII2I2I20s4x20s20s24x")
 _LIMITS = struct.Struct(f"={2 * BUCKETS}I")
 _COUNTERS = struct.Struct("=10Q48x")
 REFUSED = struct.Struct("=3Q")
@@ -171,15 +171,15 @@ def half_value(half: HalfFields) -> bytes:
     """``struct half``."""
     return _HALF.pack(
         half.until,
-        half.relayed,
-        half.client,
-        half.listener,
         half.flags,
         half.other,
         half.counters,
+        half.own,
         *_both(half.to_peers),
         *_both(half.to_clients),
-        half.own,
+        half.relayed,
+        half.client,
+        half.listener,
     )
 
 

@@ -35,8 +35,8 @@ _PASSING = "natkit_pass"
 _UNTIL = struct.Struct("=Q")
 _FLAGS = struct.Struct("=I")
 # Where in struct half, and in struct settings.
-FLAGS_AT = 68
-LIMITS_AT = 80
+FLAGS_AT = 8
+LIMITS_AT = 24
 _CLOCK_AT = 0
 HEADER_AT = 8
 UNMIRRORED_AT = 16

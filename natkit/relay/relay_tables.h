@@ -89,20 +89,24 @@ struct endpoint {
 	__u16 family;
 };
 
-// What an allocation has in each address family: a relayed address, and the client behind it.
+// What an allocation has in each address family: a relayed address, and the client behind it.  Of
+// its two lines of the processor's cache, what goes to a peer needs the first alone.
 struct half {
 	__u64 until; // nanoseconds, as clock() has them
-	struct endpoint relayed;
-	struct endpoint client;
-	struct endpoint listener; // where the client came to
 	__u32 flags;
 	__u32 other;    // the other half of a dual allocation, or 0
 	__u32 counters; // where it counts
+	__u32 own;      // where its worker counts what belongs to no allocation
 	__u32 to_peers[BUCKETS]; // the buckets that its data passes, none after a 0
 	__u32 to_clients[BUCKETS];
-	__u32 own; // where its worker counts what belongs to no allocation
-	__u32 unused[7];
+	struct endpoint relayed;
+	__u32 unused;
+	struct endpoint client;
+	struct endpoint listener; // where the client came to
+	__u32 unused_too[6];
 };
+
+_Static_assert(__builtin_offsetof(struct half, client) == 64, "a line of the cache");
 
 // natkit/relay/rates.py has the same words.
 struct bucket {
