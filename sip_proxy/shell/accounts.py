@@ -4,26 +4,20 @@ The commands open the same store as a proxy with the same options, and a running
 change.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
 from natkit.cli.entry import ExitStatus, JsonOption, print_json, report_error
-from natkit.errors import ConfigError, MisuseError
+from natkit.errors import ConfigError
+from natkit.server.account_store import AccountStore, prepared_name
 from natkit.server.asking import read_hidden, read_key
-from natkit.server.stores.opening import store_at
-from natkit.server.stores.store import Store, UserKeys
+from natkit.server.stores.store import UserKeys
 from natkit.sip.grammar import domain_name
-from natkit.stun.credentials import opaque_string
 from sip_proxy.shell.state import default_data_dir
 
 __all__ = ["register"]
-
-T = TypeVar("T")
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="The proxy's configuration.")
@@ -46,56 +40,32 @@ def register(app: typer.Typer) -> None:
     app.add_typer(user_app, name="user")
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """The store of a proxy, and what of its configuration matters for it."""
+def _store(config: Path | None, domain: str | None, data_dir: Path | None) -> AccountStore:
+    """The store of a proxy with these options; its realm is the domain."""
+    # Here, so that other commands need not load what a configuration is made of.
+    from sip_proxy.config import Flag, load  # noqa: PLC0415
 
-    domain: str
-    url: str
-    data_dir: Path
-    configured: frozenset[str]
-
-    @classmethod
-    def find(cls, config: Path | None, domain: str | None, data_dir: Path | None) -> "_Place":
-        # Here, so that other commands need not load what a configuration is made of.
-        from sip_proxy.config import Flag, load  # noqa: PLC0415
-
-        flags = []
-        if data_dir is not None:
-            flags.append(Flag("--data-dir", ("data_dir",), data_dir))
-        if domain is not None and config is None:
-            flags.append(Flag("--domain", ("domains",), [domain]))
-        options = load(config, flags)
-        if domain is None:
-            if len(options.domains) != 1:
-                raise ConfigError("say of which domain: --domain example.org")
-            (domain,) = options.domains
-        elif domain_name(domain) not in options.domains:
-            raise ConfigError(f"--domain: {domain} is none of {', '.join(options.domains)}")
-        else:
-            domain = domain_name(domain)
-        accounts = options.users.accounts(options.domains)
-        return cls(
-            domain,
-            options.users.store,
-            options.data_dir or default_data_dir(),
-            frozenset(name for name, realm in accounts if realm == domain),
-        )
-
-    def run(self, work: Callable[[Store], Awaitable[T]]) -> T:
-        """Do something with the store; ConfigError when there is none."""
-
-        async def main() -> T:
-            store = store_at(self.url, self.data_dir)
-            if store is None:
-                raise ConfigError("users.store: the configuration says that there is no store")
-            try:
-                await store.open()
-                return await work(store)
-            finally:
-                await store.aclose()
-
-        return asyncio.run(main())
+    flags = []
+    if data_dir is not None:
+        flags.append(Flag("--data-dir", ("data_dir",), data_dir))
+    if domain is not None and config is None:
+        flags.append(Flag("--domain", ("domains",), [domain]))
+    options = load(config, flags)
+    if domain is None:
+        if len(options.domains) != 1:
+            raise ConfigError("say of which domain: --domain example.org")
+        (domain,) = options.domains
+    elif domain_name(domain) not in options.domains:
+        raise ConfigError(f"--domain: {domain} is none of {', '.join(options.domains)}")
+    else:
+        domain = domain_name(domain)
+    accounts = options.users.accounts(options.domains)
+    return AccountStore(
+        domain,
+        options.users.store,
+        options.data_dir or default_data_dir(),
+        frozenset(name for name, realm in accounts if realm == domain),
+    )
 
 
 @user_app.command("add")
@@ -123,23 +93,22 @@ def add_user(
     """
     from sip_proxy.shell.users import keys_of  # noqa: PLC0415 - as above
 
-    place = _Place.find(config, domain, data_dir)
-    if name in place.configured:
-        raise ConfigError(f"user {name!r}: stands in {config}, and what stands there counts first")
+    kept = _store(config, domain, data_dir)
+    kept.refuse_configured(name, config)
     if "@" in name or ":" in name:
         raise ConfigError(f"user {name!r}: a name has neither @ nor :, the domain goes to --domain")
     if md5 is None and sha256 is None and sha512_256 is None:
         given = "--md5, --sha256 or --sha512-256"
-        user = keys_of(name, place.domain, read_hidden("Password", given))
+        user = keys_of(name, kept.realm, read_hidden("Password", given))
     else:
         user = UserKeys(
-            _prepared(name),
+            prepared_name(name),
             read_key("--md5", md5, 16),
             read_key("--sha256", sha256, 32),
             read_key("--sha512-256", sha512_256, 32),
         )
-    is_new = place.run(lambda store: store.put(place.domain, user))
-    typer.echo(f"{user.username}@{place.domain}: {'added' if is_new else 'changed'}")
+    is_new = kept.run(lambda store: store.put(kept.realm, user))
+    typer.echo(f"{user.username}@{kept.realm}: {'added' if is_new else 'changed'}")
 
 
 @user_app.command("remove")
@@ -151,12 +120,12 @@ def remove_user(
     data_dir: DataDirOption = None,
 ) -> None:
     """Remove a user; where it is registered it stays so until that expires."""
-    place = _Place.find(config, domain, data_dir)
-    prepared = _prepared(name)
-    if not place.run(lambda store: store.remove(place.domain, prepared)):
-        report_error(f"user {name!r}: not of {place.domain} in the store")
+    kept = _store(config, domain, data_dir)
+    prepared = prepared_name(name)
+    if not kept.run(lambda store: store.remove(kept.realm, prepared)):
+        report_error(f"user {name!r}: not of {kept.realm} in the store")
         raise typer.Exit(ExitStatus.WRONG_USE)
-    typer.echo(f"{prepared}@{place.domain}: removed")
+    typer.echo(f"{prepared}@{kept.realm}: removed")
 
 
 @user_app.command("list")
@@ -168,8 +137,8 @@ def list_users(
     data_dir: DataDirOption = None,
 ) -> None:
     """List the users in the store, one a line."""
-    place = _Place.find(config, domain, data_dir)
-    users = place.run(lambda store: store.users(place.domain))
+    kept = _store(config, domain, data_dir)
+    users = kept.run(lambda store: store.users(kept.realm))
     if as_json:
         listed = [
             {
@@ -180,14 +149,7 @@ def list_users(
             }
             for user in users
         ]
-        print_json({"domain": place.domain, "users": listed})
+        print_json({"domain": kept.realm, "users": listed})
         return
     for user in users:
         typer.echo(user.username)
-
-
-def _prepared(name: str) -> str:
-    try:
-        return opaque_string(name)
-    except MisuseError as error:
-        raise ConfigError(f"user {name!r}: {error}") from error

@@ -30,7 +30,7 @@ def serve_as_told(
 
     ``given`` has flags with what they stand for and their values, ``users`` NAME:PASSWORD.
     """
-    flags = [Flag(*each) for each in given] + [_user_flag(each) for each in users]
+    flags = [Flag(*each) for each in given] + [Flag.user(each) for each in users]
 
     def read() -> Config:
         options = load(config, flags)
@@ -61,11 +61,3 @@ def _check(options: Config, data_dir: Path) -> None:
 def _announce(server: Server) -> None:
     names = [f"{each.transport}:{each.address}" for each in server.listeners]
     typer.echo(f"serving {', '.join(sorted(server.config.domains))} on {', '.join(names)}")
-
-
-def _user_flag(text: str) -> Flag:
-    name, colon, password = text.partition(":")
-    if not (name and colon and password):
-        # The text may hold a password, so it is not repeated.
-        raise ConfigError("--user: a user is written NAME:PASSWORD")
-    return Flag("--user", ("users", "passwords", name), password)

@@ -6,28 +6,25 @@ They open the same store as a server with the same options, and a running server
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from natkit.cli.entry import JsonOption, print_json
 from natkit.errors import ConfigError, MisuseError
+from natkit.server.account_store import AccountStore, prepared_name
 from natkit.server.asking import read_hidden, read_key
-from natkit.server.stores.opening import store_at
 from natkit.server.stores.store import Store, UserKeys
-from natkit.stun.credentials import opaque_string
-from natkit.turn.credentials import Digest, time_limited
-from stun_server.config import Flag, load
+from natkit.turn.credentials import time_limited
 from stun_server.shell.state import default_data_dir
 
-__all__ = ["ConfigOption", "RealmOption", "register"]
+if TYPE_CHECKING:
+    from stun_server.config import Config
 
-T = TypeVar("T")
+__all__ = ["ConfigOption", "RealmOption", "register"]
 
 SECRET_BYTES = 32
 """Of a secret that is made here: it cannot be guessed from a password that it made."""
@@ -57,56 +54,27 @@ def register(app: typer.Typer) -> None:
     app.command("credentials")(credentials)
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """The store of a server, and what of its configuration matters for it."""
+def _options(config: Path | None, realm: str | None, data_dir: Path | None) -> "Config":
+    # Here, so that other commands need not load what a configuration is made of.
+    from stun_server.config import Flag, load  # noqa: PLC0415
 
-    realm: str
-    url: str
-    data_dir: Path
-    users: frozenset[str]
-    secrets: tuple[str, ...]
-    digest: Digest
+    flags = []
+    if realm is not None:
+        flags.append(Flag("--realm", ("users", "realm"), realm))
+    if data_dir is not None:
+        flags.append(Flag("--data-dir", ("data_dir",), data_dir))
+    return load(config, flags)
 
-    @classmethod
-    def find(cls, config: Path | None, realm: str | None, data_dir: Path | None) -> "_Place":
-        flags = []
-        if realm is not None:
-            flags.append(Flag("--realm", ("users", "realm"), realm))
-        if data_dir is not None:
-            flags.append(Flag("--data-dir", ("data_dir",), data_dir))
-        options = load(config, flags)
-        users = options.users
-        return cls(
-            users.realm,
-            users.store,
-            options.data_dir or default_data_dir(),
-            frozenset(users.passwords),
-            users.secrets,
-            users.secret_digest,
-        )
 
-    def run(self, work: Callable[[Store], Awaitable[T]]) -> T:
-        """Do something with the store; ConfigError when there is none."""
+def _store(config: Path | None, realm: str | None, data_dir: Path | None) -> AccountStore:
+    """The store of a server with these options."""
+    return _store_of(_options(config, realm, data_dir))
 
-        async def main() -> T:
-            async with self.opened() as store:
-                if store is None:
-                    raise ConfigError("users.store: the configuration says that there is no store")
-                return await work(store)
 
-        return asyncio.run(main())
-
-    @asynccontextmanager
-    async def opened(self) -> AsyncIterator[Store | None]:
-        store = store_at(self.url, self.data_dir)
-        try:
-            if store is not None:
-                await store.open()
-            yield store
-        finally:
-            if store is not None:
-                await store.aclose()
+def _store_of(options: "Config") -> AccountStore:
+    users = options.users
+    data_dir = options.data_dir or default_data_dir()
+    return AccountStore(users.realm, users.store, data_dir, frozenset(users.passwords))
 
 
 @user_app.command("add")
@@ -128,19 +96,18 @@ def add_user(
 
     The password is asked for, or read from the standard input: one line.
     """
-    place = _Place.find(config, realm, data_dir)
-    if name in place.users:
-        raise ConfigError(f"user {name!r}: stands in {config}, and what stands there counts first")
+    kept = _store(config, realm, data_dir)
+    kept.refuse_configured(name, config)
+    prepared = prepared_name(name)
     try:
-        prepared = opaque_string(name)
         if md5 is None and sha256 is None:
-            user = UserKeys.derive(name, place.realm, read_hidden("Password", "--md5 or --sha256"))
+            user = UserKeys.derive(name, kept.realm, read_hidden("Password", "--md5 or --sha256"))
         else:
             user = UserKeys(prepared, read_key("--md5", md5, 16), read_key("--sha256", sha256, 32))
     except MisuseError as error:
         raise ConfigError(f"user {name!r}: {error}") from error
-    is_new = place.run(lambda store: store.put(place.realm, user))
-    typer.echo(f"{user.username}: {'added to' if is_new else 'changed in'} realm {place.realm}")
+    is_new = kept.run(lambda store: store.put(kept.realm, user))
+    typer.echo(f"{user.username}: {'added to' if is_new else 'changed in'} realm {kept.realm}")
 
 
 @user_app.command("remove")
@@ -152,14 +119,11 @@ def remove_user(
     data_dir: DataDirOption = None,
 ) -> None:
     """Remove a user; allocations that it has go on until they expire."""
-    place = _Place.find(config, realm, data_dir)
-    try:
-        prepared = opaque_string(name)
-    except MisuseError as error:
-        raise ConfigError(f"user {name!r}: {error}") from error
-    if not place.run(lambda store: store.remove(place.realm, prepared)):
-        raise ConfigError(f"user {name!r}: not in realm {place.realm} of the store")
-    typer.echo(f"{prepared}: removed from realm {place.realm}")
+    kept = _store(config, realm, data_dir)
+    prepared = prepared_name(name)
+    if not kept.run(lambda store: store.remove(kept.realm, prepared)):
+        raise ConfigError(f"user {name!r}: not in realm {kept.realm} of the store")
+    typer.echo(f"{prepared}: removed from realm {kept.realm}")
 
 
 @user_app.command("list")
@@ -171,8 +135,8 @@ def list_users(
     data_dir: DataDirOption = None,
 ) -> None:
     """List the users in the store, one a line."""
-    place = _Place.find(config, realm, data_dir)
-    users = place.run(lambda store: store.users(place.realm))
+    kept = _store(config, realm, data_dir)
+    users = kept.run(lambda store: store.users(kept.realm))
     if as_json:
         listed = [
             {
@@ -182,7 +146,7 @@ def list_users(
             }
             for user in users
         ]
-        print_json({"realm": place.realm, "users": listed})
+        print_json({"realm": kept.realm, "users": listed})
         return
     for user in users:
         typer.echo(user.username)
@@ -203,13 +167,13 @@ def add_secret(
 
     Credentials are made with the newest; those that older ones made stay good.
     """
-    place = _Place.find(config, realm, data_dir)
+    kept = _store(config, realm, data_dir)
     if from_input:
         secret = read_hidden("Secret", "no --given")
     else:
         secret = secrets.token_urlsafe(SECRET_BYTES)
-    if not place.run(lambda store: store.add_secret(place.realm, secret)):
-        raise ConfigError(f"realm {place.realm} has this secret already")
+    if not kept.run(lambda store: store.add_secret(kept.realm, secret)):
+        raise ConfigError(f"realm {kept.realm} has this secret already")
     typer.echo(secret if not from_input else f"{_fingerprint(secret)}: added")
 
 
@@ -224,16 +188,16 @@ def remove_secret(
     data_dir: DataDirOption = None,
 ) -> None:
     """Remove a secret; credentials that it made allocate no more."""
-    place = _Place.find(config, realm, data_dir)
+    kept = _store(config, realm, data_dir)
 
     async def remove(store: Store) -> bool:
-        for secret in await store.secrets(place.realm):
+        for secret in await store.secrets(kept.realm):
             if _fingerprint(secret) == fingerprint:
-                return await store.remove_secret(place.realm, secret)
+                return await store.remove_secret(kept.realm, secret)
         return False
 
-    if not place.run(remove):
-        raise ConfigError(f"no secret of realm {place.realm} has the fingerprint {fingerprint!r}")
+    if not kept.run(remove):
+        raise ConfigError(f"no secret of realm {kept.realm} has the fingerprint {fingerprint!r}")
     typer.echo(f"{fingerprint}: removed")
 
 
@@ -246,10 +210,10 @@ def list_secrets(
     data_dir: DataDirOption = None,
 ) -> None:
     """List the fingerprints of the secrets in the store, the newest first."""
-    place = _Place.find(config, realm, data_dir)
-    found = [_fingerprint(each) for each in place.run(lambda store: store.secrets(place.realm))]
+    kept = _store(config, realm, data_dir)
+    found = [_fingerprint(each) for each in kept.run(lambda store: store.secrets(kept.realm))]
     if as_json:
-        print_json({"realm": place.realm, "secrets": found})
+        print_json({"realm": kept.realm, "secrets": found})
         return
     for fingerprint in found:
         typer.echo(fingerprint)
@@ -269,13 +233,14 @@ def credentials(
     data_dir: DataDirOption = None,
 ) -> None:
     """Make time-limited credentials with the newest secret."""
-    place = _Place.find(config, realm, data_dir)
+    options = _options(config, realm, data_dir)
+    users = options.users
     made = time_limited(
-        place.secrets[0] if place.secrets else asyncio.run(_newest_secret(place)),
+        users.secrets[0] if users.secrets else asyncio.run(_newest_secret(_store_of(options))),
         now=time.time(),
         lifetime=lifetime,
         name=name,
-        digest=place.digest,
+        digest=users.secret_digest,
     )
     if as_json:
         print_json({"username": made.username, "password": made.password, "ttl": lifetime})
@@ -283,12 +248,12 @@ def credentials(
     typer.echo(f"username {made.username}\npassword {made.password}")
 
 
-async def _newest_secret(place: _Place) -> str:
-    async with place.opened() as store:
-        found: Sequence[str] = await store.secrets(place.realm) if store is not None else ()
+async def _newest_secret(kept: AccountStore) -> str:
+    async with kept.opened() as store:
+        found: Sequence[str] = await store.secrets(kept.realm) if store is not None else ()
     if not found:
         raise ConfigError(
-            f"realm {place.realm} has no secret: `stun-server secret add`, or [users] secrets"
+            f"realm {kept.realm} has no secret: `stun-server secret add`, or [users] secrets"
         )
     return found[0]
 

@@ -1,31 +1,15 @@
-"""The command line of ``stun-server``: its flags, and what they start."""
+"""``stun-server``: its options, and what they start."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from natkit.cli.entry import application, console
+from natkit.cli.entry import JsonOption, application
 from natkit.errors import ConfigError
-from natkit.server import log
-from natkit.server.event_loop import run_loop
 from natkit.stun.registry import DEFAULT_PORT
-from stun_server.config import Flag, contents, validated
-from stun_server.shell import (
-    accounts,
-    directory,
-    operating,
-    plane_command,
-    planes,
-    quickstart,
-    running,
-    serving,
-    state,
-    supervising,
-    token_command,
-)
-from stun_server.shell.log import EVERY_LINE
+from stun_server.shell import accounts, operating, token_command
+from stun_server.shell.accounts import ConfigOption
 
 __all__ = ["app"]
 
@@ -35,8 +19,27 @@ app = application(
 )
 accounts.register(app)
 operating.register(app)
-app.command("plane")(plane_command.plane)
 app.command("token")(token_command.token)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if wanted:
+        # Here, so that commands load only what they need; so below.
+        from stun_server.shell.plane_command import version  # noqa: PLC0415
+
+        typer.echo(version())
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool,
+    typer.Option(
+        "--version",
+        callback=_print_version,
+        is_eager=True,
+        help="Show the versions of natkit, Python and the platform, and the relay planes here.",
+    ),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -157,7 +160,7 @@ def serve(
             "--log-json/--no-log-json", help="Log JSON objects, one a line.", show_default=False
         ),
     ] = None,
-    _version: plane_command.VersionOption = False,
+    _version: VersionOption = False,
 ) -> None:
     """Serve until SIGTERM, which lets allocations end, or Ctrl-C. SIGHUP reloads."""
     given = (
@@ -177,34 +180,22 @@ def serve(
         ("--data-dir", ("data_dir",), data_dir),
         ("--log-json", ("log", "json"), log_json),
     )
+    values = [each for each in given if each[2] is not None]
     if context.invoked_subcommand is not None:
-        if config or check_config or user or any(value is not None for _, _, value in given):
+        if config or check_config or user or values:
             raise ConfigError(f"{context.invoked_subcommand} takes only options that follow it")
         return
-    flags = [Flag(*each) for each in given if each[2] is not None]
-    flags += [_user_flag(each) for each in user or ()]
+    from stun_server.shell.starting import serve_as_told  # noqa: PLC0415
 
-    def read() -> supervising.Written:
-        content = contents(config, flags)
-        return supervising.Written(validated(content, config, flags), content)
+    serve_as_told(config, values, user or (), check_only=check_config)
 
-    written = read()
-    options = written.config
-    planes.check(options)
-    supervising.check(options)
-    directory.check_users(options)
-    running.open_certificates(options)
-    if check_config:
-        typer.echo(f"{config or 'the flags'}: good")
-        return
-    data = options.data_dir or state.default_data_dir()
-    keys = state.load_keys(data)
-    logger = log.configure(options.log.level, as_json=options.log.as_json, every_line=EVERY_LINE)
-    if options.workers() > 1:
-        # It moves no packets; and uvloop starts no process in a group of its own.
-        asyncio.run(supervising.supervise(written, keys, logger, data, read))
-    else:
-        run_loop(serving.serve(options, keys, logger, data_dir=data, reread=lambda: read().config))
+
+@app.command("plane")
+def explain_plane(*, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Explain which relay plane serves here, and what the one in the kernel needs."""
+    from stun_server.shell.plane_command import explain  # noqa: PLC0415
+
+    explain(config, as_json=as_json)
 
 
 @app.command("quickstart")
@@ -220,25 +211,11 @@ def try_out(
     ] = None,
 ) -> None:
     """Try it: a server on loopback, with a user made up and a command that tests it."""
-    account = quickstart.Account.generate()
-    options = quickstart.configuration(port, account, admin)
-    logger = log.configure("warning", as_json=False, every_line=EVERY_LINE)
+    from stun_server.shell.starting import serve_on_loopback  # noqa: PLC0415
 
-    def show(server: running.RunningServer) -> None:
-        page = server.http.url if server.http is not None else None
-        quickstart.banner(console(), server.listeners, account, page)
-
-    run_loop(serving.serve(options, state.ephemeral_keys(), logger, show))
+    serve_on_loopback(port, admin)
 
 
 def _number(text: str | None) -> int | str | None:
     """A number if it is one; what else it may be is the configuration's to say."""
     return int(text) if text is not None and text.isdecimal() else text
-
-
-def _user_flag(text: str) -> Flag:
-    name, colon, password = text.partition(":")
-    if not (name and colon and password):
-        # The text may hold a password, so it is not repeated.
-        raise ConfigError("--user: a user is written NAME:PASSWORD")
-    return Flag("--user", ("users", "passwords", name), password)

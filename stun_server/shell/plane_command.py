@@ -4,43 +4,29 @@ With ``--json`` the object has ``"schema": 1``.  Nothing is loaded, attached or 
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from pathlib import Path
 
-import typer
 from rich.table import Table
 
-from natkit.cli.entry import JsonOption, console, print_json, version_line
+from natkit.cli.entry import console, print_json, version_line
 from natkit.net.links import NetworkLink, read_links
 from natkit.relay.attaching import Mode
 from natkit.relay.kernel_ability import Foreseen, Requirement, foresee, requirements
 from stun_server.config import load
 from stun_server.shell import planes
-from stun_server.shell.accounts import ConfigOption
 
-__all__ = ["VersionOption", "plane"]
-
-
-def _print_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
-    if wanted:
-        lacking = planes.missing()
-        kernel = "kernel" if lacking is None else f"not kernel: {lacking}"
-        typer.echo(f"{version_line()}; relay planes: userspace, {kernel}")
-        raise typer.Exit
+__all__ = ["explain", "version"]
 
 
-VersionOption = Annotated[
-    bool,
-    typer.Option(
-        "--version",
-        callback=_print_version,
-        is_eager=True,
-        help="Show the versions of natkit, Python and the platform, and the relay planes here.",
-    ),
-]
+def version() -> str:
+    """What ``stun-server --version`` says: of every command, and the relay planes here."""
+    lacking = planes.missing()
+    kernel = "kernel" if lacking is None else f"not kernel: {lacking}"
+    return f"{version_line()}; relay planes: userspace, {kernel}"
 
 
-def plane(*, as_json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Explain which relay plane serves here, and what the one in the kernel needs."""
+def explain(config: Path | None, *, as_json: bool) -> None:
+    """Print which relay plane serves here, and what the one in the kernel needs."""
     options = load(config)
     needed = requirements()
     hosts = planes.configured_hosts(options)

@@ -6,15 +6,17 @@ With ``--json`` the object has the names of RFC 7635 §4.1.1, and ``"schema": 1`
 import os
 import time
 from base64 import b64encode
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from natkit.cli.entry import JsonOption, print_json
 from natkit.errors import ConfigError
 from natkit.stun.tokens import SHA1_KEY_LENGTH, SHA256_KEY_LENGTH, TokenKey, grant
-from stun_server.config import UserOptions, load
 from stun_server.shell.accounts import ConfigOption, RealmOption
+
+if TYPE_CHECKING:
+    from stun_server.config import UserOptions
 
 __all__ = ["token"]
 
@@ -36,6 +38,9 @@ def token(
     realm: RealmOption = None,
 ) -> None:
     """Make an access token (RFC 7635) with a key of the configuration."""
+    # Here, so that other commands need not load what a configuration is made of.
+    from stun_server.config import load  # noqa: PLC0415
+
     options = load(config)
     if realm is not None and realm != options.users.realm and realm not in options.realms:
         raise ConfigError(f"--realm {realm}: the configuration has no such realm")
@@ -67,7 +72,7 @@ def token(
     typer.echo(f"kid          {made.kid}\naccess token {sealed}\nkey          {mac_key}")
 
 
-def _key(users: UserOptions, kid: str | None, now: float) -> TokenKey:
+def _key(users: "UserOptions", kid: str | None, now: float) -> TokenKey:
     keys = users.token_keys
     if not keys:
         raise ConfigError("users.oauth_keys: the configuration has no key of access tokens")

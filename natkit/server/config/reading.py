@@ -22,6 +22,15 @@ class Flag(NamedTuple):
     key: tuple[str, ...]
     value: object
 
+    @classmethod
+    def user(cls, text: str) -> "Flag":
+        """What ``--user NAME:PASSWORD`` says; ConfigError for what is not written so."""
+        name, colon, password = text.partition(":")
+        if not (name and colon and password):
+            # The text may hold a password, so it is not repeated.
+            raise ConfigError("--user: a user is written NAME:PASSWORD")
+        return cls("--user", ("users", "passwords", name), password)
+
 
 def contents(file: Path | None, flags: Sequence[Flag] = ()) -> dict[str, object]:
     """What file and flags say together, not checked yet; ConfigError when it cannot be read."""
