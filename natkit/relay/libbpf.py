@@ -15,7 +15,7 @@ from typing import ClassVar, Protocol
 
 from natkit.errors import UnreachableError
 
-__all__ = ["LIBRARY", "BpfError", "Link", "Program", "Table", "library_version", "load"]
+__all__ = ["LIBRARY", "BpfError", "Link", "Program", "Table", "library_version", "load", "load_all"]
 
 LIBRARY = "libbpf.so.1"
 """What it is called; Debian has it in libbpf1, Fedora in libbpf, Alpine in libbpf."""
@@ -426,16 +426,17 @@ def load(
     """
     if optional:
         try:
-            return _load(image, sizes, (*programs, optional), "")
+            return load_all(image, sizes, (*programs, optional), "")
         except BpfError:
             # Whatever it is: if it is none of that program's, it comes again.
             pass
-    return _load(image, sizes, programs, optional)
+    return load_all(image, sizes, programs, optional)
 
 
-def _load(
+def load_all(
     image: bytes, sizes: Mapping[str, int], programs: tuple[str, ...], without: str
 ) -> tuple[dict[str, Table], dict[str, Program]]:
+    """The same, of all its programs but one; none is left out where ``without`` is empty."""
     library = _library()
     log = ctypes.create_string_buffer(_LOG_SIZE)
     options = _OpenOptions(
@@ -449,8 +450,8 @@ def _load(
         found = {name: _find(opened, "table", name) for name in sizes}
         for name, size in sizes.items():
             library.must("BPF table", "bpf_map__set_max_entries", found[name], size)
-        pointer = library.call("bpf_object__find_program_by_name", opened, without.encode())
-        if pointer:
+        if without:
+            pointer = _find(opened, "program", without)
             library.must("BPF program", "bpf_program__set_autoload", pointer, 0)
         result = library.call("bpf_object__load", opened)
         if result:

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.natkit.relay.cabled import IPV4, LISTENERS
+from tests.natkit.relay.hooks import programs_at_tc
 from tests.netlab.relay_hosts import LISTEN, RELAY_CONFIG, RelayHosts, datagrams, relay_hosts
 from tests.netlab.relay_pair import Pair, shorter_lives
-from tests.stun_server.process import LIMIT, PASSWORD, USER, StunServerProcess, stun_server
+from tests.stun_server.process import LIMIT, StunServerProcess, stun_server
 from tests.stun_server.test_workers import workers
 
 pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf")]
@@ -102,24 +103,24 @@ def test_a_dead_workers_channels_are_dead_and_the_others_lose_nothing(
                     sock.recv(2000)
 
 
-def test_a_second_server_on_the_same_interfaces_is_told_so(
+def test_a_second_server_on_the_same_interfaces_has_its_program_beside(
     hosts: RelayHosts, tmp_path: Path
 ) -> None:
     (tmp_path / "second").mkdir()
-    taken = "clients: another program of XDP runs there"
-    listen = ("--listen", f"{LISTENERS[IPV4]}:3479")
-    with serving(hosts, tmp_path):
-        flags = (*listen, "--user", f"{USER}:{PASSWORD}", "--relay-plane", "kernel")
-        refused = StunServerProcess(tmp_path / "second", *flags, prefix=hosts.server.prefix)
-        assert refused.process.wait(LIMIT) == 2
-        assert taken in refused.log
-        assert refused.log.count("\n") == 1
-        with stun_server(
-            tmp_path / "second", *listen, "--relay-plane", "auto", prefix=hosts.server.prefix
-        ) as second:
-            (ready,) = second.lines("ready")
-            assert ready["plane"] == "userspace"
-            assert taken in str(ready["plane_reason"])
+    flags = ("--listen", f"{LISTENERS[IPV4]}:3479", "--relay-plane", "kernel")
+    with (
+        serving(hosts, tmp_path),
+        stun_server(tmp_path / "second", *flags, prefix=hosts.server.prefix) as second,
+        ExitStack() as stack,
+    ):
+        (ready,) = second.lines("ready")
+        assert ready["plane_reason"] == "clients tc"
+        assert programs_at_tc(hosts.server, "clients") == 2
+        # The second one has it first, and leaves to the first one's what is none of its own.
+        pair = Pair(hosts, stack, 0)
+        before = datagrams(hosts.server)
+        pair.exchange(b"first")
+        assert datagrams(hosts.server) == before
 
 
 @pytest.mark.parametrize("count", ["1", pytest.param("2", marks=pytest.mark.soak)])

@@ -1,7 +1,6 @@
 """``stun-server`` with its relay plane in the kernel, and coturn's client and peer around it.
 
-Each is on a host of its own.  Far hosts compute checksums themselves, as packets from a wire have
-them; what a cable carries otherwise may be several datagrams in one, and user space's.
+Each is on a host of its own, at the end of a virtual cable that is as the system makes it.
 """
 
 import json
@@ -92,7 +91,7 @@ def test_the_kernel_relays_between_coturns_client_and_its_peer(
     ):
         (ready,) = server.lines("ready")
         assert ready["plane"] == "kernel"
-        assert ready["plane_reason"] == "clients generic, peers generic"
+        assert ready["plane_reason"] == "clients tc, peers tc"
         assert hosts.runs_program
         before = datagrams(hosts.server)
         runs = [
@@ -130,9 +129,9 @@ def test_workers_share_the_tables_and_what_is_killed_leaves_nothing_behind(
         # Its successor has its numbers, and both count from nothing.  An interface that is gone and
         # comes back has the program again, of which all workers hear.
         hosts.server.configure("link", "delete", "clients")
-        server.wait_until(lambda: _last_reason(server) == "peers generic")
+        server.wait_until(lambda: _last_reason(server) == "peers tc")
         hosts.lay_clients()
-        server.wait_until(lambda: _last_reason(server) == "peers generic, clients generic")
+        server.wait_until(lambda: _last_reason(server) == "peers tc, clients tc")
         status = command("status", "--json", *state(tmp_path))
         assert json.loads(status.stdout)["status"]["plane_reason"] == _last_reason(server)
         before = datagrams(hosts.server)

@@ -162,6 +162,8 @@ def three_hosts() -> Iterator[RelayHosts]:
     with relay_hosts() as hosts:
         for interface in ("clients", "peers"):
             run(hosts.server, "ethtool", "-K", interface, "tx", "off")
+        for far in (hosts.left, hosts.right):
+            run(far, "ethtool", "-K", "eth0", "tx", "off")
         yield hosts
 
 

@@ -1,25 +1,30 @@
 """The plane in the kernel, between network namespaces."""
 
+import errno
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
+from importlib.resources import files
 
 import pytest
 
 from natkit.relay import kernel_layout as layout
-from natkit.relay.attaching import Mode
+from natkit.relay import libbpf
+from natkit.relay.attaching import Mode, attach
 from natkit.relay.kernel_layout import DeviceFlag
 from natkit.relay.kernel_tables import KernelRelay, Numbers, TableSizes
-from natkit.relay.libbpf import BpfError, Table, load
+from natkit.relay.libbpf import BpfError, Link, Program, Table, load
 from natkit.stun.attributes import Data, XorPeerAddress
 from natkit.stun.message import Message
 from natkit.stun.registry import Method
 from natkit.turn.channel_data import ChannelData
 from tests.natkit.relay.cabled import CLIENTS, IPV4, IPV6, NOW, PEERS, SMALL, XDP, Cabled, inside
 from tests.natkit.relay.frames import Frame
+from tests.natkit.relay.hooks import programs_at_tc, runs_program
 from tests.natkit.relay.rig import address_of
 from tests.natkit.relay.twins import FAR, NEAR, on_one_processor
 from tests.netlab.namespaces import Lab
@@ -311,7 +316,7 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize("mode", XDP)
+@pytest.mark.parametrize("mode", list(Mode))
 def test_the_program_is_gone_with_the_process_that_attached_it(lab: Lab, mode: Mode) -> None:
     server, other = lab.host("server"), lab.host("other")
     lab.cable((server, "peers", "10.2.0.1/24"), (other, "eth0", "10.2.0.2/24"))
@@ -323,10 +328,66 @@ def test_the_program_is_gone_with_the_process_that_attached_it(lab: Lab, mode: M
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "attached\n"
-        assert "xdp" in server.configure("link", "show", "peers")
+        assert runs_program(server, "peers")
         process.kill()
         process.wait()
-    assert "xdp" not in server.configure("link", "show", "peers")
+    assert not runs_program(server, "peers")
+
+
+def test_xdp_has_one_program_on_an_interface_and_tc_any_number(lab: Lab) -> None:
+    server = lab.host("server")
+    lab.cable((server, "clients", ""), (server, "peers", ""))
+    with inside(server):
+        one, other = KernelRelay.load(SMALL), KernelRelay.load(SMALL)
+        with closing(one), closing(other), closing(attach(one, ["clients"], Mode.GENERIC)):
+            with pytest.raises(BpfError, match=r"^clients: another program of XDP runs there"):
+                attach(other, ["clients"], Mode.GENERIC)
+            with closing(attach(other, ["clients", "lo"])) as beside:
+                assert {each.mode for each in beside.attached} == {Mode.TC}
+                with closing(attach(one, ["clients"], Mode.TC)):
+                    assert programs_at_tc(server, "clients") == 2
+                assert programs_at_tc(server, "clients") == programs_at_tc(server, "lo") == 1
+        assert programs_at_tc(server, "lo") == 0
+
+
+def test_where_tc_takes_no_such_program_xdp_runs_after_the_driver(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As before Linux 6.6, which knows neither the hook nor perhaps what the program calls."""
+
+    def refuse(_: Program, __: int) -> Link:
+        raise BpfError("tc: Invalid argument", errno.EINVAL)
+
+    monkeypatch.setattr(Program, "attach_to_tc", refuse)
+    server = lab.host("server")
+    lab.cable((server, "clients", ""), (server, "peers", ""))
+    with inside(server), closing(KernelRelay.load(SMALL)) as relay:
+        with closing(attach(relay, ["clients"])) as attachment:
+            assert [each.mode for each in attachment.attached] == [Mode.GENERIC]
+        with pytest.raises(BpfError, match=r"^lo: tc takes no such program before Linux 6\.6$"):
+            attach(relay, ["lo"])
+        relay.at_tc = None
+        with closing(attach(relay, ["clients"])) as attachment:
+            assert [each.mode for each in attachment.attached] == [Mode.GENERIC]
+
+
+def test_a_kernel_that_refuses_the_program_for_tc_has_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded = libbpf.load_all
+
+    def picky(
+        image: bytes, sizes: Mapping[str, int], programs: tuple[str, ...], without: str
+    ) -> tuple[dict[str, Table], dict[str, Program]]:
+        if "natkit_relay_tc" in programs:
+            raise BpfError("the kernel refuses the BPF program")
+        return loaded(image, sizes, programs, without)
+
+    monkeypatch.setattr(libbpf, "load_all", picky)
+    with closing(KernelRelay.load(SMALL)) as relay:
+        assert relay.at_tc is None
+    with pytest.raises(BpfError, match=r"^the object file has no program 'missing'$"):
+        load(files("natkit.relay").joinpath("relay.bpf.o").read_bytes(), {}, (), "missing")
 
 
 def test_what_the_kernel_refuses_is_said_in_one_line() -> None:
