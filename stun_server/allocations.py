@@ -1,4 +1,4 @@
-"""The server's state: allocations with their permissions and channels, and reserved ports.
+"""The server's state: its allocations, and reserved ports.
 
 Everything that changes an allocation goes through :class:`Allocations`.
 """
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from natkit.address import Address, Family
 from natkit.machine import CloseSocket, Path, Transport
-from natkit.relay.rates import Rates
 from natkit.stun.registry import StunError
 from natkit.timers import TimerQueue
 from stun_server import connectivity_test
-from stun_server.answers import Answer, Answers
+from stun_server.allocation import Allocation, Channel, Permission, SecondRelayed
+from stun_server.answers import Answers
 from stun_server.authentication import Account, Credential
 from stun_server.bandwidth import Bandwidth
 from stun_server.connection_events import ConnectionEvent, StopListening
@@ -27,13 +27,6 @@ from stun_server.outcome import Refusal
 from stun_server.peer_connections import PeerConnections
 from stun_server.settings import PortRange, Settings
 from stun_server.sharing import Counts, Sharing
-from stun_server.tickets import Mobile
-
-PERMISSION_LIFETIME = 300.0
-"""Seconds (RFC 8656 §9)."""
-
-CHANNEL_LIFETIME = 600.0
-"""Seconds (RFC 8656 §12)."""
 
 SWEEP_INTERVAL = 10.0
 """Seconds between two searches through all allocations for what has expired: they are made when a
@@ -41,92 +34,6 @@ limit is reached, which a client can bring about as often as it likes."""
 
 RESERVATION_LIFETIME = 30.0
 """Seconds that a port waits for who holds its token (RFC 8656 §7.2)."""
-
-
-@dataclass(slots=True)
-class Permission:
-    """Data may pass between the client and a host; the rest as in PermissionInstalled."""
-
-    until: float
-    only_relayed: bool
-    ports: tuple[PortRange, ...] = ()
-
-
-@dataclass(slots=True)
-class Channel:
-    """A number that stands for a peer (RFC 8656 §12); ``only_relayed`` as in ChannelBound."""
-
-    number: int
-    peer: Address
-    until: float
-    only_relayed: bool
-
-
-@dataclass(slots=True)
-class PerSecond:
-    """How often something was done in the second that goes on."""
-
-    second: int = 0
-    count: int = 0
-
-    def may_tell(self, now: float, limit: int) -> bool:
-        """Whether it may be done once more, of ``limit`` times in a second; it counts as done."""
-        if int(now) != self.second:
-            self.second, self.count = int(now), 0
-        self.count += 1
-        return self.count <= limit
-
-
-@dataclass(slots=True)
-class SecondRelayed:
-    """The address of the other family that makes an allocation a dual one (RFC 8656 §7.2)."""
-
-    address: Address
-    until: float
-
-
-@dataclass(slots=True, eq=False)
-class Allocation:
-    """A client and its relayed address, or its two (RFC 8656 §6).
-
-    Each address lives until its own time.  When the first of two ends the second takes its place.
-    """
-
-    allocation_id: int
-    client: Path
-    relayed: Address
-    credential: Credential
-    until: float
-    permissions: dict[str, Permission]
-    channels: dict[int, Channel]
-    channels_by_peer: dict[Address, Channel]
-    answers: list[Answer]
-    rates: Rates | None = None
-    since: float = 0.0
-    mobile: Mobile | None = None
-    icmp_told: PerSecond | None = None
-    second: SecondRelayed | None = None
-    peers: Transport = Transport.UDP
-
-    @property
-    def relayed_addresses(self) -> tuple[Address, ...]:
-        """The one relayed address, or both."""
-        return (self.relayed,) if self.second is None else (self.relayed, self.second.address)
-
-    @property
-    def last_until(self) -> float:
-        """When the last of its addresses expires."""
-        return self.until if self.second is None else max(self.until, self.second.until)
-
-    def ends(self) -> tuple[tuple[Address, float], ...]:
-        """Each relayed address, and when it expires."""
-        first = (self.relayed, self.until)
-        second = self.second
-        return (first,) if second is None else (first, (second.address, second.until))
-
-    def relayed_of(self, family: int) -> Address | None:
-        """The relayed address of a family, if it has one."""
-        return next((each for each in self.relayed_addresses if each.family == family), None)
 
 
 @dataclass(frozen=True, slots=True)

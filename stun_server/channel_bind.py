@@ -9,12 +9,8 @@ from natkit.stun.registry import (
     CHANNEL_LAST_RFC5766,
     StunError,
 )
-from stun_server.allocations import (
-    CHANNEL_LIFETIME,
-    PERMISSION_LIFETIME,
-    Allocation,
-    Allocations,
-)
+from stun_server.allocation import CHANNEL_LIFETIME, PERMISSION_LIFETIME, Allocation
+from stun_server.allocations import Allocations
 from stun_server.events import ChannelBound, PeerRefused, PermissionInstalled
 from stun_server.outcome import Outcome, Refusal, Success
 from stun_server.policy import PeerPolicy

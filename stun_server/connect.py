@@ -7,7 +7,8 @@ from natkit.machine import Failure, Path, RandomBytes, Transport
 from natkit.stun.attributes import ConnectionId, XorPeerAddress
 from natkit.stun.message import Message
 from natkit.stun.registry import StunError
-from stun_server.allocations import Allocation, Allocations
+from stun_server.allocation import Allocation
+from stun_server.allocations import Allocations
 from stun_server.authentication import Proof
 from stun_server.connection_events import ClosePeer, PeerConnected
 from stun_server.events import PeerRefused

@@ -6,7 +6,8 @@ from natkit.machine import Path, RandomBytes, Transmit
 from natkit.stun.attributes import ConnectionId, XorPeerAddress
 from natkit.stun.message import Message
 from natkit.stun.registry import TRANSACTION_ID_LENGTH, Method
-from stun_server.allocations import Allocation, Allocations
+from stun_server.allocation import Allocation
+from stun_server.allocations import Allocations
 from stun_server.connect import new_connection
 from stun_server.connection_events import ClosePeer, PeerConnected, PeerConnectionRefused
 from stun_server.events import ServerEvent

@@ -3,7 +3,8 @@
 from natkit.stun.attributes import XorPeerAddress
 from natkit.stun.message import Message
 from natkit.stun.registry import StunError
-from stun_server.allocations import PERMISSION_LIFETIME, Allocation, Allocations
+from stun_server.allocation import PERMISSION_LIFETIME, Allocation
+from stun_server.allocations import Allocations
 from stun_server.events import PeerRefused, PermissionInstalled
 from stun_server.outcome import Outcome, Refusal, Success
 from stun_server.policy import NOTHING, PeerPolicy, Reach

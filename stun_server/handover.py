@@ -12,7 +12,8 @@ from pydantic import ConfigDict, TypeAdapter
 
 from natkit.address import Address
 from natkit.machine import Path
-from stun_server.allocations import Allocation, Allocations
+from stun_server.allocation import Allocation
+from stun_server.allocations import Allocations
 from stun_server.authentication import Credential
 from stun_server.events import (
     AllocationDetached,

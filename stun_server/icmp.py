@@ -6,7 +6,8 @@ from natkit.net.registry import Icmp6Type, IcmpType
 from natkit.stun.attributes import Icmp, XorPeerAddress
 from natkit.stun.message import Message
 from natkit.stun.registry import TRANSACTION_ID_LENGTH, Method
-from stun_server.allocations import Allocation, Allocations, PerSecond
+from stun_server.allocation import Allocation, PerSecond
+from stun_server.allocations import Allocations
 
 TOLD_PER_SECOND = 10
 """Errors that one client is told of in a second: enough for path MTU discovery and to see a peer

@@ -11,7 +11,8 @@ from natkit.machine import CloseSocket, Failure, Path, RandomBytes
 from natkit.stun.attributes import Attribute, Lifetime, MobilityTicket
 from natkit.stun.message import Message
 from natkit.stun.registry import Method, StunError
-from stun_server.allocations import Allocation, Allocations
+from stun_server.allocation import Allocation
+from stun_server.allocations import Allocations
 from stun_server.authentication import Account, Proof
 from stun_server.events import (
     AllocationDetached,

@@ -4,7 +4,8 @@ from natkit.address import Family
 from natkit.stun.attributes import Lifetime, RequestedAddressFamily
 from natkit.stun.message import Message
 from natkit.stun.registry import StunError
-from stun_server.allocations import Allocation, Allocations
+from stun_server.allocation import Allocation
+from stun_server.allocations import Allocations
 from stun_server.events import AllocationRefreshed, CloseReason
 from stun_server.outcome import Outcome, Refusal, Success
 from stun_server.settings import Settings

@@ -5,7 +5,8 @@ from natkit.relay.rates import pass_through
 from natkit.stun.attributes import Icmp
 from natkit.stun.message import Message
 from natkit.turn.channel_data import ChannelData
-from stun_server.allocations import Allocation, Allocations
+from stun_server.allocation import Allocation
+from stun_server.allocations import Allocations
 from stun_server.icmp import from_icmp
 from stun_server.send import from_channel_data, from_peer, from_send
 from stun_server.settings import Settings

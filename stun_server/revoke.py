@@ -5,7 +5,8 @@ from collections.abc import Set as AbstractSet
 
 from natkit.address import Address
 from natkit.machine import Transport
-from stun_server.allocations import Allocation, Allocations
+from stun_server.allocation import Allocation
+from stun_server.allocations import Allocations
 from stun_server.connection_events import ConnectionEvent
 from stun_server.events import ChannelBound, ChannelRevoked, PermissionInstalled, PermissionRevoked
 from stun_server.policy import EVERYTHING, NOTHING, PeerPolicy

@@ -8,7 +8,8 @@ from natkit.stun.attributes import Data, DontFragment, XorPeerAddress
 from natkit.stun.message import Message
 from natkit.stun.registry import TRANSACTION_ID_LENGTH, Method
 from natkit.turn.channel_data import ChannelData
-from stun_server.allocations import Allocation, Allocations
+from stun_server.allocation import Allocation
+from stun_server.allocations import Allocations
 from stun_server.events import UnfragmentedTransmit
 from stun_server.settings import Settings
 

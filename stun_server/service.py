@@ -37,7 +37,8 @@ from natkit.stun.registry import (
 )
 from natkit.turn.channel_data import ChannelData, is_channel_data
 from stun_server.allocate import Allocate, Opening
-from stun_server.allocations import Allocation, Allocations
+from stun_server.allocation import Allocation
+from stun_server.allocations import Allocations
 from stun_server.alternates import Alternates
 from stun_server.answers import ANSWER_LIFETIME, Answer
 from stun_server.authentication import Claim, Credential, Proof

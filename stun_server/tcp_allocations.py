@@ -10,7 +10,8 @@ from natkit.machine import Failure, Path, RandomBytes, RequestId, Transport
 from natkit.stun.message import Message
 from natkit.stun.registry import StunError
 from natkit.timers import TimerQueue
-from stun_server.allocations import Allocation, Allocations
+from stun_server.allocation import Allocation
+from stun_server.allocations import Allocations
 from stun_server.authentication import Account, Proof
 from stun_server.connect import CONNECT_TIMEOUT, Connecting, connect, connected
 from stun_server.connection_attempt import Attempt, connection_attempt

@@ -29,7 +29,7 @@ from stun_server.administration import (
     session_id,
     session_place,
 )
-from stun_server.allocations import Allocation
+from stun_server.allocation import Allocation
 from stun_server.service import Server
 from stun_server.shell.certificates import Certificates
 from stun_server.shell.directory import Directory

@@ -11,7 +11,7 @@ import pytest
 from aioice import turn
 
 from natkit.address import Address
-from stun_server.allocations import CHANNEL_LIFETIME, PERMISSION_LIFETIME
+from stun_server.allocation import CHANNEL_LIFETIME, PERMISSION_LIFETIME
 from tests.certificates import Authority
 from tests.stun_server.place import ALLOW_HERE, HERE, SERVER
 from tests.stun_server.process import (
