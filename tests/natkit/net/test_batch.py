@@ -12,8 +12,7 @@ import pytest
 
 from natkit.address import Address
 from natkit.errors import MisuseError
-from natkit.net import batch as batch_module
-from natkit.net import libc, sockaddr
+from natkit.net import libc, linux_batch, sockaddr
 from natkit.net.batch import (
     CAPACITY,
     LARGEST_DATAGRAM,
@@ -227,7 +226,7 @@ def test_what_can_not_be_sent_back_is_told_by_its_place(batch: DatagramBatch, po
 def spreading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> DatagramBatch:
     """A batch that sends from many sockets; on Linux with the help of a ring or without."""
     if request.param == "no ring":
-        monkeypatch.setattr(batch_module, "send_ring", lambda _capacity, _flags: None)
+        monkeypatch.setattr(linux_batch, "send_ring", lambda _capacity, _flags: None)
     return datagram_batch(portable=request.param == "portable")
 
 
@@ -415,8 +414,8 @@ def sends_until_full(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             raise BlockingIOError(errno.EAGAIN, "full")
         return len(data)
 
-    monkeypatch.setattr(batch_module, "sendmmsg", send_many)
-    monkeypatch.setattr(batch_module, "last_error", lambda: errno.EAGAIN)
+    monkeypatch.setattr(linux_batch, "sendmmsg", send_many)
+    monkeypatch.setattr(linux_batch, "last_error", lambda: errno.EAGAIN)
     monkeypatch.setattr(socket.socket, "sendto", send_one)
     return calls
 

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from natkit.address import Address
-from natkit.net import batch as batch_module
-from natkit.net import libc, sockaddr
+from natkit.net import libc, linux_batch, sockaddr
 from natkit.net.batch import CAPACITY, DatagramBatch, Endpoint, Packet, datagram_batch
 from natkit.net.segmentation import (
     LARGEST_SEGMENT,
@@ -68,7 +67,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         calls.append(count)
         return libc.sendmmsg(descriptor, headers, count, flags)
 
-    monkeypatch.setattr(batch_module, "sendmmsg", counted)
+    monkeypatch.setattr(linux_batch, "sendmmsg", counted)
     return calls
 
 
@@ -82,8 +81,8 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         def once(descriptor: int, headers: libc.Headers, count: int, flags: int) -> int:
             return -1 if next(refused, False) else real(descriptor, headers, count, flags)
 
-        monkeypatch.setattr(batch_module, "sendmmsg", once)
-        monkeypatch.setattr(batch_module, "last_error", lambda: error)
+        monkeypatch.setattr(linux_batch, "sendmmsg", once)
+        monkeypatch.setattr(linux_batch, "last_error", lambda: error)
 
     return refuse
 

@@ -12,7 +12,7 @@ import uvloop
 from natkit.address import Address
 from natkit.errors import MisuseError
 from natkit.machine import Path, Transport
-from natkit.net import batch, sockaddr
+from natkit.net import linux_batch, sockaddr
 from natkit.net.batch import CAPACITY
 from natkit.net.libc import HAVE_MMSG
 from natkit.relay.plane import BindingPolicy, Counters, RelayPlane
@@ -58,8 +58,8 @@ def test_a_full_send_buffer_drops_and_counts_and_keeps_nothing(
 ) -> None:
     relayed = Relayed(rig)
     with monkeypatch.context() as patch:
-        patch.setattr(batch, "sendmmsg", lambda *_: -1)
-        patch.setattr(batch, "last_error", lambda: errno.EAGAIN)
+        patch.setattr(linux_batch, "sendmmsg", lambda *_: -1)
+        patch.setattr(linux_batch, "last_error", lambda: errno.EAGAIN)
         patch.setattr(socket.socket, "sendto", _full)
         _fill(relayed)
         rig.turn()
