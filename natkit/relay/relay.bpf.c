@@ -136,6 +136,14 @@ static __always_inline int read_ipv6(struct ipv6hdr *ip, struct datagram *d)
 	return bpf_ntohs(ip->payload_len);
 }
 
+// Whether the system would not drop what comes from there, and an answer could go there.
+static __always_inline bool can_be_source(const struct datagram *d)
+{
+	if (!d->source.port)
+		return false;
+	return is_special(&d->source) ? d->is_from_here && is_loopback(&d->source) : true;
+}
+
 // Up to the first word of data.
 #define MOST_TO_READ (ETHERNET + VLAN_TAG + sizeof(struct ipv6hdr) + UDP + 4)
 
@@ -178,6 +186,9 @@ static __always_inline bool read(struct frame frame, struct device **device, str
 		return false;
 	d->source.port = udp->source;
 	d->destination.port = udp->dest;
+	d->is_from_here = (*device)->port == LOOPBACK;
+	if (!can_be_source(d))
+		return false;
 	d->length = length - UDP;
 	if (d->length >= 4 && data + d->offset + 4 <= end)
 		d->head = bpf_ntohl(*(__u32 *)(data + d->offset));
@@ -391,9 +402,10 @@ static __always_inline enum verdict relays(const struct endpoint *endpoint,
 	return is_over(half->until, settings, now) ? DROP : GO_ON;
 }
 
-// Whether a permission is for this peer (RFC 8656 §9): GO_ON, DROP, or PASS where that is not known.
+// Whether a permission is for this peer (RFC 8656 §9): GO_ON, DROP, or PASS where that is not known,
+// or where the peer is relayed from here and yet, ``by_wire``, seems to be elsewhere.
 static __always_inline enum verdict admits(const struct permission *permission,
-                                           const struct endpoint *peer,
+                                           const struct endpoint *peer, bool by_wire,
                                            const struct settings *settings, __u64 now)
 {
 	if (!permission || is_over(permission->until, settings, now))
@@ -409,7 +421,10 @@ static __always_inline enum verdict admits(const struct permission *permission,
 		if (i < permission->ranges && permission->ports[i].first <= port &&
 		    port <= permission->ports[i].last)
 			return GO_ON;
-	return relays(peer, settings, now);
+
+	enum verdict verdict = relays(peer, settings, now);
+
+	return verdict == GO_ON && by_wire ? PASS : verdict;
 }
 
 static __always_inline struct permission *permission_for(__u32 half, const struct endpoint *peer)
@@ -428,6 +443,8 @@ static __always_inline struct permission *permission_for(__u32 half, const struc
 static __always_inline enum verdict leave_for(struct datagram *d, const struct half *half,
                                               const struct endpoint *peer)
 {
+	if (!peer->port || (is_special(peer) && !is_loopback(peer)))
+		return PASS;
 	d->source = half->relayed;
 	d->destination = *peer;
 	d->bytes = d->length;
@@ -560,7 +577,7 @@ static __always_inline enum verdict send_indication(struct frame frame, struct d
 	}
 	if (is_over(half->until, settings, now) || (half->flags & HAND_UP))
 		return PASS;
-	if (admits(permission_for(number, &peer), &peer, settings, now) != GO_ON)
+	if (admits(permission_for(number, &peer), &peer, false, settings, now) != GO_ON)
 		return PASS;
 	return leave_for(d, half, &peer);
 }
@@ -778,8 +795,9 @@ static __always_inline enum verdict to_relayed(struct datagram *d, __u32 number,
 	struct counters *counters = counters_of(half->counters);
 
 	if (!flow || is_over(flow->permitted, settings, now)) {
-		enum verdict verdict =
-			admits(permission_for(number, &d->source), &d->source, settings, now);
+		bool by_wire = !d->peers_leg && !d->is_from_here;
+		enum verdict verdict = admits(permission_for(number, &d->source), &d->source, by_wire,
+		                              settings, now);
 
 		if (verdict == DROP)
 			return DROPPED(d, counters, dropped_no_permission);
@@ -809,17 +827,6 @@ static __always_inline bool goes_nowhere(const struct datagram *d)
 	const __be32 *from = d->source.host, *to = d->destination.host;
 
 	return from[0] == to[0] && from[1] == to[1] && from[2] == to[2] && from[3] == to[3];
-}
-
-// Whether a host is 127.0.0.0/8, where the first and the last address are everybody's, or ::1.
-static __always_inline bool is_loopback(const struct endpoint *endpoint)
-{
-	const __be32 *host = endpoint->host;
-	__u32 within = bpf_ntohl(host[0]) & 0x00ffffff;
-
-	if (endpoint->family == FAMILY_IPV4)
-		return (host[0] & 0xff) == 127 && within != 0 && within != 0x00ffffff;
-	return !host[0] && !host[1] && !host[2] && host[3] == bpf_htonl(1);
 }
 
 // Whether the system need only deliver what came in on the loopback interface, with the route that

@@ -48,7 +48,31 @@ struct datagram {
 	const __u32 *to_peers, *to_clients;
 	__u64 now;
 	bool is_unfinished; // its checksum is
+	bool is_from_here;  // it came in on the loopback interface
 };
+
+// Whether a host is 127.0.0.0/8, where the first and the last address are everybody's, or ::1.
+static __always_inline bool is_loopback(const struct endpoint *endpoint)
+{
+	const __be32 *host = endpoint->host;
+	__u32 within = bpf_ntohl(host[0]) & 0x00ffffff;
+
+	if (endpoint->family == FAMILY_IPV4)
+		return (host[0] & 0xff) == 127 && within != 0 && within != 0x00ffffff;
+	return !host[0] && !host[1] && !host[2] && host[3] == bpf_htonl(1);
+}
+
+// Whether the system has rules of its own for a host: 0.0.0.0/8, multicast, broadcast and what is
+// reserved; ::/64, which has IPv4 addresses too.
+static __always_inline bool is_special(const struct endpoint *endpoint)
+{
+	const __be32 *host = endpoint->host;
+	__u32 first = host[0] & 0xff;
+
+	if (endpoint->family == FAMILY_IPV4)
+		return !first || first == 127 || first >= 224;
+	return (!host[0] && !host[1]) || first == 0xff;
+}
 
 static __always_inline __be16 protocol_of(__u16 family)
 {
