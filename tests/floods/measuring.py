@@ -1,13 +1,15 @@
 """What a flood does to a server is measured: on which processor it runs, and what memory it has."""
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import SOAKING
 
-__all__ = ["Memory", "apart"]
+__all__ = ["Memory", "apart", "tables_of"]
 
 
 class Memory:
@@ -32,6 +34,17 @@ class Memory:
     def _now(self, field: str) -> int:
         lines = (self._process / "status").read_text().splitlines()
         return 1024 * int(next(line.split()[1] for line in lines if line.startswith(field)))
+
+
+def tables_of(pid: int) -> Counter[str]:
+    """The tables that a process has in the kernel, by what they hold and the bytes they take."""
+    found = Counter[str]()
+    for each in Path(f"/proc/{pid}/fdinfo").iterdir():
+        text = each.read_text()
+        # A descriptor of the same table may be there twice.
+        if "map_type" in text:
+            found[" ".join(re.findall(r"(?:map_id|memlock):\s+(\d+)", text))] += 1
+    return found
 
 
 @contextmanager

@@ -9,21 +9,38 @@ from natkit.address import Address
 from natkit.net import sockaddr
 from natkit.net.batch import Endpoint, datagram_batch
 
-__all__ = ["LONGEST", "datagram", "send_evenly"]
+__all__ = ["LONGEST", "MORE_FRAGMENTS", "datagram", "send_evenly"]
 
 LONGEST = 120.0
 """Seconds after which a flood ends whatever it was told."""
+
+MORE_FRAGMENTS = 0x2000
+"""In the word that has a fragment's offset (RFC 791 §3.1)."""
 
 _BURST = 32
 _IP = struct.Struct("!BBHHHBBH4s4s")
 _UDP = struct.Struct("!HHHH")
 
 
-def datagram(source: Address, destination: Address, data: bytes) -> bytes:
-    """An IPv4 packet that claims to come from ``source``."""
+def datagram(
+    source: Address,
+    destination: Address,
+    data: bytes,
+    *,
+    length: int | None = None,
+    identification: int = 0,
+    fragment: int = 0,
+) -> bytes:
+    """An IPv4 packet that claims to come from ``source``.
+
+    UDP's ``length`` is that of the data where none is given.  The system fills in an identification
+    of 0; a packet that is a ``fragment`` needs its own.
+    """
     # Without a checksum, which UDP may leave out over IPv4 (RFC 768); the system fills in IP's.
-    udp = _UDP.pack(source.port, destination.port, _UDP.size + len(data), 0) + data
-    head = (0x45, 0, _IP.size + len(udp), 0, 0, 64, socket.IPPROTO_UDP, 0)
+    size = _UDP.size + len(data) if length is None else length
+    udp = _UDP.pack(source.port, destination.port, size, 0) + data
+    whole = (_IP.size + len(udp), identification, fragment)
+    head = (0x45, 0, *whole, 64, socket.IPPROTO_UDP, 0)
     return _IP.pack(*head, source.packed, destination.packed) + udp
 
 
