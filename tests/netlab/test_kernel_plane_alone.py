@@ -80,17 +80,15 @@ def test_a_dead_workers_channels_are_dead_and_the_others_lose_nothing(
     with serving(hosts, tmp_path, "--workers", "4") as server, ExitStack() as stack:
         pairs = [Pair(hosts, stack, number) for number in range(12)]
         server.wait_until(lambda: len(server.lines("allocation opened")) == len(pairs))
-        worker_of = {line["client"]: line["worker"] for line in server.lines("allocation opened")}
-        victim = worker_of[_client(pairs[0])]
-        dead = [pair for pair in pairs if worker_of[_client(pair)] == victim]
+        victim = worker_of(server, pairs[0])
+        dead = [pair for pair in pairs if worker_of(server, pair) == victim]
         others = [pair for pair in pairs if pair not in dead]
         for pair in pairs:
             pair.exchange(b"first")
-        assert isinstance(victim, int)
         with busy(others) as rounds:
             os.kill(workers(server)[victim], signal.SIGKILL)
             server.wait_until(lambda: server.lines("worker restarted"))
-            _until_more(server, rounds)
+            until_more(server, rounds)
         for pair in dead:
             pair.throw(b"of a dead worker")
             pair.throw_back(b"to a dead worker")
@@ -138,18 +136,22 @@ def test_a_reload_and_a_drain_lose_nothing_that_the_kernel_relays(
             server.process.send_signal(signal.SIGHUP)
             processes = int(count) + (count != "1")
             server.wait_until(lambda: len(server.lines("reloaded")) == processes)
-            _until_more(server, rounds)
+            until_more(server, rounds)
             server.process.send_signal(signal.SIGTERM)
             server.wait_until(lambda: server.lines("draining"))
-            _until_more(server, rounds)
+            until_more(server, rounds)
         assert rounds() > 0
         assert datagrams(hosts.server) == before
         assert hosts.runs_program
 
 
-def _client(pair: Pair) -> str:
+def worker_of(server: StunServerProcess, pair: Pair) -> int:
+    """Which worker has its allocation."""
     host, port = pair.client.socket.getsockname()[:2]
-    return f"{host}:{port}"
+    opened = {line["client"]: line["worker"] for line in server.lines("allocation opened")}
+    worker = opened[f"{host}:{port}"]
+    assert isinstance(worker, int)
+    return worker
 
 
 @contextmanager
@@ -180,6 +182,7 @@ def busy(pairs: list[Pair]) -> Iterator[Callable[[], int]]:
     assert not failures, failures
 
 
-def _until_more(server: StunServerProcess, rounds: Callable[[], int]) -> None:
+def until_more(server: StunServerProcess, rounds: Callable[[], int]) -> None:
+    """Until data has gone round once more, at least."""
     before = rounds()
     server.wait_until(lambda: rounds() > before + 1)
