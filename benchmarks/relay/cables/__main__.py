@@ -18,11 +18,11 @@ from benchmarks.relay.cables.hosts import Hosts, lay, lay_direct
 from benchmarks.relay.cables.idle import watching_idle
 from benchmarks.relay.cables.loads import Generator
 from benchmarks.relay.cables.measuring import NAMES, Measuring
-from benchmarks.relay.cables.plain import DIRECT, INTO_DRIVER
+from benchmarks.relay.cables.plain import DIRECT, INTO_DRIVER, UNFINISHED_DIRECT
 from benchmarks.relay.cables.plot import picture
 from benchmarks.relay.cables.report import section
 from benchmarks.relay.cables.results import Results, bars
-from benchmarks.relay.cables.servers import versions
+from benchmarks.relay.cables.servers import UNFINISHED, UNFINISHED_COTURN, versions
 from benchmarks.relay.turn_client import BenchmarkError
 from natkit.relay.libbpf import BpfError
 from tests.netlab.namespaces import Lab, lab
@@ -63,7 +63,7 @@ class _Options(argparse.Namespace):
 def _options() -> _Options:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.relay.cables", description=__doc__)
     parser.add_argument("--rounds", type=int, default=10, help="how often to measure (10)")
-    parser.add_argument("--seconds", type=float, default=0.25, help="for each load (0.25)")
+    parser.add_argument("--seconds", type=float, default=0.2, help="for each load (0.2)")
     parser.add_argument("--entries", type=int, default=50_000, help="allocations in tables (50000)")
     parser.add_argument(
         "--add", action="store_true", help="add the rounds to those that are kept of this commit"
@@ -116,7 +116,9 @@ def _measure(results: Results, options: _Options) -> None:
 
 
 def _hosts(name: str, made: Lab) -> Hosts:
-    return lay_direct(made) if name in (DIRECT, INTO_DRIVER) else lay(made)
+    if name in (DIRECT, INTO_DRIVER, UNFINISHED_DIRECT):
+        return lay_direct(made, has_offloads=name == UNFINISHED_DIRECT)
+    return lay(made, has_offloads=name in (UNFINISHED, UNFINISHED_COTURN))
 
 
 if __name__ == "__main__":

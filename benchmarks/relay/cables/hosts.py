@@ -83,26 +83,27 @@ def _socket(host: Host, address: str) -> socket.socket:
     return sock
 
 
-def lay(made: Lab) -> Hosts:
+def lay(made: Lab, *, has_offloads: bool = False) -> Hosts:
     """A cable from the clients to the host between, and one from there to the peers."""
     clients, peers, between = made.host("clients"), made.host("peers"), made.host("between")
     made.cable((between, "clients", f"{LISTENER}/24"), (clients, _INTERFACE, f"{_CLIENTS}/24"))
     made.cable((between, "peers", f"{RELAY}/24"), (peers, _INTERFACE, f"{PEER}/24"))
     between.configure("route", "add", _CROWD, "via", _CLIENTS)
     clients.configure("route", "add", f"{PEER}/32", "via", LISTENER)
-    return _ready(Hosts(clients, peers, between))
+    return _ready(Hosts(clients, peers, between), has_offloads=has_offloads)
 
 
-def lay_direct(made: Lab) -> Hosts:
+def lay_direct(made: Lab, *, has_offloads: bool = False) -> Hosts:
     """A cable from the clients to the peers."""
     clients, peers = made.host("clients"), made.host("peers")
     made.cable((clients, _INTERFACE, f"{_NEXT_TO_PEERS}/24"), (peers, _INTERFACE, f"{PEER}/24"))
-    return _ready(Hosts(clients, peers))
+    return _ready(Hosts(clients, peers), has_offloads=has_offloads)
 
 
-def _ready(hosts: Hosts) -> Hosts:
+def _ready(hosts: Hosts, *, has_offloads: bool) -> Hosts:
     hosts.clients.configure("route", "add", "local", _CROWD, "dev", "lo")
-    for far in (hosts.clients, hosts.peers):
-        # As packets come from a wire: with their checksums.
-        run(far, "ethtool", "-K", _INTERFACE, "tx", "off")
+    if not has_offloads:
+        for far in (hosts.clients, hosts.peers):
+            # As packets come from a wire: with their checksums.
+            run(far, "ethtool", "-K", _INTERFACE, "tx", "off")
     return hosts

@@ -28,7 +28,7 @@
 #include <time.h>
 
 enum { BATCH = 64, LARGEST = 2048, FLOW = 10, PLACES = 512 };
-static const double LOSS = 0.05, PACE = 0.0001, SLICE = 0.05;
+static const double LOSS = 0.05, PACE = 0.0001, SLICE = 0.01;
 
 union control {
     char bytes[CMSG_SPACE(sizeof(struct in_pktinfo))];

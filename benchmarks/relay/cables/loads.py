@@ -117,6 +117,18 @@ class Burden:
     machine_microseconds: float
     lost: float
 
+    @classmethod
+    def of(cls, reports: Sequence["Report"]) -> "Burden":
+        """The medians of all slices of some runs.  BenchmarkError where there are none."""
+        slices = [each for report in reports for each in report.slices if each[1]]
+        if not slices:
+            raise BenchmarkError("a load lasts too short to say anything")
+        return cls(
+            median(received / took for took, received, _ in slices),
+            median(busy * 1e6 / received for _, received, busy in slices),
+            1 - sum(each.received for each in reports) / sum(each.sent for each in reports),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Delay:
@@ -145,17 +157,9 @@ class Generator:
         self._flows = directory / "flows"
         self._idle = idle
 
-    def burden(self, load: Load, ends: Ends, seconds: float) -> Burden:
-        """Send as fast as packets arrive; the median of all slices of that time."""
-        report = self._until_some_arrive(load, ends, seconds, WINDOW)
-        slices = [each for each in report.slices if each[1]]
-        if not slices:
-            raise BenchmarkError(f"{seconds:g} seconds are too short: {load.title}")
-        return Burden(
-            median(received / took for took, received, _ in slices),
-            median(busy * 1e6 / received for _, received, busy in slices),
-            1 - report.received / report.sent,
-        )
+    def flood(self, load: Load, ends: Ends, seconds: float) -> Report:
+        """Send as fast as packets arrive."""
+        return self._until_some_arrive(load, ends, seconds, WINDOW)
 
     def delay(self, load: Load, ends: Ends, seconds: float) -> Delay:
         """Send one packet after the other."""

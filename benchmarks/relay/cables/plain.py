@@ -4,12 +4,13 @@ from benchmarks.relay.cables.hosts import Hosts, client_host
 from benchmarks.relay.cables.loads import Ends, Flow, Load
 from natkit.address import Address
 
-__all__ = ["DIRECT", "INTO_DRIVER", "REFERENCES", "ROUTER", "Plain"]
+__all__ = ["DIRECT", "INTO_DRIVER", "REFERENCES", "ROUTER", "UNFINISHED_DIRECT", "Plain"]
 
 DIRECT = "the load alone"
 INTO_DRIVER = "the load alone, native"
 ROUTER = "the kernel's router"
-REFERENCES = (DIRECT, INTO_DRIVER, ROUTER)
+UNFINISHED_DIRECT = "the load alone, sums unfinished"
+REFERENCES = (DIRECT, INTO_DRIVER, ROUTER, UNFINISHED_DIRECT)
 
 
 class Plain:

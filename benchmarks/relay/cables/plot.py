@@ -8,13 +8,12 @@ from xml.sax.saxutils import escape
 
 from benchmarks.relay.cables.loads import LOADS, Load
 from benchmarks.relay.cables.results import Results
-from benchmarks.relay.cables.servers import COTURN, GENERIC, NATIVE, SERVERS, USERSPACE
+from benchmarks.relay.cables.servers import COTURN, KERNEL, SERVERS, USERSPACE
 
 __all__ = ["picture"]
 
 _COLOURS: Final = {
-    GENERIC: "#1b7f5c",
-    NATIVE: "#7cc5a6",
+    KERNEL: "#1b7f5c",
     USERSPACE: "#3d6fb5",
     COTURN: "#b9652a",
 }

@@ -7,14 +7,22 @@ from typing import Final
 from benchmarks.page import bar_table, table
 from benchmarks.relay.cables.entries import CHANNELS, Entries
 from benchmarks.relay.cables.loads import DELAYS, LOADS, SIZE, WINDOW, Load
+from benchmarks.relay.cables.measuring import COMPARED, PASSES
 from benchmarks.relay.cables.plain import DIRECT, INTO_DRIVER, ROUTER
 from benchmarks.relay.cables.results import Results, bars, middle_delay
-from benchmarks.relay.cables.servers import COTURN, GENERIC, NATIVE, SERVERS, USERSPACE
+from benchmarks.relay.cables.servers import (
+    COTURN,
+    KERNEL,
+    OTHERS,
+    SERVERS,
+    UNFINISHED_COTURN,
+    USERSPACE,
+)
 
 __all__ = ["COMMAND", "section"]
 
 COMMAND: Final = "python -m benchmarks.relay.cables"
-_OURS: Final = (NATIVE, GENERIC, USERSPACE)
+_OURS: Final = (KERNEL, USERSPACE)
 _TITLES: Final = {"binding": "Binding", "up": "to the peer", "down": "to the client"}
 
 
@@ -52,6 +60,23 @@ the router:
 
 {_references(results)}
 
+### Where the kernel's program runs
+
+The server has its program of tc run on virtual interfaces, and on a cable into another network
+namespace has packets go on at its far end (`bpf_redirect_peer`), without the queue of a second
+cable. Before Linux 6.6 it is XDP's *generic* mode there, right after the driver, for which most
+packets have to be made larger first. *native*, in the driver, is for cards, and dear on a virtual
+cable: to show a packet of the kernel's to a program in the driver it is copied into a page, and
+what comes out at the far end is made into a packet of the kernel's again. A card has the page
+already. "{INTO_DRIVER}" above is the load alone with this done once.
+
+All that has clients and peers send packets whose checksums are finished, as from a wire. Without
+`ethtool -K … tx off` on their interfaces, which is how containers and network namespaces are set
+up by default, these are left to a card that is none: "sums unfinished" is that, less the load alone
+on such a cable, and beside coturn on such cables. XDP leaves these packets to user space.
+
+{_compared(results)}
+
 {_own(results)}
 
 Where it goes, by perf on the processor of the load, for a packet of 64 allocations to the peer: the
@@ -83,7 +108,8 @@ that waking one takes.
 Clients, server and peers are network namespaces on two virtual cables; the load alone has one from
 clients to peers. Packets carry {SIZE} bytes, {len(LOADS)} loads take turns, and under each load all
 servers do, so that what disturbs the machine for a while disturbs all of them; who is first changes
-with the round. Servers are started anew each round. Each load lasts {results.seconds:g} s. All
+with the round. Servers are started anew each round. Each load lasts {results.seconds:g} s, in
+{PASSES} parts between which all others have theirs. All
 clients share a socket of the load generator (`benchmarks/relay/cables/load.c`), which takes their
 addresses in turn and sends and receives in batches of 64: its own cost does not grow with them.
 
@@ -91,7 +117,7 @@ The kernel of this machine accounts for time by looking who is busy at each tick
 short work in interrupts as it is. Instead a program on each processor takes what nobody else wants
 (`SCHED_IDLE`) and reads the clock without end: the time between two readings is idle time unless it
 is longer than 0.4 µs; the rest is what the machine was busy (`benchmarks/relay/cables/idle.c`). A
-load's figures are the medians of its slices of 50 ms, which spares them what else ran in some. Of
+load's figures are the medians of its slices of 10 ms, which spares them what else ran in some. Of
 a program that was busy for 10 % of a second, 30 µs at a time, the ticks said 7 % once and 13 % the
 next time, and this 11.4 % both times, what its timers and wakes take included.
 
@@ -99,12 +125,6 @@ In each round a packet's cost is the machine's less that of the load alone, unde
 figures are medians over the rounds, and so is either side of a ratio. Its upper bound with 95 %
 confidence is by bootstrap: rounds are drawn anew 2,000 times, both sides of one together, and 95 %
 of the ratios that come of it are below. A bar is judged by the bound of its worst load.
-
-XDP has two modes. *generic*, after the driver, is what virtual cables get, and what the server
-chooses there. *native*, in the driver, is for cards, and dear on a virtual cable: to show a packet
-of the kernel's to a program in the driver it is copied into a page, and what comes out at the far
-end is made into a packet of the kernel's again. A card has the page already. "{INTO_DRIVER}"
-is the load alone with this done once.
 """
 
 
@@ -151,13 +171,26 @@ def _references(results: Results) -> str:
     return table(("µs of the machine a packet", *titles), rows)
 
 
+def _compared(results: Results) -> str:
+    rows = []
+    for name in (KERNEL, *OTHERS, COTURN):
+        is_coturn = name in (COTURN, UNFINISHED_COTURN)
+        cells = [f"{median(results.added(name, load)):.2f}" for load in COMPARED]
+        if not is_coturn:
+            cells = [
+                f"{cell} ({results.ratio(name, load):.3f}, ≤ {results.bound(name, load):.3f})"
+                for cell, load in zip(cells, COMPARED, strict=True)
+            ]
+        rows.append((name, *cells))
+    return table(("µs a packet, and in coturn's", *(load.title for load in COMPARED)), rows)
+
+
 def _own(results: Results) -> str:
     rows = [
         (name, *(f"{median(runs):.0f}" for runs in loads.values()))
         for name, loads in results.own.items()
     ]
-    kinds = [load.kind for load in LOADS if load.clients == 64]
-    titles = ("nanoseconds of a run", *(_TITLES[kind] for kind in kinds))
+    titles = ("nanoseconds of a run", *(_TITLES[load.kind] for load in COMPARED))
     return (
         "The program itself, by the kernel's own count (`kernel.bpf_stats_enabled`, which adds "
         "some\n30 ns to each run), with 64 allocations; packets take one run each:\n\n"

@@ -9,10 +9,12 @@ from benchmarks.page import Bar
 from benchmarks.relay.cables.bounds import ratio, upper_bound
 from benchmarks.relay.cables.entries import Entries
 from benchmarks.relay.cables.loads import LOADS, Burden, Delay, Load
-from benchmarks.relay.cables.plain import DIRECT
-from benchmarks.relay.cables.servers import COTURN, GENERIC, NATIVE, USERSPACE
+from benchmarks.relay.cables.plain import DIRECT, UNFINISHED_DIRECT
+from benchmarks.relay.cables.servers import COTURN, KERNEL, UNFINISHED, UNFINISHED_COTURN, USERSPACE
 
 __all__ = ["Results", "bars", "middle_delay"]
+
+_UNFINISHED = (UNFINISHED, UNFINISHED_COTURN)
 
 Series = dict[str, dict[str, list[Burden]]]
 
@@ -39,11 +41,13 @@ class Results(Figures):
         """How often everything was measured."""
         return len(self.burdens[COTURN][LOADS[0].title])
 
-    def added(self, name: str, load: Load, to: str = DIRECT) -> list[float]:
+    def added(self, name: str, load: Load, to: str | None = None) -> list[float]:
         """Microseconds of CPU that a packet cost in each round, less those of the load alone.
 
         Or, ``to`` another reference, less those of that.
         """
+        if to is None:
+            to = UNFINISHED_DIRECT if name in _UNFINISHED else DIRECT
         return [
             burden.machine_microseconds - alone.machine_microseconds
             for burden, alone in zip(
@@ -53,11 +57,16 @@ class Results(Figures):
 
     def bound(self, name: str, load: Load) -> float:
         """The upper 95 % bound of that as a multiple of coturn's."""
-        return upper_bound(tuple(self.added(name, load)), tuple(self.added(COTURN, load)))
+        return upper_bound(tuple(self.added(name, load)), self._of_coturn(name, load))
 
     def ratio(self, name: str, load: Load) -> float:
         """That as a multiple of coturn's."""
-        return ratio(tuple(self.added(name, load)), tuple(self.added(COTURN, load)))
+        return ratio(tuple(self.added(name, load)), self._of_coturn(name, load))
+
+    def _of_coturn(self, name: str, load: Load) -> tuple[float, ...]:
+        """What coturn added on such cables."""
+        coturn = UNFINISHED_COTURN if name in _UNFINISHED else COTURN
+        return tuple(self.added(coturn, load))
 
     def rate(self, name: str, load: Load) -> float:
         """Packets a second."""
@@ -84,14 +93,8 @@ def bars(results: Results) -> tuple[Bar, ...]:
     few = [load for load in relayed if load.clients == 4]
     many = [load for load in relayed if load.clients == 64]
     return (
-        *(
-            Bar(f"{name}: CPU of a relayed packet, in coturn's", worst(name, relayed), 0.1)
-            for name in (NATIVE, GENERIC)
-        ),
-        *(
-            Bar(f"{name}: CPU of a Binding, in coturn's", worst(name, bindings), 0.125)
-            for name in (NATIVE, GENERIC)
-        ),
+        Bar("kernel: CPU of a relayed packet, in coturn's", worst(KERNEL, relayed), 0.1),
+        Bar("kernel: CPU of a Binding, in coturn's", worst(KERNEL, bindings), 0.125),
         Bar("user space: a relayed packet of 4 allocations", worst(USERSPACE, few), 1.1),
         Bar("user space: a relayed packet of 64 allocations", worst(USERSPACE, many), 1.25),
         Bar("user space: a Binding", worst(USERSPACE, bindings), 0.7),

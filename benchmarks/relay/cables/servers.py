@@ -16,18 +16,39 @@ from benchmarks.relay.servers import PASSWORD, REALM, SERVER_PROCESSOR, USERNAME
 from benchmarks.relay.turn_client import BenchmarkError
 from natkit.address import Address
 
-__all__ = ["COTURN", "GENERIC", "NATIVE", "SERVERS", "USERSPACE", "Server", "serving", "versions"]
+__all__ = [
+    "COTURN",
+    "GENERIC",
+    "KERNEL",
+    "NATIVE",
+    "OTHERS",
+    "SERVERS",
+    "UNFINISHED",
+    "UNFINISHED_COTURN",
+    "USERSPACE",
+    "Server",
+    "serving",
+    "versions",
+]
 
-NATIVE = "kernel, native"
-GENERIC = "kernel, generic"
+KERNEL = "kernel"
 USERSPACE = "user space"
 COTURN = "coturn"
-SERVERS = (NATIVE, GENERIC, USERSPACE, COTURN)
+SERVERS = (KERNEL, USERSPACE, COTURN)
+"""As they run by themselves; measured under every load."""
+
+GENERIC = "kernel, by XDP generic"
+NATIVE = "kernel, by XDP native"
+UNFINISHED = "kernel, sums unfinished"
+UNFINISHED_COTURN = "coturn, sums unfinished"
+OTHERS = (GENERIC, NATIVE, UNFINISHED, UNFINISHED_COTURN)
+"""Other ways to run, and other cables, for comparison."""
 
 _PORT = 3478
 _PATIENCE = 30.0
-# Virtual interfaces get the generic one, unless somebody knows that their far ends are prepared.
-_WITH_NATIVE = "from natkit.relay import attaching as a; a.OF_VIRTUAL = (a.Mode.NATIVE,); "
+# Virtual interfaces get the program of tc otherwise.
+_IN_MODE = "from natkit.relay import attaching as a; a.OF_VIRTUAL = (a.Mode.{},); "
+_MODES = {GENERIC: "GENERIC", NATIVE: "NATIVE"}
 _RUN = "from stun_server.cli import run; run()"
 _ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
 
@@ -54,7 +75,8 @@ def _running(name: str, hosts: Hosts, directory: Path) -> Iterator[Server]:
     between = hosts.between
     assert between is not None
     directory.mkdir(exist_ok=True)
-    command = _coturn(directory) if name == COTURN else _natkit(name, directory)
+    is_coturn = name in (COTURN, UNFINISHED_COTURN)
+    command = _coturn(directory) if is_coturn else _natkit(name, directory)
     pinned = ["taskset", "--cpu-list", str(SERVER_PROCESSOR), *command]
     log = directory / "log"
     with log.open("wb") as output:
@@ -117,7 +139,7 @@ def _natkit(name: str, directory: Path) -> Sequence[str]:
         level = "warning"
         """
     )
-    program = (_WITH_NATIVE if name == NATIVE else "") + _RUN
+    program = (_IN_MODE.format(_MODES[name]) if name in _MODES else "") + _RUN
     return (
         *(sys.executable, "-c", program),
         *(f"--config={configuration}", f"--data-dir={directory}"),
