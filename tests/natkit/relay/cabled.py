@@ -154,11 +154,14 @@ class Cabled:
             bucket.rate = rate
         return Rates(tuple(each[0] for each in pairs), tuple(each[1] for each in pairs))
 
-    def wire(self, side: str) -> socket.socket:
-        """Takes frames at the far end of a cable: that of "left", or of "right"."""
+    def wire(self, side: str, *, protocol: int = 0) -> socket.socket:
+        """Takes frames at the far end of a cable: that of "left", or of "right".
+
+        What arrives there is given, too, if it has that protocol.
+        """
         with inside(self.left if side == "left" else self.right):
             wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-            wire.bind(("eth0", 0))
+            wire.bind(("eth0", protocol))
         self._sockets.append(wire)
         return wire
 

@@ -49,6 +49,8 @@ class Frame:
     ip_checksum: int | None = None
     udp_length: int | None = None
     trailer: bytes = b""
+    is_unfinished: bool = False
+    """The checksum has the sum of the pseudo header alone, and is left to a card."""
     fragment: tuple[int, int] | None = None
     """Only so many bytes of what IP carries, or where the first number is 0, those after them."""
 
@@ -60,8 +62,10 @@ class Frame:
         is_ipv4 = len(source) == 4
         length = _UDP.size + len(self.data) if self.udp_length is None else self.udp_length
         head = _UDP.pack(self.source[1], self.destination[1], length, 0)
-        if self.udp_checksum is None:
-            pseudo = pseudo_header(source, destination, length)
+        pseudo = pseudo_header(source, destination, length)
+        if self.is_unfinished:
+            found = ~checksum(pseudo) & 0xFFFF
+        elif self.udp_checksum is None:
             found = checksum(pseudo + head + self.data) or 0xFFFF
         else:
             found = self.udp_checksum
@@ -79,6 +83,13 @@ class Frame:
                 "!HH", self.vlan, protocol
             )
         return ethernet + ip + udp + self.trailer
+
+    @property
+    def sum_from(self) -> int:
+        """Where the UDP datagram begins, if the sum from there on is left to a card; or 0."""
+        if not self.is_unfinished:
+            return 0
+        return len(self.encode()) - len(self.trailer) - len(self.data) - _UDP.size
 
     def _ipv4(self, source: bytes, destination: bytes, length: int, offset: int) -> bytes:
         flags = offset | (DONT_FRAGMENT if self.dont_fragment else 0)

@@ -22,7 +22,7 @@ from natkit.stun.attributes import Data, XorPeerAddress
 from natkit.stun.message import Message
 from natkit.stun.registry import Method
 from natkit.turn.channel_data import ChannelData
-from tests.natkit.relay.cabled import CLIENTS, IPV4, IPV6, NOW, PEERS, SMALL, XDP, Cabled, inside
+from tests.natkit.relay.cabled import CLIENTS, IPV4, IPV6, NOW, PEERS, SMALL, Cabled, inside
 from tests.natkit.relay.frames import Frame
 from tests.natkit.relay.hooks import programs_at_tc, runs_program
 from tests.natkit.relay.rig import address_of
@@ -117,7 +117,7 @@ def test_data_passes_both_ways_without_user_space(
     assert cabled.behind.counters(pair.number).packets_to_peers == 0
 
 
-@pytest.mark.parametrize("mode", XDP)
+@pytest.mark.parametrize("mode", list(Mode))
 def test_indications_pass_as_well(lab: Lab, mode: Mode) -> None:
     cabled = Cabled(lab, mode)
     try:

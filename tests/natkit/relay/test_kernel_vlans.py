@@ -4,6 +4,7 @@ No VLAN interfaces are needed: bridges stand for them, and the program is told t
 """
 
 import socket
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -15,10 +16,21 @@ from natkit.net.links import NetworkLink, read_links
 from natkit.relay import attaching
 from natkit.relay.attaching import Mode
 from natkit.relay.libbpf import BpfError, Ran
+from natkit.relay.plane import Counters
 from natkit.stun.message import Message
 from natkit.stun.registry import Method
 from natkit.turn.channel_data import ChannelData
-from tests.natkit.relay.cabled import IPV4, IPV6, MACS, NOW, PEERS, RELAYS, Cabled, inside
+from tests.natkit.relay.cabled import (
+    IPV4,
+    IPV6,
+    MACS,
+    NOW,
+    PATIENCE,
+    PEERS,
+    RELAYS,
+    Cabled,
+    inside,
+)
 from tests.natkit.relay.frames import Frame, Reader, Seen
 from tests.natkit.relay.twins import FAR, NEAR
 from tests.netlab.namespaces import Lab, run
@@ -27,6 +39,10 @@ pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf")]
 
 FAMILIES = [pytest.param(family, id=family.name) for family in (IPV4, IPV6)]
 PASSED, SENT_BACK, REDIRECTED = 2, 3, 4
+# <linux/if_packet.h>
+SOL_PACKET, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING = 263, 8, 23
+ETH_P_ALL = 3
+CHECKSUM_NOT_READY, TAG_VALID = 1 << 3, 1 << 4
 TAG, OTHER_TAG, STRANGE_TAG = 7, 8, 9
 LISTENERS = {IPV4: "10.7.0.1", IPV6: "fd07::1"}
 CLIENTS = {IPV4: ("10.7.0.2", 50_000), IPV6: ("fd07::2", 50_000)}
@@ -215,11 +231,79 @@ def test_after_a_driver_that_takes_tags_off_it_does_not_run(lab: Lab) -> None:
         with inside(cabled.server):
             (port,) = [each for each in read_links() if each.name == "clients"]
             with pytest.raises(BpfError, match=r"^clients .* `ethtool -K clients rxvlan off`$"):
-                cabled.attachment.add(port)
+                cabled.attachment.add(port, Mode.GENERIC)
         run(cabled.server, "ethtool", "-K", "clients", "rxvlan", "off")
         with inside(cabled.server):
-            assert cabled.attachment.add(port) is Mode.GENERIC
+            assert cabled.attachment.add(port, Mode.GENERIC) is Mode.GENERIC
             cabled.attachment.refresh()
         assert len(cabled.attachment.attached) == 2
+    finally:
+        cabled.close()
+
+
+class TaggedWire:
+    """What passes the far end of a wire, where the system keeps tags beside packets."""
+
+    def __init__(self, tagged: Tagged, side: str) -> None:
+        self._wire = tagged.cabled.wire(side, protocol=ETH_P_ALL)
+        self._wire.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+        self._wire.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+        self._wire.settimeout(PATIENCE)
+
+    def put(self, frame: Frame) -> None:
+        self.send(frame.encode())
+
+    def send(self, frame: bytes) -> None:
+        self._wire.send(frame)
+
+    def until(self, source: tuple[str, int]) -> tuple[Seen, int]:
+        """The next datagram of that source, whose sums are right; and its tag."""
+        while True:
+            frame, ancillary, _, _ = self._wire.recvmsg(4_000, 100)
+            status, tag = struct.unpack_from("=I12xH", ancillary[0][2])
+            seen = Reader().read(frame, may_be_partial=bool(status & CHECKSUM_NOT_READY))
+            if seen is not None and seen.source == source[0]:
+                return seen, tag if status & TAG_VALID else 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_at_tc_tags_that_the_system_took_off_are_read_and_put_back(
+    lab: Lab, family: socket.AddressFamily
+) -> None:
+    cabled = Cabled(lab, Mode.TC)
+    try:
+        tagged = Tagged(cabled)
+        tagged.allocate(family)
+        left, right = TaggedWire(tagged, "left"), TaggedWire(tagged, "right")
+        listener, relayed = (LISTENERS[family], PORT), (RELAYS[family], RELAY_PORT)
+        # Without its tag, though a priority is beside it.
+        left.put(from_client(family, on_channel(), TAG | 5 << 13))
+        seen, tag = right.until(relayed)
+        assert (seen.destination, seen.body[8:], tag) == (PEERS[family][0], DATA, 0)
+        # With one.
+        peer = (PEERS[family][0], 40_000)
+        right.put(Frame(NEAR["right"], FAR["right"], peer, relayed, DATA))
+        seen, tag = left.until(listener)
+        assert (seen.destination, seen.body[8:], tag) == (CLIENTS[family][0], on_channel(), TAG)
+        # With another.
+        left.put(from_client(family, on_channel(CHANNEL + 1)))
+        seen, tag = left.until(relayed)
+        assert (seen.destination, seen.body[8:], tag) == (NEXT_TO[family][0], DATA, OTHER_TAG)
+        # With the same.
+        left.put(from_client(family, BINDING))
+        seen, tag = left.until(listener)
+        assert (seen.destination, tag) == (CLIENTS[family][0], TAG)
+        # What is for others, tagged twice, or tagged by a provider: first of all, there is no more.
+        once = from_client(family, on_channel()).encode()
+        for strange in (
+            from_client(family, on_channel(), STRANGE_TAG).encode(),
+            once[:12] + b"\x81\x00" + TAG.to_bytes(2, "big") + once[12:],
+            once[:12] + b"\x88\xa8" + once[14:],
+        ):
+            left.send(strange)
+        left.put(from_client(family, on_channel(CHANNEL + 1)))
+        left.until(relayed)
+        assert cabled.plane.counters(1).packets_to_peers == 3
+        assert cabled.behind.totals() == Counters()
     finally:
         cabled.close()

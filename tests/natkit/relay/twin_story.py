@@ -41,10 +41,16 @@ class Drawn:
 
 
 class Story:
-    """Draws one step after the other."""
+    """Draws one step after the other.
 
-    def __init__(self, twins: Twins, seed: int, *, is_limited: bool = False) -> None:
+    ``is_local``: clients and peers are on the server's machine, so that checksums are unfinished.
+    """
+
+    def __init__(
+        self, twins: Twins, seed: int, *, is_limited: bool = False, is_local: bool = False
+    ) -> None:
         self._is_limited = is_limited
+        self._is_local = is_local
         self._twins = twins
         self._random = Random(seed)
         self._number = 0
@@ -268,7 +274,9 @@ class Story:
         if draw.random() < 0.25 and len(data) < 1400:
             self._put_oddly(side, frame)
             return
-        self._twins.put(side, frame.encode())
+        if self._is_local:
+            frame = replace(frame, is_unfinished=draw.random() < 0.7)
+        self._twins.put(side, frame.encode(), frame.sum_from)
 
     def _put_oddly(self, side: str, frame: Frame) -> None:
         draw, is_ipv4 = self._random, "." in frame.source[0]
@@ -280,6 +288,9 @@ class Story:
             replace(frame, trailer=draw.randbytes(draw.randrange(1, 20))),
             replace(frame, udp_length=8 + draw.randrange(len(frame.data) + 1)),
         ]
+        if self._is_local:
+            unfinished = replace(frame, is_unfinished=True)
+            odd += [replace(unfinished, trailer=bytes(3)), replace(unfinished, ttl=1)]
         if is_ipv4:
             odd += [
                 replace(frame, udp_checksum=0),
@@ -289,7 +300,9 @@ class Story:
             if len(frame.data) >= 16:
                 odd.append(replace(frame, fragment=(1, 16)))
         chosen = draw.choice(odd)
-        self._twins.put(side, chosen.encode())
+        # One that looks unfinished may have been damaged.
+        is_damaged = chosen.is_unfinished and draw.random() < 0.5
+        self._twins.put(side, chosen.encode(), 0 if is_damaged else chosen.sum_from)
         if chosen.fragment is not None:
             self._twins.put(side, replace(chosen, fragment=(0, 16)).encode())
 

@@ -21,8 +21,12 @@ from tests.netlab.namespaces import Host, Lab, run
 
 SENTINEL_PORT = 9
 _ETH_P_ALL = 3
-_SOL_PACKET, _IGNORE_OUTGOING, _AUXDATA = 263, 23, 8
+_SOL_PACKET, _IGNORE_OUTGOING, _AUXDATA, _HAS_HEADER = 263, 23, 8, 15
 _CHECKSUM_NOT_READY = 1 << 3
+# <linux/virtio_net.h>: what stands before a frame that leaves something to a card.
+_VIRTIO_HEADER = struct.Struct("=BBHHHH")
+_NEEDS_CHECKSUM = 1
+_CHECKSUM_AT = 6  # in a UDP header
 _MACS = {key: bytes.fromhex(mac.replace(":", "")) for key, mac in MACS.items()}
 NEAR = {"left": _MACS["server", "clients"], "right": _MACS["server", "peers"]}
 FAR = {"left": _MACS["left", "eth0"], "right": _MACS["right", "eth0"]}
@@ -47,6 +51,7 @@ class Twin:
         self._count = 0
         self._ends: list[socket.socket] = []
         self._wires: dict[str, socket.socket] = {}
+        self._senders: dict[str, socket.socket] = {}
         self._readers: dict[str, Reader] = {}
         self._near: dict[str, socket.socket] = {}
         self._far: dict[str, socket.socket] = {}
@@ -56,6 +61,7 @@ class Twin:
             ("right", cabled.right, RELAYS[socket.AF_INET], PEERS[socket.AF_INET][0]),
         ):
             self._wires[name] = _wire(host)
+            self._senders[name] = _sender(host)
             # Each datagram by itself, where a wire shows several alike in one.
             interface = "clients" if name == "left" else "peers"
             run(cabled.server, "ethtool", "-K", interface, "tx-udp-segmentation", "off")
@@ -63,9 +69,14 @@ class Twin:
             self._near[name] = cabled.socket_on(cabled.server, near, SENTINEL_PORT)
             self._far[name] = cabled.socket_on(host, far, SENTINEL_PORT)
 
-    def put(self, side: str, frame: bytes) -> None:
-        """Put a frame on the wire at the far end."""
-        self._wires[side].send(frame)
+    def put(self, side: str, frame: bytes, sum_from: int = 0) -> None:
+        """Put a frame on the wire at the far end.
+
+        ``sum_from``: where that begins whose checksum is left to a card, or 0.
+        """
+        flags = _NEEDS_CHECKSUM if sum_from else 0
+        header = _VIRTIO_HEADER.pack(flags, 0, 0, 0, sum_from, _CHECKSUM_AT if sum_from else 0)
+        self._senders[side].send(header + frame)
 
     def settle(self) -> dict[str, list[Seen]]:
         """Let everything arrive, and give what the far ends saw, in some order.
@@ -92,7 +103,7 @@ class Twin:
 
     def close(self) -> None:
         self.cabled.close()
-        for wire in self._wires.values():
+        for wire in (*self._wires.values(), *self._senders.values()):
             wire.close()
 
     def _until(self, name: str, mark: bytes) -> Iterator[Seen]:
@@ -124,10 +135,10 @@ class Twins:
         do(self.user.cabled)
         do(self.kernel.cabled)
 
-    def put(self, side: str, frame: bytes) -> None:
-        """Put a frame on both wires."""
-        self.user.put(side, frame)
-        self.kernel.put(side, frame)
+    def put(self, side: str, frame: bytes, sum_from: int = 0) -> None:
+        """Put a frame on both wires, as one puts it on one."""
+        self.user.put(side, frame, sum_from)
+        self.kernel.put(side, frame, sum_from)
 
     def compare(self) -> dict[str, list[Seen]]:
         """What both did since the last time, which is the same; what left them."""
@@ -193,6 +204,14 @@ def _wire(host: Host) -> socket.socket:
     wire.setsockopt(_SOL_PACKET, _AUXDATA, 1)
     wire.settimeout(PATIENCE)
     return wire
+
+
+def _sender(host: Host) -> socket.socket:
+    with inside(host):
+        sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        sender.bind(("eth0", 0))
+    sender.setsockopt(_SOL_PACKET, _HAS_HEADER, 1)
+    return sender
 
 
 def _without_transaction(seen: Seen) -> Seen:
