@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from natkit.server.admin.answers import json_answer
+from natkit.server.admin.answers import json_answer, limit_of
 from natkit.server.admin.guard import problem
 from sip_proxy.watching import CALLS, LADDER, RECENT, TRANSACTIONS, Watching
 
@@ -72,12 +72,9 @@ class CallPages:
 
 def _search(request: web.Request) -> tuple[str, int]:
     text = request.query.get("text", "")
-    limit = request.query.get("limit", str(SHOWN))
     if len(text) > LONGEST_TEXT:
         raise web.HTTPBadRequest(reason=f"text has {LONGEST_TEXT} characters at most")
-    if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= MOST):
-        raise web.HTTPBadRequest(reason=f"limit is a number from 1 to {MOST}")
-    return text, int(limit)
+    return text, limit_of(request, SHOWN, MOST)
 
 
 def _call_id(request: web.Request) -> str:

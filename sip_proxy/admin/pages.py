@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from natkit.errors import StoreFailure
-from natkit.server.admin.answers import body, json_answer
+from natkit.server.admin.answers import body, json_answer, limit_of
 from natkit.server.admin.entrance import Entrance
 from natkit.server.admin.guard import problem
-from natkit.server.admin.metrics import exposition
+from natkit.server.admin.metrics import scraped
 from natkit.server.admin.steering_pages import SteeringPages
 from sip_proxy.admin.call_pages import CallPages
 from sip_proxy.admin.metrics import FAMILIES
@@ -62,9 +62,7 @@ class OperatorPages:
         return web.Response(text="ready\n")
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        status = await self.administration.status()
-        text, kind = exposition(FAMILIES, status, request.headers.get("Accept"))
-        return web.Response(body=text, headers={"Content-Type": kind})
+        return scraped(request, FAMILIES, await self.administration.status())
 
     async def _status(self, _: web.Request) -> web.Response:
         status = await self.administration.status()
@@ -78,12 +76,10 @@ class OperatorPages:
         )
 
     async def _registrations(self, request: web.Request) -> web.Response:
-        text = request.query.get("limit", str(SHOWN_REGISTRATIONS))
-        if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= MOST_REGISTRATIONS):
-            return problem(400, f"limit is a number from 1 to {MOST_REGISTRATIONS}")
+        limit = limit_of(request, SHOWN_REGISTRATIONS, MOST_REGISTRATIONS)
         user = request.query.get("user")
         try:
-            found = await self.administration.registrations(int(text), user)
+            found = await self.administration.registrations(limit, user)
         except StoreFailure as error:
             return problem(503, str(error))
         return json_answer({"registrations": REGISTRATIONS.dump_python(found, mode="json")})

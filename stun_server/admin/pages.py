@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 
 from aiohttp import web
 
-from natkit.server.admin.answers import body, json_answer
+from natkit.server.admin.answers import body, json_answer, limit_of
 from natkit.server.admin.entrance import Entrance, alive
 from natkit.server.admin.files import Files
 from natkit.server.admin.guard import Guard, problem
 from natkit.server.admin.listener import LARGEST_BODY
-from natkit.server.admin.metrics import exposition
+from natkit.server.admin.metrics import scraped
 from natkit.server.admin.steering_pages import SteeringPages
 from stun_server.admin.connectivity import ConnectivityTest
 from stun_server.admin.credentials import CredentialEndpoint
@@ -71,9 +71,7 @@ class OperatorPages:
         return web.Response(text="ready\n")
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        status = await self.administration.status()
-        text, kind = exposition(FAMILIES, status, request.headers.get("Accept"))
-        return web.Response(body=text, headers={"Content-Type": kind})
+        return scraped(request, FAMILIES, await self.administration.status())
 
     async def _status(self, _: web.Request) -> web.Response:
         status = await self.administration.status()
@@ -92,10 +90,8 @@ class OperatorPages:
         return json_answer({"interval": INTERVAL, "samples": samples})
 
     async def _sessions(self, request: web.Request) -> web.Response:
-        text = request.query.get("limit", str(SHOWN_SESSIONS))
-        if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= MOST_SESSIONS):
-            return problem(400, f"limit is a number from 1 to {MOST_SESSIONS}")
-        sessions = await self.administration.sessions(int(text))
+        limit = limit_of(request, SHOWN_SESSIONS, MOST_SESSIONS)
+        sessions = await self.administration.sessions(limit)
         return json_answer({"sessions": SESSIONS.dump_python(sessions, mode="json")})
 
     async def _disconnect(self, request: web.Request) -> web.Response:

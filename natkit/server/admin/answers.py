@@ -1,11 +1,13 @@
-"""How the handlers answer: JSON with its schema's number, and what a body may hold."""
+"""How the handlers answer: JSON with its schema's number, and what a request may hold."""
 
 import json
 from collections.abc import Mapping
 
 from aiohttp import web
 
-__all__ = ["SCHEMA", "body", "json_answer"]
+__all__ = ["SCHEMA", "body", "json_answer", "limit_of"]
+
+_MOST_DIGITS = 9
 
 SCHEMA = 1
 """The value of ``"schema"`` in every object."""
@@ -26,3 +28,12 @@ async def body(request: web.Request) -> Mapping[str, object]:
     if not isinstance(content, dict):
         raise web.HTTPBadRequest(reason="the body is no JSON object")
     return content
+
+
+def limit_of(request: web.Request, default: int, most: int) -> int:
+    """How much is asked for by ``?limit=N``; 400 for what is no number from 1 to ``most``."""
+    text = request.query.get("limit", str(default))
+    is_number = text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
+    if not (is_number and 1 <= int(text) <= most):
+        raise web.HTTPBadRequest(reason=f"limit is a number from 1 to {most}")
+    return int(text)

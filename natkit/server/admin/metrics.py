@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
 
+from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-__all__ = ["Family", "Kind", "Values", "exposition"]
+__all__ = ["Family", "Kind", "Values", "exposition", "scraped"]
 
 S = TypeVar("S")
 
@@ -68,3 +69,9 @@ def exposition(
     registry.register(_Snapshot(families, state))
     encode, content_type = choose_encoder(accept or "")
     return encode(registry), content_type
+
+
+def scraped(request: web.Request, families: Sequence[Family[S]], state: S) -> web.Response:
+    """The metrics of ``state``, for the scraper that asks."""
+    text, kind = exposition(families, state, request.headers.get("Accept"))
+    return web.Response(body=text, headers={"Content-Type": kind})

@@ -183,7 +183,7 @@ async def test_the_status_and_the_sessions_are_those_of_the_moment() -> None:
         ]
 
 
-@pytest.mark.parametrize("limit", ["0", "-1", "x", "1e9", "5001", "²", "9" * 400])
+@pytest.mark.parametrize("limit", ["0", "-1", "x", "1e9", "5001", "²", "9" * 400, "0000000019999"])
 async def test_a_limit_that_is_none_is_one_line(limit: str) -> None:
     async with asking() as asked:
         answer, text = await asked.get(f"/api/sessions?limit={limit}")
