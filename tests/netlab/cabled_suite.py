@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from tests.natkit.relay.cabled import inside
-from tests.netlab.namespaces import lab, run
+from tests.netlab.namespaces import lab
 from tests.stun_server.place import HOST_VARIABLE
 from tests.stun_server.process import PLANE_VARIABLE
 
@@ -30,8 +30,6 @@ def run_cabled(plane: str, arguments: Sequence[str]) -> "subprocess.CompletedPro
     with lab() as made:
         server, here = made.host("server"), made.host("here")
         made.cable((server, "clients", " ".join(_SERVER)), (here, "eth0", " ".join(_HERE)))
-        # As packets from a wire: with checksums, and each datagram by itself.
-        run(here, "ethtool", "-K", "eth0", "tx", "off")
         here.configure("route", "add", "local", _SOURCES, "dev", "lo")
         server.configure("route", "add", _SOURCES, "via", "10.1.0.2")
         with inside(here):

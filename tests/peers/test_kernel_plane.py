@@ -16,8 +16,10 @@ import pytest
 
 from natkit.address import Address
 from natkit.relay.kernel_ability import CAPABILITIES
-from tests.natkit.relay.cabled import IPV4, IPV6, LISTENERS, PEERS
-from tests.netlab.namespaces import run
+from stun_server.shell.planes import ON_LOOPBACK
+from tests.natkit.relay.cabled import CLIENTS, IPV4, IPV6, LISTENERS, PEERS, RELAYS
+from tests.natkit.relay.hooks import runs_program
+from tests.netlab.namespaces import Host, lab, run
 from tests.netlab.relay_hosts import LISTEN, RELAY_CONFIG, RelayHosts, datagrams, relay_hosts
 from tests.peering.process import PeerProcess
 from tests.peering.roster import program_path
@@ -28,6 +30,7 @@ from tests.stun_server.test_operating import command, state
 pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf"), pytest.mark.peer("coturn")]
 
 PEER_PORT = 3480
+PEER_PROGRAM = program_path("turnutils_peer") or ""
 SESSIONS = 4
 BRIEFLY = ("-m", str(SESSIONS), "-n", "50", "-z", "2")
 # All of these that come to one listener find room at its socket, however long the server that has
@@ -46,10 +49,8 @@ bandwidth = 4_000_000
 @pytest.fixture(scope="module", name="hosts")
 def three_hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayHosts]:
     """With coturn's peer on the right."""
-    program = program_path("turnutils_peer")
-    assert program is not None
     with relay_hosts() as hosts:
-        words = [*hosts.right.prefix, program, "-p", str(PEER_PORT)]
+        words = [*hosts.right.prefix, PEER_PROGRAM, "-p", str(PEER_PORT)]
         words += [part for each in PEERS.values() for part in ("-L", each[0])]
         peer = PeerProcess("turnutils_peer", words, tmp_path_factory.mktemp("peer"))
         try:
@@ -67,16 +68,20 @@ def flags(directory: Path) -> tuple[str, ...]:
 def relay(hosts: RelayHosts, *arguments: str, client: str = "ipv4", peer: str = "ipv4") -> Totals:
     """What coturn's client sent to its peer and had back."""
     families = {"ipv4": IPV4, "ipv6": IPV6}
-    server = Address(LISTENERS[families[client]], 3478)
-    if peer == "ipv6":
-        arguments = (*arguments, "-x")
+    there = LISTENERS[families[client]], PEERS[families[peer]][0]
+    return run_uclient(hosts.left, *there, *arguments)
+
+
+def run_uclient(host: Host, server: str, peer: str, *arguments: str) -> Totals:
+    """The same, of one on that host."""
     totals = uclient(
-        server,
-        *("-e", PEERS[families[peer]][0], "-r", str(PEER_PORT)),
-        *arguments,
+        Address(server, 3478),
+        *("-e", peer, "-r", str(PEER_PORT)),
+        *(("-x",) if ":" in peer else ()),
+        *(arguments or (*BRIEFLY, "-c")),
         username=USER,
         password=PASSWORD,
-        prefix=hosts.left.prefix,
+        prefix=host.prefix,
     )
     assert totals.is_complete, totals.output
     return totals
@@ -172,6 +177,52 @@ def test_three_capabilities_and_two_settings_are_enough(hosts: RelayHosts, tmp_p
         assert datagrams(hosts.server) - before < totals.sent_messages / 2
         (ready,) = server.lines("ready")
         assert ready["plane"] == "kernel"
+
+
+def test_a_service_address_on_lo_is_relayed_for_where_routes_lead_out(
+    hosts: RelayHosts, tmp_path: Path
+) -> None:
+    """As many machines have the same one, and routers know the way to each."""
+    service = "192.0.2.1"
+    routers = {"clients": (hosts.left, CLIENTS[IPV4][0]), "peers": (hosts.right, PEERS[IPV4][0])}
+    hosts.server.configure("address", "add", f"{service}/32", "dev", "lo")
+    hops = [word for each in routers.values() for word in ("nexthop", "via", each[1])]
+    hosts.server.configure("route", "add", "default", *hops)
+    for (host, _), back in zip(routers.values(), (LISTENERS, RELAYS), strict=True):
+        host.configure("route", "add", service, "via", back[IPV4])
+    listen = ("--listen", f"{service}:3478", "--allow-peer", "10.2.0.0/24")
+    auto = (*listen, "--relay-plane", "auto")
+    with stun_server(tmp_path, *auto, prefix=hosts.server.prefix) as server:
+        (ready,) = server.lines("ready")
+        assert (ready["plane"], ready["plane_reason"]) == ("kernel", "clients tc, peers tc")
+        before = datagrams(hosts.server)
+        totals = run_uclient(hosts.left, service, PEERS[IPV4][0])
+        assert datagrams(hosts.server) - before < totals.sent_messages / 2
+
+
+def test_loopback_is_relayed_on_where_the_kernel_is_asked_for_by_name(tmp_path: Path) -> None:
+    own = ("127.0.0.1", "::1")
+    listen = [word for each in own for word in ("--listen", str(Address(each, 3478)))]
+    listen += ["--allow-peer", "127.0.0.1/32", "--allow-peer", "::1/128", "--relay-plane"]
+    with lab() as made:
+        alone = made.host("alone")
+        words = [*alone.prefix, PEER_PROGRAM, "-p", str(PEER_PORT)]
+        words += [word for each in own for word in ("-L", each)]
+        peer = PeerProcess("turnutils_peer", words, tmp_path)
+        made.at_the_end(peer.stop)
+        with stun_server(tmp_path, *listen, "auto", prefix=alone.prefix) as server:
+            (ready,) = server.lines("ready")
+            assert (ready["plane"], ready["plane_reason"]) == ("userspace", ON_LOOPBACK)
+            assert not runs_program(alone, "lo")
+        with stun_server(tmp_path, *listen, "kernel", prefix=alone.prefix) as server:
+            (ready,) = server.lines("ready")
+            assert (ready["plane"], ready["plane_reason"]) == ("kernel", "lo tc")
+            assert runs_program(alone, "lo")
+            before = datagrams(alone)
+            sent = sum(run_uclient(alone, each, each).sent_messages for each in own)
+            # The client and the peer are here, too, and hear each message; the server does not.
+            assert datagrams(alone) - before < 3 * sent
+        assert not runs_program(alone, "lo")
 
 
 @contextmanager
