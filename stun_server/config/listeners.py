@@ -65,7 +65,8 @@ class Listeners(Table):
     for the addresses that stand for those that relay; ``external`` counts first."""
     relay_plane: RelayPlaneName = "userspace"
     """What moves packets: "userspace", "kernel", or "auto" for the kernel where it may; the kernel
-    does by a program on the host's interfaces, and by settings of the host."""
+    does by a program on the host's interfaces, and by settings of the host, and on loopback where
+    it is asked for by name."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -27,7 +27,7 @@ from tests.natkit.relay.frames import Frame
 from tests.natkit.relay.hooks import programs_at_tc, runs_program
 from tests.natkit.relay.rig import address_of
 from tests.natkit.relay.twins import FAR, NEAR, on_one_processor
-from tests.netlab.namespaces import Lab
+from tests.netlab.namespaces import Lab, ip
 
 pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf")]
 
@@ -348,6 +348,26 @@ def test_xdp_has_one_program_on_an_interface_and_tc_any_number(lab: Lab) -> None
                     assert programs_at_tc(server, "clients") == 2
                 assert programs_at_tc(server, "clients") == programs_at_tc(server, "lo") == 1
         assert programs_at_tc(server, "lo") == 0
+
+
+def test_the_program_is_told_where_the_far_end_of_a_cable_is(lab: Lab) -> None:
+    server, other = lab.host("server"), lab.host("other")
+    lab.cable((server, "peers", ""), (other, "far", ""))
+    with (
+        inside(server),
+        closing(KernelRelay.load(SMALL)) as relay,
+        closing(attach(relay, ["peers"])) as attachment,
+    ):
+
+        def flags() -> int:
+            (device,) = relay.tables.devices()
+            return device[6]
+
+        assert flags() == DeviceFlag.RUNS_ON_SKB | DeviceFlag.FAR_END_ELSEWHERE
+        # Nothing may be sent on to there any more, for it would be lost.
+        ip("-n", other.namespace, "link", "set", "far", "netns", server.namespace)
+        attachment.refresh()
+        assert flags() == DeviceFlag.RUNS_ON_SKB
 
 
 def test_where_tc_takes_no_such_program_xdp_runs_after_the_driver(
