@@ -17,6 +17,7 @@
 #include "relay_tables.h"
 
 #define LARGEST_PREFIX 12
+#define LARGEST_OFFSET 255 // of the data; a power of two less one
 
 // Keeps the compiler from calculating with a packet's end, or from forgetting a bound.
 #define AS_IT_IS(value) asm volatile("" : "+r"(value))

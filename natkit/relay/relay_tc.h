@@ -77,14 +77,17 @@ static __always_inline enum verdict skb_without_sum(struct __sk_buff *skb, struc
 static __always_inline enum verdict skb_resize(struct __sk_buff *skb, const struct datagram *d,
                                                __u32 headers, __u32 after)
 {
-	__u32 only = 0, length = d->length, whole = headers + length + after;
+	__u32 only = 0, length = d->length, size = length - 1, whole = headers + length + after;
 	__be16 before = skb->protocol, protocol = protocol_of(d->destination.family);
 	struct moved *kept = bpf_map_lookup_elem(&moved, &only);
 
 	AS_IT_IS(length);
 	if (!kept || length > LARGEST_PAYLOAD)
 		return PASS;
-	if (length && bpf_skb_load_bytes(skb, d->offset, kept->data, length))
+	// That it is not 0 where it is not, Linux before 6.8 sees only so.
+	AS_IT_IS(size);
+	size = (size & LARGEST_PACKET) + 1;
+	if (length && bpf_skb_load_bytes(skb, d->offset, kept->data, size))
 		return PASS;
 	// A sum that a card took of the whole packet is no more that of the packet; the system forgets
 	// it where a packet grows.
@@ -94,7 +97,7 @@ static __always_inline enum verdict skb_resize(struct __sk_buff *skb, const stru
 		return PASS;
 	if (bpf_skb_change_tail(skb, whole, 0))
 		return before == protocol ? PASS : DROP;
-	if (length && bpf_skb_store_bytes(skb, headers, kept->data, length, 0))
+	if (length && bpf_skb_store_bytes(skb, headers, kept->data, size, 0))
 		return DROP;
 	return GO_ON;
 }
