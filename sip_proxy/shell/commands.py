@@ -7,6 +7,12 @@ import typer
 
 from natkit.cli.entry import VersionOption, application
 from natkit.errors import ConfigError
+from natkit.server.serving_options import (
+    CheckConfigOption,
+    ConfigFileOption,
+    KeyOption,
+    LogJsonOption,
+)
 from sip_proxy.shell import accounts, operating
 from sip_proxy.shell.call_commands import register as register_call_commands
 
@@ -25,13 +31,8 @@ register_call_commands(app)
 def main(
     context: typer.Context,
     *,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Read a TOML configuration. A flag beats the file."),
-    ] = None,
-    check_config: Annotated[
-        bool, typer.Option("--check-config", help="Check file and flags, then leave.")
-    ] = False,
+    config: ConfigFileOption = None,
+    check_config: CheckConfigOption = False,
     domain: Annotated[
         list[str] | None,
         typer.Option(metavar="DOMAIN", help="Be the proxy and registrar of it; repeatable."),
@@ -49,9 +50,7 @@ def main(
         Path | None,
         typer.Option(metavar="FILE", help="The certificate for TLS with those above it, in PEM."),
     ] = None,
-    key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The certificate's private key, in PEM.")
-    ] = None,
+    key: KeyOption = None,
     user: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,12 +66,7 @@ def main(
             "admin.token in the configuration.",
         ),
     ] = None,
-    log_json: Annotated[
-        bool | None,
-        typer.Option(
-            "--log-json/--no-log-json", help="Log JSON objects, one a line.", show_default=False
-        ),
-    ] = None,
+    log_json: LogJsonOption = None,
     data_dir: Annotated[
         Path | None,
         typer.Option(

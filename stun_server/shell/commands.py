@@ -7,6 +7,12 @@ import typer
 
 from natkit.cli.entry import JsonOption, application
 from natkit.errors import ConfigError
+from natkit.server.serving_options import (
+    CheckConfigOption,
+    ConfigFileOption,
+    KeyOption,
+    LogJsonOption,
+)
 from natkit.stun.registry import DEFAULT_PORT
 from stun_server.shell import accounts, operating, token_command
 from stun_server.shell.accounts import ConfigOption
@@ -46,13 +52,8 @@ VersionOption = Annotated[
 def serve(
     context: typer.Context,
     *,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Read a TOML configuration. A flag beats the file."),
-    ] = None,
-    check_config: Annotated[
-        bool, typer.Option("--check-config", help="Check file and flags, then leave.")
-    ] = False,
+    config: ConfigFileOption = None,
+    check_config: CheckConfigOption = False,
     listen: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,9 +71,7 @@ def serve(
             "A reload reads it again.",
         ),
     ] = None,
-    key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The certificate's private key, in PEM.")
-    ] = None,
+    key: KeyOption = None,
     user: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME:PASSWORD", help="Let this user allocate; repeatable."),
@@ -154,12 +153,7 @@ def serve(
             "else $XDG_STATE_HOME/natkit/stun-server.",
         ),
     ] = None,
-    log_json: Annotated[
-        bool | None,
-        typer.Option(
-            "--log-json/--no-log-json", help="Log JSON objects, one a line.", show_default=False
-        ),
-    ] = None,
+    log_json: LogJsonOption = None,
     _version: VersionOption = False,
 ) -> None:
     """Serve until SIGTERM, which lets allocations end, or Ctrl-C. SIGHUP reloads."""
