@@ -13,7 +13,7 @@ from importlib.resources import files
 
 from natkit.relay import kernel_layout as layout
 from natkit.relay.kernel_networks import KernelNetworks
-from natkit.relay.libbpf import BpfError, Program, Table, load
+from natkit.relay.libbpf import BpfError, Program, Table, load, load_all
 from natkit.relay.plane import Counters
 from natkit.relay.source_memory import SLOTS, SourceMemory
 
@@ -339,11 +339,20 @@ class KernelRelay:
         self._programs = tuple(programs.values())
 
     @classmethod
-    def load(cls, sizes: TableSizes | None = None, share: Share = ALONE) -> "KernelRelay":
-        """Load it; BpfError when the library is missing or the kernel refuses."""
+    def load(
+        cls, sizes: TableSizes | None = None, share: Share = ALONE, *, at_tc: bool = True
+    ) -> "KernelRelay":
+        """Load it; BpfError when the library is missing or the kernel refuses.
+
+        To be looked at by the kernel takes each hook's program some tenths of a second; that for tc
+        can be left out.
+        """
         image = files("natkit.relay").joinpath("relay.bpf.o").read_bytes()
-        names = (_PROGRAM, _PASSING)
-        tables, programs = load(image, (sizes or TableSizes()).by_name(), names, _AT_TC)
+        entries, names = (sizes or TableSizes()).by_name(), (_PROGRAM, _PASSING)
+        if at_tc:
+            tables, programs = load(image, entries, names, _AT_TC)
+        else:
+            tables, programs = load_all(image, entries, names, _AT_TC)
         return cls(KernelTables(tables, share), programs)
 
     def close(self) -> None:

@@ -46,7 +46,7 @@ class Entries:
 def write_entries(count: int) -> Entries:
     """Load the program with tables for so many, fill them, and empty them."""
     full: list[int] = []
-    relay = KernelRelay.load(TableSizes(count + 1, count, CHANNELS * count))
+    relay = KernelRelay.load(TableSizes(count + 1, count, CHANNELS * count), at_tc=False)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:
             mirror = Mirror(relay.tables, lambda: full.append(1))

@@ -13,6 +13,7 @@ from pyroute2 import netns
 
 from natkit.address import Address
 from natkit.machine import Path, Transport
+from natkit.net.links import read_links
 from natkit.relay.attaching import Attachment, Mode, allow_routes, attach, default_ttl
 from natkit.relay.kernel import KernelPlane
 from natkit.relay.kernel_buckets import KernelBuckets
@@ -57,11 +58,18 @@ def inside(host: Host) -> Iterator[None]:
 class Cabled:
     """The three hosts, and a plane on the middle one: the kernel's, where ``mode`` is given.
 
-    Nobody has to ask for anybody's hardware address.
+    Nobody has to ask for anybody's hardware address.  ``to_peers`` is the mode on the cable to the
+    peers, if that is another one.
     """
 
     def __init__(
-        self, lab: Lab, mode: Mode | None, *, dscp: int = 0, sizes: TableSizes = SMALL
+        self,
+        lab: Lab,
+        mode: Mode | None,
+        *,
+        dscp: int = 0,
+        sizes: TableSizes = SMALL,
+        to_peers: Mode | None = None,
     ) -> None:
         self.now = NOW
         self.sizes = sizes
@@ -86,14 +94,18 @@ class Cabled:
             )
             self.plane: KernelPlane | UserspacePlane = self.behind
             if mode is not None:
-                self.relay = KernelRelay.load(sizes)
+                self.relay = KernelRelay.load(sizes, at_tc=Mode.TC in (mode, to_peers))
                 self.tables = self.relay.tables
                 self._kernel_buckets = KernelBuckets(self.tables)
                 self.tables.set_header(dscp=dscp, ttl=default_ttl())
                 self.tables.stand_still(self.now)
                 self.plane = KernelPlane(self.behind, self.tables, on_full=self._on_full)
                 allow_routes()
-                self.attachment = attach(self.relay, ("clients", "peers"), mode)
+                self.attachment = attach(self.relay, ("clients",), mode)
+                for link in read_links():
+                    if link.name == "peers":
+                        self.attachment.add(link, to_peers or mode)
+                self.attachment.refresh()
                 self._links.append(self.attachment)
         if self.tables is not None and mode is Mode.NATIVE:
             # What leaves by XDP arrives where a program runs.

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf")]
 
 @pytest.fixture(name="tables")
 def with_room_for_three() -> Iterator[KernelTables]:
-    relay = KernelRelay.load(TableSizes(16, 16, 16, buckets=2, networks=3))
+    relay = KernelRelay.load(TableSizes(16, 16, 16, buckets=2, networks=3), at_tc=False)
     yield relay.tables
     relay.close()
 

@@ -26,7 +26,7 @@ CHANNEL = 0x4000
 
 @pytest.fixture(name="relay")
 def loaded() -> Iterator[KernelRelay]:
-    relay = KernelRelay.load(TableSizes(halves=8, permissions=256, channels=64))
+    relay = KernelRelay.load(TableSizes(halves=8, permissions=256, channels=64), at_tc=False)
     yield relay
     relay.close()
 
