@@ -81,7 +81,11 @@ class HandingUp:
             if not networks.has_time(name[network], at):
                 (self._other if known is None else known.counters).dropped_requests += 1
             elif known is None:
-                strangers.append((name, data))
+                # RFC 8489 §5: only to a request is there an answer for them.
+                if len(data) < 2 or data[0] & 1 or data[1] & 0x10:
+                    self._other.dropped_strangers += 1
+                else:
+                    strangers.append((name, data))
             elif not self._clients_patience.has_time(at):
                 known.counters.dropped_requests += 1
             else:

@@ -41,6 +41,12 @@ LISTENER_BUFFER = 4 << 20
 """Bytes that the system is asked to hold for a listener: what arrives while the machine is busy
 with a batch of requests.  The system may grant less."""
 
+ANSWERS_BUFFER = 8 << 20
+"""Bytes that the system is asked to hold of what a listener sends.
+
+Answers to forged sources on the very link wait there, for seconds, until nobody was found to have
+such an address; others' answers must find room meanwhile.  The system may grant less."""
+
 RELAY_BUFFER = 512 << 10
 """Bytes that the system is asked to hold for a relay socket: a burst of some 200 full packets."""
 
@@ -48,6 +54,7 @@ ERRORS_AT_ONCE = 16
 """ICMP errors that are taken from a socket in a pass: strangers can forge some of them."""
 
 # <asm-generic/socket.h>; the socket module does not have it.
+_SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
 _ON_LINUX = sys.platform == "linux"
 
@@ -107,7 +114,8 @@ class UserspacePlane:
         local = sockaddr.unpack(sockaddr.from_python(sock.getsockname()))
         if local.ip.is_unspecified:
             raise MisuseError(f"a plane can't listen on {local}, which names no one address")
-        _ask_for_buffer(sock, LISTENER_BUFFER)
+        _ask_for(sock, LISTENER_BUFFER, _SO_RCVBUFFORCE, socket.SO_RCVBUF)
+        _ask_for(sock, ANSWERS_BUFFER, _SO_SNDBUFFORCE, socket.SO_SNDBUF)
         self._set_fields(sock)
         listener = Listener(Endpoint(sock), local, policy)
         self._listeners[local] = listener
@@ -412,7 +420,7 @@ class UserspacePlane:
         self._set_fields(sock)
         if self._on_icmp is not None:
             icmp.report(sock)
-        _ask_for_buffer(sock, RELAY_BUFFER)
+        _ask_for(sock, RELAY_BUFFER, _SO_RCVBUFFORCE, socket.SO_RCVBUF)
         allocation.has_options = True
 
     def _set_fields(self, sock: socket.socket) -> None:
@@ -427,15 +435,15 @@ class UserspacePlane:
         self._readiness.remove(closed.endpoint.descriptor)
 
 
-def _ask_for_buffer(sock: socket.socket, size: int) -> None:
-    """Ask for a receive buffer, past the system's limit where the process may go there."""
+def _ask_for(sock: socket.socket, size: int, forced: int, option: int) -> None:
+    """Ask for a buffer, past the system's limit by ``forced`` where the process may go there."""
     if _ON_LINUX:
         try:
-            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+            sock.setsockopt(socket.SOL_SOCKET, forced, size)
         except OSError:
             # Only the privileged may; the rest get what the system's limit leaves them.
             pass
         else:
             return
     with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+        sock.setsockopt(socket.SOL_SOCKET, option, size)

@@ -163,6 +163,23 @@ def test_strangers_who_crowd_in_leave_the_clients_their_turn(crowd: Crowd) -> No
     assert len(crowd.heard) == rounds + heard + CAPACITY
 
 
+@pytest.mark.parametrize("useless", ["0016", "0011", "0101", "0113", "00", ""])
+def test_strangers_who_crowd_in_with_what_has_no_answer_leave_requests_their_turn(
+    crowd: Crowd, useless: str
+) -> None:
+    """Indications, responses, and less than a message."""
+    *strangers, one = crowd.strangers(CAPACITY)
+    data = (bytes.fromhex(useless) + REQUEST[2:]) if len(useless) == 4 else bytes.fromhex(useless)
+    rounds = 20
+    for _ in range(rounds):
+        for each in strangers:
+            each.sendto(data, crowd.listener)
+        crowd.send(one)
+        crowd.elapsed += 0.02
+    assert crowd.heard == [address_of(one)] * rounds
+    assert crowd.plane.totals().dropped_strangers == rounds * len(strangers)
+
+
 def test_strangers_of_one_network_leave_the_others_their_turn(crowd: Crowd) -> None:
     greedy, other = crowd.strangers(2)
     rounds = 5

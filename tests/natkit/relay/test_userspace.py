@@ -3,7 +3,9 @@
 import asyncio
 import errno
 import ipaddress
+import pathlib
 import socket
+import sys
 from dataclasses import fields
 
 import pytest
@@ -17,7 +19,7 @@ from natkit.net.batch import CAPACITY
 from natkit.net.libc import HAVE_MMSG
 from natkit.relay.plane import BindingPolicy, Counters, RelayPlane
 from natkit.relay.readiness import READABLE
-from natkit.relay.userspace import UserspacePlane
+from natkit.relay.userspace import ANSWERS_BUFFER, UserspacePlane
 from natkit.stun.attributes import XorMappedAddress
 from natkit.stun.message import Message
 from tests.natkit.relay.relayed import (
@@ -38,6 +40,17 @@ def test_what_the_system_refuses_to_send_is_counted_and_the_rest_goes_on(rig: Ri
     rig.turn()
     assert [data for data, _ in received(relayed.peer)] == [b"a", b"c"]
     assert relayed.counters == Counters(packets_to_peers=2, bytes_to_peers=2, dropped_send_failed=1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is Linux that says its limit there")
+def test_a_listener_has_room_for_answers_that_wait_for_hosts_that_are_not_there(rig: Rig) -> None:
+    before, listener = rig.new_socket(), rig.new_socket()
+    rig.plane.listen(listener, BindingPolicy())
+    limit = 2 * int(pathlib.Path("/proc/sys/net/core/wmem_max").read_text())
+    room = listener.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    # The privileged may have more than the limit.
+    assert room >= min(2 * ANSWERS_BUFFER, limit)
+    assert room >= before.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
 
 
 @pytest.mark.parametrize("channel", [False, True])
