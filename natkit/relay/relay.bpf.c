@@ -845,10 +845,9 @@ static __always_inline bool goes_nowhere(const struct datagram *d)
 
 // Whether the system need only deliver what came in on the loopback interface, with the route that
 // it came with: addresses of this machine have no next hop.  That route is one of its family.
-static __always_inline bool stays_on_loopback(struct frame frame, const struct datagram *d,
-                                              const struct device *from)
+static __always_inline bool stays_on_loopback(struct frame frame, const struct datagram *d)
 {
-	if (frame.hook != AT_TC || from->port != LOOPBACK)
+	if (frame.hook != AT_TC || interface_of(frame) != LOOPBACK)
 		return false;
 	return ((struct __sk_buff *)frame.ctx)->protocol == protocol_of(d->destination.family) &&
 	       (goes_nowhere(d) || is_loopback(&d->destination));
@@ -1125,24 +1124,27 @@ static __always_inline int treat(struct frame frame)
 	if (!settings || !read(frame, &from, &d))
 		return pass(frame);
 
+	// The verifier looks at what follows once for each table that a device can be from, unless no
+	// more of it is needed.
+	__u8 flags = from->flags;
 	enum verdict verdict = relay(frame, &d, from, settings);
 
 	if (verdict == GO_ON) {
-		bool stays = stays_on_loopback(frame, &d, from);
+		bool stays = stays_on_loopback(frame, &d);
 
 		if (!stays && !goes_nowhere(&d))
 			to = route(frame.ctx, &d, settings, &fib);
 		if (!to) {
 			verdict = relay_again(&d, stays, settings);
-			if (verdict == GO_ON && stays_on_loopback(frame, &d, from))
-				to = from;
+			if (verdict == GO_ON && stays_on_loopback(frame, &d))
+				to = device_of(LOOPBACK, 0);
 			else if (verdict == GO_ON)
 				to = route(frame.ctx, &d, settings, &fib);
 		}
 	}
 	switch (verdict) {
 	case GO_ON:
-		if (!to || !can_leave_by(frame, from, to))
+		if (!to || !can_leave_by(frame, flags, to))
 			return pass(frame);
 		return write(frame, &d, settings, to, &fib);
 	case DROP:

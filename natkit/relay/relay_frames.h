@@ -116,12 +116,11 @@ static __always_inline int give_up(struct frame frame)
 	return frame.hook == AT_XDP ? XDP_ABORTED : TC_ACT_SHOT;
 }
 
-// Whether it can leave by ``to``: what a driver hands out before the system has it, only another
-// driver takes.
-static __always_inline bool can_leave_by(struct frame frame, const struct device *from,
-                                         const struct device *to)
+// Whether it can leave by ``to``, where it came by a device with ``flags``: what a driver hands out
+// before the system has it, only another driver takes.
+static __always_inline bool can_leave_by(struct frame frame, __u8 flags, const struct device *to)
 {
-	return frame.hook == AT_TC || (from->flags & RUNS_ON_SKB) || !(to->flags & RUNS_ON_SKB);
+	return frame.hook == AT_TC || !(to->flags & ~flags & RUNS_ON_SKB);
 }
 
 static __always_inline int send(struct frame frame, const struct device *device)
