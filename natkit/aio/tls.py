@@ -233,7 +233,11 @@ class TlsConnections(StreamConnections):
     async def open_server(
         self, protocol: Callable[[], asyncio.BaseProtocol], sock: socket
     ) -> asyncio.Server:
-        """Accept connections that shake hands within the time limit."""
+        """Accept connections that shake hands within the time limit.
+
+        A client that is refused sees its connection end, without a reason: it is told by what
+        :class:`natkit.aio.accepting.StreamListener` accepts and :meth:`adopt` is given.
+        """
         if self.server is None:
             raise MisuseError("there is no context to accept TLS with")
         return await self.loop.create_server(
