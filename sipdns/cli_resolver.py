@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import httpx2
 import typer
 
 from natkit.address import Address
@@ -152,6 +151,9 @@ def _address(text: str, port: int) -> Address:
 
 
 def _https_server(text: str) -> HttpsServer:
+    # Here, so that who asks by other ways loads no HTTP client.
+    import httpx2  # noqa: PLC0415
+
     try:
         url = httpx2.URL(text)
     except httpx2.InvalidURL as error:

@@ -10,19 +10,21 @@ import socket
 import ssl
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from natkit.address import Address
 from natkit.aio.system_errors import reason
 from natkit.errors import MisuseError
 from natkit.machine import Failure
-from sipdns.doh import HttpsClient
 from sipdns.dot import TlsConnections, tls_reason
 from sipdns.messages import DEFAULT_ASKING, Asking, matches
 from sipdns.query import Answered, Exchange, Query, QueryLimits
 from sipdns.records import Answer, Carrier, Question, Unanswered
 from sipdns.servers import HttpsServer, Server, TlsServer
 from sipdns.under_way import UnderWay
+
+if TYPE_CHECKING:
+    from sipdns.doh import HttpsClient
 
 __all__ = ["Nameservers"]
 
@@ -142,6 +144,9 @@ class Nameservers:
                     return await self._tls.ask(server, exchange.query)
                 case HttpsServer() as server:
                     if self._https is None:
+                        # Here, so that who asks by other ways loads no HTTP client.
+                        from sipdns.doh import HttpsClient  # noqa: PLC0415
+
                         self._https = HttpsClient(self._trust())
                     return await self._https.ask(server, exchange.query)
         except ssl.SSLError as error:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final
 
 import dns.exception
-import dns.resolver
 
 from natkit.address import Address, Family
 from natkit.errors import ConfigError, MisuseError
@@ -27,8 +26,11 @@ system_draw = secrets.randbelow
 
 def system_nameservers() -> list[Address]:
     """The nameservers of ``/etc/resolv.conf``, or what stands for it; ConfigError without any."""
+    # Here, so that who names nameservers does not load all that dnspython can ask by.
+    from dns.resolver import Resolver  # noqa: PLC0415
+
     try:
-        resolver = dns.resolver.Resolver(configure=True)
+        resolver = Resolver(configure=True)
     except dns.exception.DNSException as error:
         raise ConfigError(
             "the system's resolver configuration names no nameserver; give one with --resolver"
