@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from natkit.cli.entry import console, print_json, version_line
-from natkit.net.links import NetworkLink, read_links
+from natkit.net.links import read_links
 from natkit.relay.attaching import Mode
 from natkit.relay.kernel_ability import Foreseen, Requirement, foresee, requirements
 from stun_server.config import load
@@ -56,18 +57,9 @@ def explain(config: Path | None, *, as_json: bool) -> None:
             }
         )
         return
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column(overflow="fold")
-    for requirement in needed:
-        found, remedy = requirement.found, _remedy(requirement)
-        facts.add_row(requirement.name, found if requirement.is_met else f"{found}: {remedy}")
-    for each in foreseen:
-        facts.add_row(_named(each.interface), _told(each))
-    if not foreseen:
-        facts.add_row("interfaces", planes.nowhere(hosts))
     out = console()
-    out.print(facts)
+    out.print(_facts(needed))
+    out.print(_ways(foreseen) if foreseen else planes.nowhere(hosts), highlight=False)
     out.print(_conclusion(asked, lacking), highlight=False)
 
 
@@ -87,9 +79,12 @@ def _lacking(
     return None
 
 
-def _named(interface: NetworkLink) -> str:
-    kind = "loopback" if interface.is_loopback else interface.kind or "card"
-    return f"{interface.name} ({kind})"
+def _facts(needed: Sequence[Requirement]) -> Table:
+    table = _table("needed", "here")
+    for each in needed:
+        found = each.found if each.is_met else f"{each.found}: {_remedy(each)}"
+        table.add_row(each.name, Text(found, style="" if each.is_met else "red"))
+    return table
 
 
 _WAYS = {
@@ -100,9 +95,22 @@ _WAYS = {
 }
 
 
-def _told(foreseen: Foreseen) -> str:
-    way = _WAYS[foreseen.mode]
-    return f"{way} ({'; '.join(foreseen.reasons)})" if foreseen.reasons else way
+def _ways(foreseen: Sequence[Foreseen]) -> Table:
+    table = _table("interface", "kind", "way")
+    for each in foreseen:
+        link, way = each.interface, _WAYS[each.mode]
+        kind = "loopback" if link.is_loopback else link.kind or "card"
+        told = f"{way} ({'; '.join(each.reasons)})" if each.reasons else way
+        table.add_row(link.name, kind, Text(told, style="" if each.mode else "red"))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for column in columns:
+        is_last = column == columns[-1]
+        table.add_column(column, no_wrap=not is_last, overflow="fold" if is_last else "ellipsis")
+    return table
 
 
 def _remedy(requirement: Requirement) -> str:
