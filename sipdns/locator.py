@@ -5,10 +5,10 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
 from natkit.address import Family
+from natkit.aio.scoped import Scoped
 from natkit.errors import MisuseError
 from natkit.machine import Failure, Transport
 from natkit.sip.via import SentBy
@@ -59,7 +59,7 @@ class Dns(Protocol):
         ...
 
 
-class Locator:
+class Locator(Scoped):
     """Finds servers; implements :class:`natkit.locate.Locator`.
 
     ``nameservers``
@@ -306,17 +306,6 @@ class Locator:
         await asyncio.gather(*self._refreshes, return_exceptions=True)
         if self._own_dns is not None:
             await self._own_dns.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
 
 async def resolve(uri: str) -> Sequence[RankedTarget]:

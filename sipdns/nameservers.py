@@ -9,10 +9,10 @@ import os
 import socket
 import ssl
 from collections.abc import Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from natkit.address import Address
+from natkit.aio.scoped import Scoped
 from natkit.aio.system_errors import reason
 from natkit.errors import MisuseError
 from natkit.machine import Failure
@@ -43,7 +43,7 @@ MOST_STRANGERS: Final = 64
 to guess the id (RFC 5452 §9.1), and the exchange goes over TCP."""
 
 
-class Nameservers:
+class Nameservers(Scoped):
     """Asks questions of ``servers``, in their order.  Belongs to one event loop.
 
     ``tls`` says whose certificates count for TLS and HTTPS; by default what the system trusts.
@@ -69,17 +69,6 @@ class Nameservers:
         self._under_way: UnderWay[tuple[Question, Asking], Answered] = UnderWay()
         self._tls: TlsConnections | None = None
         self._https: HttpsClient | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         """Close the connections of TLS and HTTPS; what is needed later is made anew."""

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from natkit.aio.scoped import Scoped
 from natkit.machine import Failure
 from sipdns.chain import ChainCache
 from sipdns.dnssec import AskForKeys, Judged, Validation
@@ -21,7 +21,7 @@ __all__ = ["ValidatingNameservers"]
 SIGNED: Final = Asking(signed=True)
 
 
-class ValidatingNameservers:
+class ValidatingNameservers(Scoped):
     """As :class:`sipdns.nameservers.Nameservers`, which it asks and closes; one event loop.
 
     An answer that is bogus is withheld: the question is Unanswered.  ``clock`` gives Unix time.
@@ -38,17 +38,6 @@ class ValidatingNameservers:
         self._anchors = anchors
         self._clock = clock
         self._cache = ChainCache()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         """Close what the nameservers keep open."""

@@ -12,11 +12,11 @@ import logging
 import os
 import socket
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Final, Self, assert_never
+from typing import Final, assert_never
 
 from natkit.address import Address, Family
 from natkit.aio.driver import Driver, Inputs
+from natkit.aio.scoped import Scoped
 from natkit.aio.system_errors import reason, unreachable
 from natkit.errors import MisuseError, NoService
 from natkit.ice.mdns import Link, MulticastDns, NameResolved, NameUnresolved
@@ -44,7 +44,7 @@ MOST_AT_ONCE: Final = 32
 """Messages that one wake-up reads of a link, so that a flooder keeps nobody waiting."""
 
 
-class Mdns:
+class Mdns(Scoped):
     """Multicast DNS on the links of this machine; made and closed as an async context.
 
     ``interfaces`` are the addresses whose links are used: by default all but loopback's.  A link
@@ -71,17 +71,6 @@ class Mdns:
             machine = MulticastDns(links, random=os.urandom)
             self._opened = machine, Driver(machine, self._on_event, datagrams=sockets)
         return self._opened
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     async def resolve(self, name: str) -> str:
         """The address behind ``name``, with its zone where it is link-local; 5 seconds at most.

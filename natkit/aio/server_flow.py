@@ -15,11 +15,11 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from types import TracebackType
-from typing import Final, Self, assert_never
+from typing import Final, assert_never
 
 from natkit.aio.keepalive import KeptFlow, keep
 from natkit.aio.race import first_success
+from natkit.aio.scoped import Scoped
 from natkit.aio.secure import SYSTEM_TRUST, Trust, client_connections
 from natkit.aio.tcp import StreamConnections
 from natkit.aio.udp import DatagramSockets, source_address
@@ -37,7 +37,7 @@ ANSWER_TIMEOUT: Final = 10.0
 """Seconds for a server to be reached and to answer the first keep-alive."""
 
 
-class ServerFlow:
+class ServerFlow(Scoped):
     """A flow to a server that has answered once; made by :func:`connect_flow`.
 
     ``first`` is that answer, ``kept`` gives the events that follow.  Closing closes the socket.
@@ -50,17 +50,6 @@ class ServerFlow:
         self.first: Alive
         self._datagrams: DatagramSockets | None = None
         self._streams: StreamConnections | WebSocketConnections | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         """Send no more keep-alives, and close the socket or connection."""

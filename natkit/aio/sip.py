@@ -14,11 +14,11 @@ import asyncio
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from natkit.address import Address, Family
 from natkit.aio.driver import Driver
+from natkit.aio.scoped import Scoped
 from natkit.aio.secure import SYSTEM_TRUST, Trust
 from natkit.aio.sip_streams import FROM_CLIENTS, SipStreams, sip_client
 from natkit.aio.system_locator import look_up
@@ -101,7 +101,7 @@ class Incoming:
 Answer = Callable[[Incoming], Awaitable[Response]]
 
 
-class Element:
+class Element(Scoped):
     """One SIP element; for ``async with``.
 
     ``sender``: who its requests are from, a URI or a name-addr.  ``username`` and ``password``
@@ -143,17 +143,6 @@ class Element:
         self._waiting: dict[TransactionId, asyncio.Future[Response]] = {}
         self._answering: set[asyncio.Task[None]] = set()
         self._number = 0
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         """End: requests that wait fail with UnreachableError."""
