@@ -137,11 +137,14 @@ static __always_inline int read_ipv6(struct ipv6hdr *ip, struct datagram *d)
 }
 
 // Whether the system would not drop what comes from there, and an answer could go there.
-static __always_inline bool can_be_source(const struct datagram *d)
+static __always_inline bool can_be_source(const struct datagram *d, const struct device *from)
 {
 	if (!d->source.port)
 		return false;
-	return is_special(&d->source) ? d->is_from_here && is_loopback(&d->source) : true;
+
+	__u32 kind = kind_of(&d->source);
+
+	return kind == ORDINARY_HOST || (kind == LOOPBACK_HOST && from->port == LOOPBACK);
 }
 
 // Up to the first word of data.
@@ -186,8 +189,7 @@ static __always_inline bool read(struct frame frame, struct device **device, str
 		return false;
 	d->source.port = udp->source;
 	d->destination.port = udp->dest;
-	d->is_from_here = (*device)->port == LOOPBACK;
-	if (!can_be_source(d))
+	if (!can_be_source(d, *device))
 		return false;
 	d->length = length - UDP;
 	if (d->length >= 4 && data + d->offset + 4 <= end)
@@ -457,7 +459,7 @@ static __always_inline struct permission *permission_for(__u32 half, const struc
 static __always_inline enum verdict leave_for(struct datagram *d, const struct half *half,
                                               const struct endpoint *peer)
 {
-	if (!peer->port || (is_special(peer) && !is_loopback(peer)))
+	if (!peer->port || kind_of(peer) == SPECIAL_HOST)
 		return PASS;
 	d->source = half->relayed;
 	d->destination = *peer;
@@ -794,8 +796,9 @@ static __always_inline bool data_indication(struct datagram *d)
 }
 
 // What a peer sends to a relayed address, that of half ``number`` (RFC 8656 §11.3, §12.7); with
-// ``flow`` where it has had a channel.
-static __always_inline enum verdict to_relayed(struct datagram *d, __u32 number,
+// ``flow`` where it has had a channel; ``from`` is 0 for what comes from a client here.
+static __always_inline enum verdict to_relayed(struct datagram *d, const struct device *from,
+                                               __u32 number,
                                                const struct flow *flow,
                                                const struct settings *settings, __u64 now)
 {
@@ -809,7 +812,7 @@ static __always_inline enum verdict to_relayed(struct datagram *d, __u32 number,
 	struct counters *counters = counters_of(half->counters);
 
 	if (!flow || is_over(flow->permitted, settings, now)) {
-		bool by_wire = !d->peers_leg && !d->is_from_here;
+		bool by_wire = from && from->port != LOOPBACK;
 		enum verdict verdict = admits(permission_for(number, &d->source), &d->source, by_wire,
 		                              settings, now);
 
@@ -1096,7 +1099,7 @@ static __always_inline enum verdict relay(struct frame frame, struct datagram *d
 	// It was not looked for yet.
 	if (is_plain_binding(d))
 		flow = flow_of(d);
-	return to_relayed(d, number, flow, settings, now);
+	return to_relayed(d, device, number, flow, settings, now);
 }
 
 // Where the peer of a client is a relayed address here, to the client behind that one in one go.
@@ -1111,7 +1114,7 @@ static __always_inline enum verdict relay_again(struct datagram *d, bool stays,
 		return stays ? GO_ON : PASS;
 	if (!d->peers_leg || local->kind != IS_RELAYED)
 		return PASS;
-	return to_relayed(d, local->half, flow_of(d), settings, d->now);
+	return to_relayed(d, 0, local->half, flow_of(d), settings, d->now);
 }
 
 static __always_inline int treat(struct frame frame)

@@ -49,30 +49,40 @@ struct datagram {
 	const __u32 *to_peers, *to_clients;
 	__u64 now;
 	bool is_unfinished; // its checksum is
-	bool is_from_here;  // it came in on the loopback interface
 };
 
-// Whether a host is 127.0.0.0/8, where the first and the last address are everybody's, or ::1.
-static __always_inline bool is_loopback(const struct endpoint *endpoint)
-{
-	const __be32 *host = endpoint->host;
-	__u32 within = bpf_ntohl(host[0]) & 0x00ffffff;
+// What kind of address a host has: LOOPBACK_HOST is 127.0.0.0/8, where the first and the last address
+// are everybody's, or ::1.  For a SPECIAL_HOST the system has rules of its own: 0.0.0.0/8, multicast,
+// broadcast and what is reserved; ::/64, which has IPv4 addresses too.
+enum kind_of_host { ORDINARY_HOST, LOOPBACK_HOST, SPECIAL_HOST };
 
-	if (endpoint->family == FAMILY_IPV4)
-		return (host[0] & 0xff) == 127 && within != 0 && within != 0x00ffffff;
-	return !host[0] && !host[1] && !host[2] && host[3] == bpf_htonl(1);
+// A function of its own, which the verifier looks at once: its paths would be as many everywhere
+// that it is called, and Linux 6.1 then gives up.
+__attribute__((noinline)) __u32 kind_of_host(__u32 family, __u32 first, __u32 second, __u32 third,
+                                             __u32 last)
+{
+	__u32 byte = first & 0xff, within = bpf_ntohl(first) & 0x00ffffff;
+
+	if (family == FAMILY_IPV4) {
+		if (byte == 127 && within != 0 && within != 0x00ffffff)
+			return LOOPBACK_HOST;
+		return !byte || byte == 127 || byte >= 224 ? SPECIAL_HOST : ORDINARY_HOST;
+	}
+	if (!first && !second)
+		return !third && last == bpf_htonl(1) ? LOOPBACK_HOST : SPECIAL_HOST;
+	return byte == 0xff ? SPECIAL_HOST : ORDINARY_HOST;
 }
 
-// Whether the system has rules of its own for a host: 0.0.0.0/8, multicast, broadcast and what is
-// reserved; ::/64, which has IPv4 addresses too.
-static __always_inline bool is_special(const struct endpoint *endpoint)
+static __always_inline __u32 kind_of(const struct endpoint *endpoint)
 {
 	const __be32 *host = endpoint->host;
-	__u32 first = host[0] & 0xff;
 
-	if (endpoint->family == FAMILY_IPV4)
-		return !first || first == 127 || first >= 224;
-	return (!host[0] && !host[1]) || first == 0xff;
+	return kind_of_host(endpoint->family, host[0], host[1], host[2], host[3]);
+}
+
+static __always_inline bool is_loopback(const struct endpoint *endpoint)
+{
+	return kind_of(endpoint) == LOOPBACK_HOST;
 }
 
 static __always_inline __be16 protocol_of(__u16 family)
