@@ -1,6 +1,6 @@
 """Has tests that start a server of their own run before those that share one.
 
-Two servers cannot relay on one interface at the same time.  A plugin of pytest's.
+Two servers cannot both run XDP on one interface.  A plugin of pytest's.
 """
 
 import pytest

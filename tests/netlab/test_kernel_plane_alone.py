@@ -23,6 +23,11 @@ CONFIG = """
 [policy]
 allow_peer = ["0.0.0.0/0", "::/0"]
 """
+BEFORE_LINUX_6_6 = (
+    "import errno; from natkit.relay.libbpf import BpfError, Program; "
+    "old = BpfError('tc: Invalid argument', errno.EINVAL); "
+    "Program.attach_to_tc = lambda *_: (_ for _ in ()).throw(old); "
+)
 LIFETIME = 4.0
 """Seconds that channels and permissions live."""
 PATIENCE = 0.5
@@ -119,6 +124,17 @@ def test_a_second_server_on_the_same_interfaces_has_its_program_beside(
         before = datagrams(hosts.server)
         pair.exchange(b"first")
         assert datagrams(hosts.server) == before
+
+
+def test_where_tc_takes_no_such_program_a_server_has_the_others_and_says_so(
+    hosts: RelayHosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StunServerProcess, "prelude", BEFORE_LINUX_6_6)
+    with serving(hosts, tmp_path, "--listen", "127.0.0.1:3478") as server:
+        (ready,) = server.lines("ready")
+        assert ready["plane_reason"] == (
+            "clients generic, peers generic, not on lo: tc takes no such program before Linux 6.6"
+        )
 
 
 @pytest.mark.parametrize("count", ["1", pytest.param("2", marks=pytest.mark.soak)])

@@ -1,7 +1,7 @@
 """Where the server of a test is: on loopback, or on a host of its own at the end of a cable.
 
 Tests, their clients and their peers are *here*.  ``python -m tests.netlab.cabled_suite`` makes the
-other host, and runs tests as they are: a plane in the kernel does not serve loopback.
+other host, and runs tests as they are: a plane in the kernel serves loopback only when told to.
 """
 
 import os
