@@ -7,13 +7,15 @@
 //
 // They do for the packets that come in great numbers what natkit/relay/userspace.py does, and
 // nothing else.  Whatever they cannot do, or need not do fast, they let pass: the system delivers
-// that to the sockets of the plane in user space, which treats it as if no program were there.  So a packet that passes is never wrong, and one is changed, dropped or counted here
-// only when everything about it is known.  The tables are those of user space
-// (natkit/relay/tables.py), written by natkit/relay/kernel.py alone; the programs only count.
+// that to the sockets of the plane in user space, which treats it as if no program were there.  So
+// a packet that passes is never wrong, and one is changed, dropped or counted here only when
+// everything about it is known.  The tables are those of user space (natkit/relay/tables.py),
+// written by natkit/relay/kernel.py alone; the programs only count.
 //
-// From top to bottom: reading, what allocations have, the ways to peers and to clients, writing, and
-// the program.  The numbers and the tables are in relay_tables.h, the datagram as it is carried from
-// step to step in relay_datagram.h, and in relay_frames.h the packet as the hook has it.
+// From top to bottom: reading, what allocations have, the ways to peers and to clients, writing,
+// and the programs.  The numbers and the tables are in relay_tables.h, the datagram as it is
+// carried from step to step in relay_datagram.h, and in relay_frames.h the packet as the hook has
+// it.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>

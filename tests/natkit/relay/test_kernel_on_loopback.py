@@ -8,7 +8,7 @@ import pytest
 
 from natkit.address import Address
 from natkit.machine import Path, Transport
-from natkit.relay.attaching import Mode, attach, default_ttl
+from natkit.relay.attaching import Mode, allow_routes, attach, default_ttl
 from natkit.relay.kernel import KernelPlane
 from natkit.relay.kernel_tables import KernelRelay
 from natkit.relay.plane import BindingPolicy
@@ -55,6 +55,7 @@ class Alone:
             tables.set_header(dscp=0, ttl=default_ttl())
             tables.stand_still(NOW)
             self.plane = KernelPlane(self.behind, tables)
+            allow_routes()
             self._attachment = attach(self._relay, ("lo",), Mode.TC)
 
     def run_on(self, *interfaces: str) -> None:
