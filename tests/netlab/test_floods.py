@@ -19,7 +19,7 @@ from tests.certificates import Authority
 from tests.conftest import Sized
 from tests.floods.legal import SETTLED, Outcome
 from tests.floods.measuring import Memory, apart, tables_of
-from tests.netlab.namespaces import Host, Lab, run
+from tests.netlab.namespaces import Host, Lab
 from tests.netlab.relay_hosts import datagrams
 from tests.netlab.world import CLIENT, SERVER, ClientAndServer, client_and_server
 from tests.stun_server.process import LIMIT, PASSWORD, PLANE, USER
@@ -54,8 +54,6 @@ class Beside:
         # Answers go back to where the flood comes from, and end there.
         self.flooder.configure("route", "add", "198.51.100.0/24", "via", GATEWAY)
         self.there.server.configure("route", "add", "11.0.0.0/8", "via", FLOODER)
-        # As packets from a wire: with checksums, and each datagram by itself.
-        run(self.there.client, "ethtool", "-K", "eth0", "tx", "off")
 
     @contextmanager
     def users(self, seconds: float) -> Iterator["subprocess.Popen[str]"]:
