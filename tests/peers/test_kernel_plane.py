@@ -194,7 +194,8 @@ def test_a_service_address_on_lo_is_relayed_for_where_routes_lead_out(
     auto = (*listen, "--relay-plane", "auto")
     with stun_server(tmp_path, *auto, prefix=hosts.server.prefix) as server:
         (ready,) = server.lines("ready")
-        assert (ready["plane"], ready["plane_reason"]) == ("kernel", "clients tc, peers tc")
+        assert ready["plane"] == "kernel"
+        assert set(str(ready["plane_reason"]).split(", ")) == {"clients tc", "peers tc"}
         before = datagrams(hosts.server)
         totals = run_uclient(hosts.left, service, PEERS[IPV4][0])
         assert datagrams(hosts.server) - before < totals.sent_messages / 2
