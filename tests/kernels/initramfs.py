@@ -44,11 +44,16 @@ $b ip link set lo up
 ulimit -l unlimited
 ulimit -n 65536
 $b chroot . /bin/sh {script} </dev/null 2>&1
+status=$?
 echo
-echo "{mark} $?"
+echo "{mark} $status"
 $b sync
 $b poweroff -f
 """
+
+
+# The kernel looks for modules by itself, and does so outside of the root that the command has.
+_MODPROBE = b'#!/bin/busybox sh\nexec /bin/busybox chroot /root /sbin/modprobe "$@"\n'
 
 
 def build(modules: Path, script: Path, mark: str) -> bytes:
@@ -59,6 +64,7 @@ def build(modules: Path, script: Path, mark: str) -> bytes:
     files = [
         ("init", _INIT.format(share=SHARE, modules=modules, script=script, mark=mark).encode())
     ]
+    files.append(("sbin/modprobe", _MODPROBE))
     busybox = program_path("busybox")
     if busybox is None:
         raise PeerFailed("busybox is not installed (apt-get install busybox-static)")
@@ -69,7 +75,7 @@ def build(modules: Path, script: Path, mark: str) -> bytes:
         order.append(name)
         files.append((f"modules/{name}", _unpacked(path)))
     files.append(("modules/order", "".join(f"{each}\n" for each in order).encode()))
-    directories = ("bin", "modules", "proc", "lower", "over", "root", "dev")
+    directories = ("bin", "sbin", "modules", "proc", "lower", "over", "root", "dev")
     entries = [_entry(name, stat.S_IFDIR | 0o755) for name in directories]
     entries += [_entry(name, stat.S_IFREG | 0o755, data) for name, data in files]
     # The console, for what is written before there is a /dev.
