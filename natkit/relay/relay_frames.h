@@ -66,8 +66,8 @@ static __always_inline __u32 sum_of(struct frame frame, __u32 offset, __u32 leng
 	return sum_in_skb(frame.ctx, offset, length);
 }
 
-// Whether a datagram may be changed whose checksum has the pseudo header alone, though ``is_right``
-// says whether it is that of the data, too.
+// Whether a datagram may be changed whose checksum has the pseudo header alone; ``is_right`` where
+// that is the sum of the data, too.
 static __always_inline enum verdict without_sum(struct frame frame, struct datagram *d,
                                                 const struct device *device, bool is_right)
 {

@@ -15,7 +15,6 @@
 #pragma once
 
 #include <linux/bpf.h>
-#include <linux/errno.h>
 #include <linux/if_ether.h>
 #include <linux/pkt_cls.h>
 #include <stdbool.h>
@@ -57,20 +56,28 @@ static __always_inline __u32 skb_tag(struct __sk_buff *skb)
 	return skb->vlan_proto == bpf_htons(ETH_P_8021Q) ? skb->vlan_tci & 0x0fff : NO_TAG_OF_OURS;
 }
 
-// Whether a datagram may be changed whose checksum has the pseudo header alone, and whether it is
-// right so: by chance, where ``is_right``, or because a sender here has left it unfinished.
-//
-// The system cuts no packet off before the end of a checksum that it has yet to finish.  Where it
-// does, the datagram was damaged on its way here, and nobody misses the rest of it.
+// Whether a sender here has left the checksum unfinished.  The system remembers that beside the
+// packet and tells no program; but it takes a program's word that a checksum is right only where it
+// knows nothing of it, and then that word is taken back.
+static __always_inline bool skb_is_unfinished(struct __sk_buff *skb)
+{
+	// It is known to be right, or a card took a sum of the whole packet.
+	if (bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0 || bpf_csum_update(skb, 0) >= 0)
+		return false;
+	bpf_csum_level(skb, BPF_CSUM_LEVEL_INC);
+	if (bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) < 0)
+		return true;
+	bpf_csum_level(skb, BPF_CSUM_LEVEL_RESET);
+	return false;
+}
+
+// Whether a datagram may be changed whose checksum has the pseudo header alone: it is unfinished, or
+// right all the same, as one in 65,536 is by chance; any other was damaged on its way here.
 static __always_inline enum verdict skb_without_sum(struct __sk_buff *skb, struct datagram *d,
                                                     bool is_right)
 {
-	if (is_right || bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0)
-		return PASS;
-	if (bpf_skb_change_tail(skb, d->offset - 1, 0) != -EINVAL)
-		return DROP;
-	d->is_unfinished = true;
-	return GO_ON;
+	d->is_unfinished = skb_is_unfinished(skb);
+	return d->is_unfinished || is_right ? GO_ON : PASS;
 }
 
 // As resize() says.
