@@ -32,8 +32,7 @@ _PROGRAM = "natkit_relay"
 _AT_TC = "natkit_relay_tc"
 _PASSING = "natkit_pass"
 
-_UNTIL = struct.Struct("=Q")
-_FLAGS = struct.Struct("=I")
+_CLOCK = struct.Struct("=Q")
 # Where in struct half, and in struct settings.
 FLAGS_AT = 8
 LIMITS_AT = 24
@@ -146,6 +145,9 @@ class KernelTables:
         self._tables = dict(tables)
         self._settings = tables["settings"].memory()
         self._halves = tables["halves"].memory()
+        # To write a word in one go: pack_into() has zeros there first, which the program may see.
+        self._long_words = memoryview(self._halves).cast("Q")
+        self._words = memoryview(self._halves).cast("I")
         self._counters = tables["counters"].memory()
         state = tables["sources_state"].memory()
         places = memoryview(tables["sources"].memory()).cast("Q")
@@ -186,7 +188,7 @@ class KernelTables:
 
     def stand_still(self, now: float) -> None:
         """Let the program's clock stand at ``now``, or go again at 0: for tests."""
-        _UNTIL.pack_into(self._settings, _CLOCK_AT, round(now * 1e9))
+        _CLOCK.pack_into(self._settings, _CLOCK_AT, round(now * 1e9))
 
     @property
     def unmirrored(self) -> int:
@@ -263,11 +265,11 @@ class KernelTables:
 
     def extend_half(self, number: int, until: int) -> None:
         """Let it live until then, in nanoseconds; it may be in use."""
-        _UNTIL.pack_into(self._halves, number * layout.HALF_SIZE, until)
+        self._long_words[number * layout.HALF_SIZE // self._long_words.itemsize] = until
 
     def mark_half(self, number: int, flags: layout.Mark) -> None:
         """Set its flags; it may be in use."""
-        _FLAGS.pack_into(self._halves, number * layout.HALF_SIZE + FLAGS_AT, flags)
+        self._words[(number * layout.HALF_SIZE + FLAGS_AT) // self._words.itemsize] = flags
 
     def limit_half(self, number: int, to_peers: Sequence[int], to_clients: Sequence[int]) -> None:
         """Let its data pass through these buckets; it may be in use."""
@@ -315,6 +317,8 @@ class KernelTables:
 
     def close(self) -> None:
         """Let go of them."""
+        for view in (self._long_words, self._words):
+            view.release()
         for memory in (self._settings, self._halves, self._counters):
             memory.close()
         for table in self._tables.values():
