@@ -36,7 +36,7 @@ def source_for(remote: Address) -> Address:
 def default_interfaces() -> frozenset[int]:
     """The interfaces that default routes lead out by, by number.  Raises OSError.
 
-    None where the platform does not tell.
+    There are none where the platform does not tell.
     """
     if not sys.platform.startswith("linux"):
         return frozenset()

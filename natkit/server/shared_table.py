@@ -21,7 +21,8 @@ __all__ = ["SLOTS", "SharedTable", "buckets_for"]
 HEADER = struct.Struct("=4sHHII16s")
 _DIGEST = 16
 _FREE = bytes(_DIGEST)
-CELL = 4
+_COUNT = struct.Struct("=i")
+CELL = _COUNT.size
 PAGE = 4096
 
 SLOTS = 64
@@ -126,8 +127,9 @@ class SharedTable:
             self._memory[start : start + _DIGEST] = _FREE
 
     def _add_at(self, place: int, count: int) -> None:
-        held: int = struct.unpack_from("=i", self._memory, place)[0]
-        struct.pack_into("=i", self._memory, place, held + count)
+        held: int = _COUNT.unpack_from(self._memory, place)[0]
+        # In one go, for who reads it beside: pack_into() has zeros there first.
+        self._memory[place : place + _COUNT.size] = _COUNT.pack(held + count)
 
     def _start(self, bucket: int) -> int:
         return PAGE + bucket * SLOTS * (_DIGEST + self._row_size)

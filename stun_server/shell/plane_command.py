@@ -72,9 +72,9 @@ def _lacking(
             return f"{each.name}: {each.found}"
     if not foreseen:
         return planes.nowhere(hosts)
-    # It must be on all of them, but on loopback where that is not the only one.
-    for one in [each for each in foreseen if not each.interface.is_loopback] or foreseen:
-        if one.mode is None:
+    required = planes.required([each.interface for each in foreseen])
+    for one in foreseen:
+        if one.mode is None and one.interface in required:
             return f"{one.interface.name}: {'; '.join(one.reasons)}"
     return None
 

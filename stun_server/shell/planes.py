@@ -34,6 +34,7 @@ __all__ = [
     "links_for",
     "missing",
     "nowhere",
+    "required",
 ]
 
 REFRESH = 10.0
@@ -210,6 +211,11 @@ def links_for(config: Config, hosts: Sequence[str]) -> tuple[NetworkLink, ...]:
     return tuple(each for each in found if by_name or not each.is_loopback)
 
 
+def required(links: Sequence[NetworkLink]) -> Sequence[NetworkLink]:
+    """Those that the program must be on: all, but loopback only where there is no other."""
+    return [each for each in links if not each.is_loopback] or links
+
+
 def nowhere(hosts: Sequence[str]) -> str:
     """Why there is no interface for what is served on ``hosts``."""
     return ON_LOOPBACK if all(Address(host, 0).ip.is_loopback for host in hosts) else NO_INTERFACE
@@ -237,14 +243,13 @@ def _not_here(reason: str) -> ConfigError:
 
 
 def _attach(config: Config, hosts: Sequence[str], logger: Logger, share: Share) -> Holding:
+    links = links_for(config, hosts)
     relay = KernelRelay.load(_sizes(config), share)
     attachment = Attachment(relay)
-    links = links_for(config, hosts)
     try:
         relay.tables.set_header(dscp=config.listeners.dscp, ttl=default_ttl())
         left = allow_routes()
-        # It must be on all of them, but on loopback where that is not the only one.
-        for link in [each for each in links if not each.is_loopback] or links:
+        for link in required(links):
             attachment.add(link)
         attachment.refresh()
         return Holding(relay, attachment, partial(links_for, config, hosts), logger, left)
