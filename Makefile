@@ -8,8 +8,10 @@
 PORT ?= 3478
 # Where its status page is; port 0 is a free one.
 ADMIN ?= 127.0.0.1:0
-# Tests that run at once; of those with peers, files of tests.
+# Tests that run at once.
 JOBS ?= 2
+# Files of tests with peers that do: most of their time they wait for those.
+PEER_JOBS ?= 3
 # How much larger than its full size a soak is.
 SOAK_SCALE ?= 1
 
@@ -20,7 +22,7 @@ help:
 	@echo 'make test            all that CI checks: check, unit, peers'
 	@echo '  make check           ruff, mypy, import-linter'
 	@echo '  make unit            tests without foreign software (JOBS=2)'
-	@echo '  make peers           tests against coturn, BIND 9 … as present (JOBS=2); PEERS=install installs them'
+	@echo '  make peers           tests against coturn, BIND 9 … as present (PEER_JOBS=3); PEERS=install installs them'
 	@echo 'make soak            the same tests at full size (SOAK_SCALE=1)'
 	@echo 'make benchmark       our server beside coturn, and on virtual cables as root, our lookups beside sip-dig, kept flows, ICE, SIP; writes docs/benchmarks.md'
 	@echo 'make format          format the code'
@@ -52,7 +54,7 @@ peers: environment
 ifneq ($(filter true,$(CI))$(filter install,$(PEERS)),)
 	$(BIN)/python -m tests.peering.install
 endif
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m peer
+	$(BIN)/python -m pytest -n $(PEER_JOBS) --dist loadfile -m peer
 
 soak: environment
 	SOAK=1 SOAK_SCALE=$(SOAK_SCALE) $(BIN)/python -m pytest -m soak --timeout 0
