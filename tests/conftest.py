@@ -9,6 +9,10 @@ Seeds
     Tests seed their own generators and print the seed.  Hypothesis draws the same examples each
     time when ``CI=true``; elsewhere it explores, and prints how to repeat what failed.
 
+Older kernels
+    What the relay plane does at tc is a test, with the marker ``tc``, where Linux can have it
+    there, from 6.6 on.  What it does instead is a test everywhere.
+
 State
     A server that is not told where to keep its state does so in a directory of this run's, and not
     in that of whoever runs the tests.
@@ -24,6 +28,7 @@ import hypothesis
 import pytest
 
 from natkit.server import log
+from tests.natkit.relay.kernel_modes import HAS_TC
 
 pytest_plugins = ["tests.peering.plugin"]
 
@@ -89,11 +94,15 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests of ``make soak`` elsewhere; mark the sized ones as part of it."""
+    """Leave out tests of ``make soak`` elsewhere, and those of a hook that the kernel lacks.
+
+    The sized ones are marked as part of ``make soak``.
+    """
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
-        if not SOAKING and item.get_closest_marker("soak") is not None:
+        names = {marker.name for marker in item.iter_markers()}
+        if ("soak" in names and not SOAKING) or ("tc" in names and not HAS_TC):
             left_out.append(item)
             continue
         if isinstance(item, pytest.Function) and "sized" in item.fixturenames:

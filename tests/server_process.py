@@ -97,6 +97,17 @@ class ServerProcess:
             self.process.send_signal(number)
         return self.process.wait(LIMIT)
 
+    def refusal(self) -> str:
+        """The one line of a server that does not start, but ends with status 2."""
+        try:
+            assert self.process.wait(LIMIT) == 2, self.log
+        finally:
+            self.kill()
+        assert self.output == ""
+        assert self.log.startswith("error: ")
+        assert self.log.count("\n") == 1
+        return self.log.removeprefix("error: ").rstrip("\n")
+
     def kill(self) -> None:
         """End it whatever it does."""
         if self.process.poll() is None:

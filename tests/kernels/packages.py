@@ -1,6 +1,7 @@
 """Kernels as packages have them: fetched, unpacked below ``.cache``, and never installed."""
 
 import subprocess
+import tempfile
 from pathlib import Path
 
 from tests.kernels.machine import Kernel
@@ -32,12 +33,14 @@ def fetch(package: str) -> Kernel:
     """The kernel of a Debian package, or of the one that it depends on for it."""
     place = _CACHE / package
     if not place.exists():
-        place.mkdir(parents=True)
+        _CACHE.mkdir(parents=True, exist_ok=True)
         names = [package, *_needed_by(package)]
-        _call("apt-get", "download", *names, directory=place)
-        for archive in place.glob("*.deb"):
-            _call("dpkg", "-x", str(archive), str(place))
-            archive.unlink()
+        with tempfile.TemporaryDirectory(dir=_CACHE) as name:
+            archives, whole = Path(name), Path(name) / "unpacked"
+            _call("apt-get", "download", *names, directory=archives)
+            for archive in archives.glob("*.deb"):
+                _call("dpkg", "-x", str(archive), str(whole))
+            whole.rename(place)
     return unpacked(place)
 
 

@@ -7,9 +7,10 @@ from socket import AddressFamily
 
 from tests.natkit.relay.cabled import CLIENTS, IPV4, IPV6, LISTENERS, MACS, PEERS, RELAYS
 from tests.natkit.relay.hooks import runs_program
+from tests.natkit.relay.kernel_modes import HAS_TC, ON_CABLES
 from tests.netlab.namespaces import Host, Lab, lab, run
 
-__all__ = ["LISTEN", "RELAY_CONFIG", "RelayHosts", "datagrams", "relay_hosts"]
+__all__ = ["LISTEN", "ON_BOTH", "RELAY_CONFIG", "RelayHosts", "datagrams", "relay_hosts"]
 
 RELAY_CONFIG = f"""
 [listeners]
@@ -21,6 +22,8 @@ LISTEN = tuple(
     for each in (f"{LISTENERS[IPV4]}:3478", f"[{LISTENERS[IPV6]}]:3478")
     for word in ("--listen", each)
 )
+ON_BOTH = {f"{interface} {ON_CABLES}" for interface in ("clients", "peers")}
+"""What a server says of where its program runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,10 @@ class RelayHosts:
 
 @contextmanager
 def relay_hosts() -> Iterator[RelayHosts]:
-    """Three hosts on cables as the system makes them: with checksums that nobody has finished."""
+    """Three hosts on cables as the system makes them: with checksums that nobody has finished.
+
+    XDP leaves such packets to user space: where it is all there is, senders finish them.
+    """
     with lab() as made:
         hosts = RelayHosts(made, *map(made.host, ("server", "left", "right")))
         hosts.lay_clients()
@@ -68,6 +74,8 @@ def _cable(
     )
     server.configure("link", "set", interface, "address", MACS["server", interface])
     host.configure("link", "set", "eth0", "address", MACS[name, "eth0"])
+    if not HAS_TC:
+        run(host, "ethtool", "-K", "eth0", "tx", "off")
 
 
 def datagrams(host: Host) -> int:

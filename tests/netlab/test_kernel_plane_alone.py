@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from natkit.relay.attaching import TOO_OLD_FOR_TC
 from tests.natkit.relay.cabled import IPV4, LISTENERS
 from tests.natkit.relay.hooks import programs_at_tc
 from tests.netlab.relay_hosts import LISTEN, RELAY_CONFIG, RelayHosts, datagrams, relay_hosts
@@ -106,6 +107,7 @@ def test_a_dead_workers_channels_are_dead_and_the_others_lose_nothing(
                     sock.recv(2000)
 
 
+@pytest.mark.tc
 def test_a_second_server_on_the_same_interfaces_has_its_program_beside(
     hosts: RelayHosts, tmp_path: Path
 ) -> None:
@@ -130,11 +132,23 @@ def test_where_tc_takes_no_such_program_a_server_has_the_others_and_says_so(
     hosts: RelayHosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(StunServerProcess, "prelude", BEFORE_LINUX_6_6)
-    with serving(hosts, tmp_path, "--listen", "127.0.0.1:3478") as server:
+    with serving(hosts, tmp_path, "--listen", "127.0.0.1:3478") as server, ExitStack() as stack:
         (ready,) = server.lines("ready")
         assert ready["plane_reason"] == (
             "clients generic, peers generic, not on lo: tc takes no such program before Linux 6.6"
         )
+        Pair(hosts, stack, 0).exchange(b"by whichever plane")
+        assert "another program of XDP runs there" in refused(hosts, tmp_path, LISTENERS[IPV4])
+    assert f"lo: {TOO_OLD_FOR_TC}" in refused(hosts, tmp_path, "127.0.0.1")
+
+
+def refused(hosts: RelayHosts, directory: Path, host: str) -> str:
+    """What a server says that cannot have its program there."""
+    flags = ("--listen", f"{host}:3479", "--relay-plane", "kernel")
+    place = directory / host
+    place.mkdir()
+    state = ("--data-dir", str(place / "state"))
+    return StunServerProcess(place, *state, *flags, prefix=hosts.server.prefix).refusal()
 
 
 @pytest.mark.parametrize("count", ["1", pytest.param("2", marks=pytest.mark.soak)])

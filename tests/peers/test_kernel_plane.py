@@ -19,8 +19,16 @@ from natkit.relay.kernel_ability import CAPABILITIES
 from stun_server.shell.planes import ON_LOOPBACK
 from tests.natkit.relay.cabled import CLIENTS, IPV4, IPV6, LISTENERS, PEERS, RELAYS
 from tests.natkit.relay.hooks import runs_program
+from tests.natkit.relay.kernel_modes import ON_CABLES
 from tests.netlab.namespaces import Host, lab, run
-from tests.netlab.relay_hosts import LISTEN, RELAY_CONFIG, RelayHosts, datagrams, relay_hosts
+from tests.netlab.relay_hosts import (
+    LISTEN,
+    ON_BOTH,
+    RELAY_CONFIG,
+    RelayHosts,
+    datagrams,
+    relay_hosts,
+)
 from tests.peering.process import PeerProcess
 from tests.peering.roster import program_path
 from tests.peering.turnutils import Totals, uclient
@@ -99,7 +107,7 @@ def test_the_kernel_relays_between_coturns_client_and_its_peer(
     ):
         (ready,) = server.lines("ready")
         assert ready["plane"] == "kernel"
-        assert ready["plane_reason"] == "clients tc, peers tc"
+        assert ready["plane_reason"] == f"clients {ON_CABLES}, peers {ON_CABLES}"
         assert hosts.runs_program
         before = datagrams(hosts.server)
         runs = [
@@ -137,9 +145,9 @@ def test_workers_share_the_tables_and_what_is_killed_leaves_nothing_behind(
         # Its successor has its numbers, and both count from nothing.  An interface that is gone and
         # comes back has the program again, of which all workers hear.
         hosts.server.configure("link", "delete", "clients")
-        server.wait_until(lambda: _last_reason(server) == "peers tc")
+        server.wait_until(lambda: _last_reason(server) == f"peers {ON_CABLES}")
         hosts.lay_clients()
-        server.wait_until(lambda: _last_reason(server) == "peers tc, clients tc")
+        server.wait_until(lambda: _last_reason(server) == f"peers {ON_CABLES}, clients {ON_CABLES}")
         status = command("status", "--json", *state(tmp_path))
         assert json.loads(status.stdout)["status"]["plane_reason"] == _last_reason(server)
         before = datagrams(hosts.server)
@@ -195,12 +203,13 @@ def test_a_service_address_on_lo_is_relayed_for_where_routes_lead_out(
     with stun_server(tmp_path, *auto, prefix=hosts.server.prefix) as server:
         (ready,) = server.lines("ready")
         assert ready["plane"] == "kernel"
-        assert set(str(ready["plane_reason"]).split(", ")) == {"clients tc", "peers tc"}
+        assert set(str(ready["plane_reason"]).split(", ")) == ON_BOTH
         before = datagrams(hosts.server)
         totals = run_uclient(hosts.left, service, PEERS[IPV4][0])
         assert datagrams(hosts.server) - before < totals.sent_messages / 2
 
 
+@pytest.mark.tc
 def test_loopback_is_relayed_on_where_the_kernel_is_asked_for_by_name(tmp_path: Path) -> None:
     own = ("127.0.0.1", "::1")
     listen = [word for each in own for word in ("--listen", str(Address(each, 3478)))]

@@ -70,14 +70,6 @@ class Launch(StunServerProcess):
         super().__init__(directory, *arguments, env={**kept, **home, **environment})
         self.started.append(self)
 
-    def refusal(self) -> str:
-        """The one line of a process that ends with status 2."""
-        assert self.process.wait(LIMIT) == 2, self.log
-        assert self.output == ""
-        assert self.log.startswith("error: ")
-        assert self.log.count("\n") == 1
-        return self.log.removeprefix("error: ").rstrip("\n")
-
 
 _STATE_VARIABLES = ("STATE_DIRECTORY", "XDG_STATE_HOME")
 

@@ -24,7 +24,8 @@ from natkit.stun.registry import Method
 from natkit.turn.channel_data import ChannelData
 from tests.natkit.relay.cabled import CLIENTS, IPV4, IPV6, NOW, PEERS, SMALL, Cabled, inside
 from tests.natkit.relay.frames import Frame
-from tests.natkit.relay.hooks import programs_at_tc, runs_program
+from tests.natkit.relay.hooks import runs_program
+from tests.natkit.relay.kernel_modes import MODES, count_at_tc
 from tests.natkit.relay.rig import address_of
 from tests.natkit.relay.twins import FAR, NEAR, on_one_processor
 from tests.netlab.namespaces import Lab, ip
@@ -117,7 +118,7 @@ def test_data_passes_both_ways_without_user_space(
     assert cabled.behind.counters(pair.number).packets_to_peers == 0
 
 
-@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("mode", MODES)
 def test_indications_pass_as_well(lab: Lab, mode: Mode) -> None:
     cabled = Cabled(lab, mode)
     try:
@@ -129,9 +130,6 @@ def test_indications_pass_as_well(lab: Lab, mode: Mode) -> None:
         )
         pair.client.sendto(message.encode(), pair.listener)
         assert got(other) == b"for you"
-        if mode is Mode.GENERIC:
-            # It cannot tell whether a local sender's packet is one datagram or several.
-            return
         other.sendto(b"for me!", pair.relayed)
         came = Message.parse(got(pair.client))
         assert came.get(XorPeerAddress) == XorPeerAddress(peer)
@@ -316,7 +314,7 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("mode", MODES)
 def test_the_program_is_gone_with_the_process_that_attached_it(lab: Lab, mode: Mode) -> None:
     server, other = lab.host("server"), lab.host("other")
     lab.cable((server, "peers", "10.2.0.1/24"), (other, "eth0", "10.2.0.2/24"))
@@ -334,20 +332,35 @@ def test_the_program_is_gone_with_the_process_that_attached_it(lab: Lab, mode: M
     assert not runs_program(server, "peers")
 
 
-def test_xdp_has_one_program_on_an_interface_and_tc_any_number(lab: Lab) -> None:
+@pytest.fixture(name="two")
+def two_programs(lab: Lab) -> Iterator[tuple[KernelRelay, KernelRelay]]:
+    """On a host of their own, where one has XDP's hook of an interface."""
     server = lab.host("server")
     lab.cable((server, "clients", ""), (server, "peers", ""))
-    with inside(server):
-        one, other = KernelRelay.load(SMALL), KernelRelay.load(SMALL)
-        with closing(one), closing(other), closing(attach(one, ["clients"], Mode.GENERIC)):
-            with pytest.raises(BpfError, match=r"^clients: another program of XDP runs there"):
-                attach(other, ["clients"], Mode.GENERIC)
-            with closing(attach(other, ["clients", "lo"])) as beside:
-                assert {each.mode for each in beside.attached} == {Mode.TC}
-                with closing(attach(one, ["clients"], Mode.TC)):
-                    assert programs_at_tc(server, "clients") == 2
-                assert programs_at_tc(server, "clients") == programs_at_tc(server, "lo") == 1
-        assert programs_at_tc(server, "lo") == 0
+    with (
+        inside(server),
+        closing(KernelRelay.load(SMALL)) as one,
+        closing(KernelRelay.load(SMALL)) as other,
+        closing(attach(one, ["clients"], Mode.GENERIC)),
+    ):
+        yield one, other
+
+
+def test_xdp_has_one_program_on_an_interface(two: tuple[KernelRelay, KernelRelay]) -> None:
+    with pytest.raises(BpfError, match=r"^clients: another program of XDP runs there"):
+        attach(two[1], ["clients"], Mode.GENERIC)
+
+
+@pytest.mark.tc
+def test_tc_has_any_number_of_programs(two: tuple[KernelRelay, KernelRelay]) -> None:
+    one, other = two
+    clients, lo = map(socket.if_nametoindex, ("clients", "lo"))
+    with closing(attach(other, ["clients", "lo"])) as beside:
+        assert {each.mode for each in beside.attached} == {Mode.TC}
+        with closing(attach(one, ["clients"], Mode.TC)):
+            assert count_at_tc(clients) == 2
+        assert count_at_tc(clients) == count_at_tc(lo) == 1
+    assert count_at_tc(lo) == 0
 
 
 def test_the_program_is_told_where_the_far_end_of_a_cable_is(lab: Lab) -> None:

@@ -16,7 +16,7 @@ from tests.natkit.relay.rig import address_of
 from tests.natkit.relay.twins import on_one_processor
 from tests.netlab.namespaces import Lab, run
 
-pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf")]
+pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf"), pytest.mark.tc]
 
 CHANNEL = 0x4001
 DATA = bytes(range(256)) * 4

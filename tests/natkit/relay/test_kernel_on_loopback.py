@@ -22,7 +22,7 @@ from tests.natkit.relay.rig import HandReactor, address_of
 from tests.natkit.relay.twins import on_one_processor
 from tests.netlab.namespaces import Lab
 
-pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf")]
+pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf"), pytest.mark.tc]
 
 CHANNEL = 0x4001
 ETH_P_IP = 0x0800

@@ -5,6 +5,7 @@ import pytest
 from natkit.relay.attaching import Mode
 from natkit.turn.channel_data import ChannelData
 from tests.natkit.relay.cabled import CLIENTS, IPV4, NOW, PEERS, Cabled
+from tests.natkit.relay.kernel_modes import MODES
 from tests.natkit.relay.rig import address_of
 from tests.netlab.namespaces import Lab, run
 
@@ -14,7 +15,7 @@ BEYOND, NETWORK = "10.3.0.2", "10.3.0.0/24"
 COUNT = 3
 
 
-@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("mode", MODES)
 def test_data_of_a_local_client_arrives_whole_at_a_peer_beyond_a_router(
     lab: Lab, mode: Mode
 ) -> None:

@@ -266,6 +266,7 @@ class TaggedWire:
                 return seen, tag if status & TAG_VALID else 0
 
 
+@pytest.mark.tc
 @pytest.mark.parametrize("family", FAMILIES)
 def test_at_tc_tags_that_the_system_took_off_are_read_and_put_back(
     lab: Lab, family: socket.AddressFamily

@@ -11,6 +11,8 @@ from stun_server.config import Config
 from stun_server.config.reading import validated
 from stun_server.shell import planes
 from tests.natkit.relay.cabled import inside
+from tests.natkit.relay.hooks import runs_program
+from tests.natkit.relay.kernel_modes import ON_CABLES
 from tests.netlab.namespaces import Lab, lab
 from tests.stun_server.shell.test_running import until
 
@@ -44,7 +46,7 @@ class World:
 
     def runs_on(self, name: str) -> bool:
         """Whether the system shows a program there."""
-        return "xdp" in self.host.configure("link", "show", name)
+        return runs_program(self.host, name)
 
 
 @pytest.fixture(name="world")
@@ -78,25 +80,25 @@ async def follow(world: World) -> None:
 
     try:
         ip = world.host.configure
-        both = "inside generic, outside generic"
+        both = f"inside {ON_CABLES}, outside {ON_CABLES}"
         assert (choice.name, choice.reason) == ("kernel", both)
         # Removed, and made anew.
         ip("link", "delete", "outside")
-        await becomes("inside generic")
+        await becomes(f"inside {ON_CABLES}")
         world.lay("outside")
         await becomes(both)
         assert world.runs_on("outside")
         # Another name.
         ip("link", "set", "outside", "down")
         ip("link", "set", "outside", "name", "other")
-        await becomes("inside generic, other generic")
+        await becomes(f"inside {ON_CABLES}, other {ON_CABLES}")
         ip("link", "set", "other", "name", "outside")
         world.bear("outside")
         await becomes(both)
         # Somewhere else with its number, where the program must not run on, and back.
         ip("link", "set", "outside", "netns", world.far.namespace, "name", "guest")
-        await becomes("inside generic")
-        assert "xdp" not in world.far.configure("link", "show", "guest")
+        await becomes(f"inside {ON_CABLES}")
+        assert not runs_program(world.far, "guest")
         back = ("netns", world.host.namespace, "name", "outside")
         world.far.configure("link", "set", "guest", *back)
         world.bear("outside")
@@ -106,7 +108,7 @@ async def follow(world: World) -> None:
         ip("address", "delete", f"{INSIDE}/24", "dev", "inside")
         ip("link", "add", "bridge", "type", "bridge")
         ip("address", "add", f"{INSIDE}/24", "dev", "bridge")
-        await becomes(f"{both}, bridge generic")
+        await becomes(f"{both}, bridge {ON_CABLES}")
         for name in ("bridge", "outside", "inside"):
             ip("link", "delete", name)
         await becomes(f"user space for now: {planes.NO_INTERFACE}")
