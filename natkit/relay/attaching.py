@@ -7,7 +7,9 @@ system's own way.  Before Linux 6.6, tc takes no such program, and XDP's generic
 right after the driver, on any interface.
 """
 
+import contextlib
 import errno
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -31,6 +33,7 @@ __all__ = [
     "Mode",
     "allow_routes",
     "attach",
+    "closed_settings",
     "default_ttl",
     "is_blind",
     "modes_for",
@@ -38,6 +41,7 @@ __all__ = [
 ]
 
 _SYSTEM = FilePath("/proc/sys/net")
+_FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 # <linux/if_link.h>
 _XDP_GENERIC = 1 << 1
 _XDP_NATIVE = 1 << 2
@@ -229,19 +233,36 @@ def allow_routes() -> tuple[str, ...]:
     what routers advertised.
     """
     left: list[str] = []
-    for family, name in (("ipv4", "IPv4"), ("ipv6", "IPv6")):
-        setting = _SYSTEM / family / "conf" / "lo" / "forwarding"
-        try:
-            is_on = setting.read_text().strip() == "1"
-        except FileNotFoundError:
-            continue
-        if is_on:
-            continue
-        if family == "ipv6" and would_forget_routes(_ROUTES.read_text(), _accepts_always):
-            left.append(name)
+    for family, setting in _settings_to_change():
+        if _must_stay(family):
+            left.append(_FAMILIES[family])
         else:
             _turn_on(family, setting)
     return tuple(left)
+
+
+def closed_settings() -> tuple[str, ...]:
+    """What :func:`allow_routes` would change, and may not."""
+    return tuple(
+        f"net.{family}.conf.lo.forwarding"
+        for family, setting in _settings_to_change()
+        if not _must_stay(family) and not os.access(setting, os.W_OK, effective_ids=True)
+    )
+
+
+def _settings_to_change() -> list[tuple[str, FilePath]]:
+    """Those of the families that are there, and for which forwarding is off."""
+    found: list[tuple[str, FilePath]] = []
+    for family in _FAMILIES:
+        setting = _SYSTEM / family / "conf" / "lo" / "forwarding"
+        with contextlib.suppress(FileNotFoundError):
+            if setting.read_text().strip() != "1":
+                found.append((family, setting))
+    return found
+
+
+def _must_stay(family: str) -> bool:
+    return family == "ipv6" and would_forget_routes(_ROUTES.read_text(), _accepts_always)
 
 
 def _turn_on(family: str, setting: FilePath) -> None:

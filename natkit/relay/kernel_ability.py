@@ -10,8 +10,15 @@ from pathlib import Path
 from natkit.net.drivers import runs_xdp
 from natkit.net.interfaces import InterfaceAddress
 from natkit.net.links import NetworkLink
-from natkit.relay.attaching import HIDES_TAGS, TOO_OLD_FOR_TC, Mode, is_blind, modes_for
-from natkit.relay.libbpf import BpfError, library_version
+from natkit.relay.attaching import (
+    HIDES_TAGS,
+    TOO_OLD_FOR_TC,
+    Mode,
+    closed_settings,
+    is_blind,
+    modes_for,
+)
+from natkit.relay.libbpf import BpfError, library_version, why_not_called
 
 __all__ = [
     "CAPABILITIES",
@@ -65,8 +72,14 @@ class Foreseen:
 
 
 def requirements() -> tuple[Requirement, ...]:
-    """What the process and the system must have, whatever the interfaces are."""
-    return (_kernel(), _library(), _capabilities())
+    """What the process and the system must have, whatever the interfaces are.
+
+    What a container or a unit may still forbid can be asked only where the others are met.
+    """
+    first = (_kernel(), _library(), _capabilities())
+    if not all(each.is_met for each in first):
+        return first
+    return (*first, _system_call(), _routes())
 
 
 def interfaces_of(
@@ -156,4 +169,25 @@ def _capabilities() -> Requirement:
         f"without {', '.join(missing)}" if missing else "all",
         not missing,
         "run as root, or give these capabilities (AmbientCapabilities= in a systemd unit)",
+    )
+
+
+def _system_call() -> Requirement:
+    refusal = why_not_called()
+    return Requirement(
+        "the system call bpf",
+        "allowed" if refusal is None else f"refused: {refusal}",
+        refusal is None,
+        "have the filter of system calls allow it (SystemCallFilter= in a systemd unit, "
+        "--security-opt seccomp= for a container)",
+    )
+
+
+def _routes() -> Requirement:
+    closed = closed_settings()
+    return Requirement(
+        "net.*.conf.lo.forwarding = 1",
+        ", ".join(f"{each} = 0, read-only" for each in closed) or "set, or can be set",
+        not closed,
+        "set it at boot, or on the host of a container",
     )

@@ -15,7 +15,17 @@ from typing import ClassVar, Protocol
 
 from natkit.errors import UnreachableError
 
-__all__ = ["LIBRARY", "BpfError", "Link", "Program", "Table", "library_version", "load", "load_all"]
+__all__ = [
+    "LIBRARY",
+    "BpfError",
+    "Link",
+    "Program",
+    "Table",
+    "library_version",
+    "load",
+    "load_all",
+    "why_not_called",
+]
 
 LIBRARY = "libbpf.so.1"
 """What it is called; Debian has it in libbpf1, Fedora in libbpf, Alpine in libbpf."""
@@ -26,6 +36,7 @@ _BPF_XDP, _BPF_TCX_INGRESS = 37, 46
 _BEFORE_OTHERS = 1 << 3  # BPF_F_BEFORE
 _MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
 _E2BIG, _ENOENT, _ENOMEM, _ENOSPC = 7, 2, 12, 28
+_EPERM, _ENOSYS = 1, 38
 
 
 class BpfError(UnreachableError):
@@ -228,6 +239,20 @@ def library_version() -> tuple[int, int]:
         raise BpfError(f"{sys.platform} has no BPF")
     library = _library()
     return library.call("libbpf_major_version"), library.call("libbpf_minor_version")
+
+
+def why_not_called() -> str | None:
+    """What the system says to the call ``bpf`` itself, where it does not let this process have it.
+
+    Asked by one that has the capabilities: a filter of system calls (seccomp) may still forbid it.
+    """
+    info = _MapInfo()
+    size = ctypes.c_uint32(ctypes.sizeof(info))
+    # About no descriptor: the kernel, if it is reached, says that there is none.
+    result = _library().call(
+        "bpf_obj_get_info_by_fd", -1, ctypes.addressof(info), ctypes.addressof(size)
+    )
+    return os.strerror(-result) if -result in (_EPERM, _ENOSYS) else None
 
 
 def _error(what: str, number: int, more: str = "") -> BpfError:

@@ -8,7 +8,7 @@ import pytest
 from natkit.net.interfaces import InterfaceAddress
 from natkit.net.links import NetworkLink
 from natkit.relay import attaching, kernel_ability
-from natkit.relay.attaching import Mode, allow_routes, would_forget_routes
+from natkit.relay.attaching import Mode, allow_routes, closed_settings, would_forget_routes
 from natkit.relay.kernel_ability import foresee, interfaces_of, requirements
 from natkit.relay.libbpf import BpfError
 
@@ -166,3 +166,58 @@ def test_a_setting_that_may_not_be_set_is_named(
     monkeypatch.setattr(attaching, "_SYSTEM", tmp_path)
     with pytest.raises(BpfError, match=r"^net\.ipv4\.conf\.lo\.forwarding must be 1 .* at boot"):
         allow_routes()
+
+
+@pytest.mark.parametrize(
+    ("values", "may_be_set", "found"),
+    [
+        ({"ipv4": "1", "ipv6": "1"}, False, ()),
+        ({"ipv4": "0", "ipv6": "0"}, True, ()),
+        ({"ipv4": "0"}, False, ("net.ipv4.conf.lo.forwarding",)),
+        ({"ipv4": "1", "ipv6": "0"}, False, ("net.ipv6.conf.lo.forwarding",)),
+    ],
+)
+def test_a_setting_that_may_not_be_set_is_foreseen(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    values: dict[str, str],
+    may_be_set: bool,
+    found: tuple[str, ...],
+) -> None:
+    for family, value in values.items():
+        setting = tmp_path / family / "conf" / "lo" / "forwarding"
+        setting.parent.mkdir(parents=True)
+        setting.write_text(f"{value}\n")
+    routes = tmp_path / "routes"
+    routes.write_text("")
+    monkeypatch.setattr(attaching, "_SYSTEM", tmp_path)
+    monkeypatch.setattr(attaching, "_ROUTES", routes)
+    monkeypatch.setattr(os, "access", lambda *_, **__: may_be_set)
+    assert closed_settings() == found
+
+
+@pytest.mark.parametrize(
+    ("refusal", "closed", "unmet"),
+    [
+        (None, (), []),
+        ("Operation not permitted", (), ["the system call bpf"]),
+        (None, ("net.ipv4.conf.lo.forwarding",), ["net.*.conf.lo.forwarding = 1"]),
+    ],
+)
+def test_what_a_container_or_a_unit_forbids_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    refusal: str | None,
+    closed: tuple[str, ...],
+    unmet: list[str],
+) -> None:
+    status = tmp_path / "status"
+    status.write_text("CapEff:\t000001ffffffffff\n")
+    monkeypatch.setattr(kernel_ability, "_STATUS", status)
+    monkeypatch.setattr(kernel_ability, "library_version", lambda: (1, 1))
+    monkeypatch.setattr(kernel_ability, "why_not_called", lambda: refusal)
+    monkeypatch.setattr(kernel_ability, "closed_settings", lambda: closed)
+    _be(monkeypatch, "6.1.0")
+    assert [each.name for each in requirements() if not each.is_met] == unmet
+    status.write_text("CapEff:\t0\n")
+    assert len(requirements()) == 3
