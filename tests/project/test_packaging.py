@@ -1,6 +1,7 @@
 """What packaging/ has is what the servers do: flags, paths, and the words of systemd."""
 
 import re
+import tomllib
 from configparser import RawConfigParser
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,24 @@ def test_containers_get_time_to_drain_and_flags_that_there_are() -> None:
     not_ours |= {"--no-install-recommends"}
     assert words - not_ours <= STUN.flags()
     assert str(STUN.data_dir) in text
+
+
+def test_the_image_is_built_of_what_a_wheel_is_and_nothing_else() -> None:
+    """All of a checkout would be gigabytes, with environments and caches."""
+    text = (PACKAGING / "Containerfile").read_text()
+    copied = {
+        word
+        for line in re.findall(r"^COPY (?!--from)(.+) /source\S*$", text, re.MULTILINE)
+        for word in line.split()
+    }
+    content = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = content["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    about = (content["project"]["readme"], *content["project"]["license-files"])
+    assert copied == {"pyproject.toml", *about, *packages}
+    extras = re.search(r"'/source\[(.+)\]'", text)
+    assert extras is not None
+    drivers = set(content["project"]["optional-dependencies"]) - {"proxy", "aioice"}
+    assert set(extras[1].split(",")) == drivers
 
 
 @each_server
