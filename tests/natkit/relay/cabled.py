@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import pytest
 from pyroute2 import netns
 
 from natkit.address import Address
@@ -29,6 +30,11 @@ SMALL = TableSizes(halves=256, permissions=1024, channels=1024, buckets=64)
 NOW = 1_000.0
 PATIENCE = 20.0
 IPV4, IPV6 = socket.AF_INET, socket.AF_INET6
+FAMILIES = [  # of a client and its peer
+    pytest.param(client, peer, id=f"{client.name}-{peer.name}")
+    for client in (IPV4, IPV6)
+    for peer in (IPV4, IPV6)
+]
 CLIENTS = {IPV4: ("10.1.0.2",), IPV6: ("fd01::2",)}
 PEERS = {IPV4: ("10.2.0.2", "10.2.0.3"), IPV6: ("fd02::2", "fd02::3")}
 LISTENERS = {IPV4: "10.1.0.1", IPV6: "fd01::1"}

@@ -22,7 +22,16 @@ from natkit.stun.attributes import Data, XorPeerAddress
 from natkit.stun.message import Message
 from natkit.stun.registry import Method
 from natkit.turn.channel_data import ChannelData
-from tests.natkit.relay.cabled import CLIENTS, IPV4, IPV6, NOW, PEERS, SMALL, Cabled, inside
+from tests.natkit.relay.cabled import (
+    CLIENTS,
+    FAMILIES,
+    IPV4,
+    NOW,
+    PEERS,
+    SMALL,
+    Cabled,
+    inside,
+)
 from tests.natkit.relay.frames import Frame
 from tests.natkit.relay.hooks import runs_program
 from tests.natkit.relay.kernel_modes import MODES, count_at_tc
@@ -35,11 +44,6 @@ pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf")]
 TRANSACTION = b"0123456789ab"
 CHANNEL = 0x4001
 XDP_REDIRECT = 4  # <linux/bpf.h>: enum xdp_action
-FAMILIES = [
-    pytest.param(client, peer, id=f"{client.name}-{peer.name}")
-    for client in (IPV4, IPV6)
-    for peer in (IPV4, IPV6)
-]
 
 
 @pytest.fixture(autouse=True)

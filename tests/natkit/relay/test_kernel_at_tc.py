@@ -10,7 +10,7 @@ import pytest
 from natkit.address import Address
 from natkit.relay.attaching import Mode
 from natkit.turn.channel_data import ChannelData
-from tests.natkit.relay.cabled import CLIENTS, IPV4, IPV6, NOW, PEERS, Cabled
+from tests.natkit.relay.cabled import CLIENTS, FAMILIES, IPV4, IPV6, NOW, PEERS, Cabled
 from tests.natkit.relay.frames import checksum, pseudo_header
 from tests.natkit.relay.rig import address_of
 from tests.natkit.relay.twins import on_one_processor
@@ -21,11 +21,6 @@ pytestmark = [pytest.mark.netns, pytest.mark.peer("libbpf"), pytest.mark.tc]
 CHANNEL = 0x4001
 DATA = bytes(range(256)) * 4
 UDP_HEADER = 8
-FAMILIES = [
-    pytest.param(client, peer, id=f"{client.name}-{peer.name}")
-    for client in (IPV4, IPV6)
-    for peer in (IPV4, IPV6)
-]
 
 
 @pytest.fixture(autouse=True)
